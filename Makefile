@@ -1,0 +1,50 @@
+# Two commands set everything up on a machine with Python >= 3.11 and make: `make verify` and `make test`.
+
+VENV := .venv
+PYTHON ?= python3.13 python3.12 python3.11 python3
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help verify test lint format clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+verify: $(VENV)/runtime.stamp  ## Check every claim and write reports/verify; pass options as ARGS="--profile full"
+	$(VENV)/bin/loraml verify $(ARGS)
+
+test: $(VENV)/dev.stamp  ## Run every test and measure coverage; pass options as ARGS="--run-slow"
+	$(VENV)/bin/python -m pytest -n 2 --cov --cov-report=term $(ARGS)
+
+lint: $(VENV)/dev.stamp  ## Check style, format and types
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(VENV)/dev.stamp  ## Sort imports, fix what can be fixed, format
+	$(VENV)/bin/ruff check --fix --exit-zero
+	$(VENV)/bin/ruff format
+
+clean:  ## Remove the environment, builds and caches; reports stay
+	rm -rf $(VENV) build dist *.egg-info .coverage* htmlcov .hypothesis .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so an interrupted installation is done again.
+$(VENV)/created.stamp:
+	@for python in $(PYTHON); do \
+	  if "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "Creating $(VENV) with $$("$$python" --version)"; \
+	    "$$python" -m venv --clear $(VENV) && touch $@; exit; \
+	  fi; \
+	done; \
+	echo "make: no Python >= 3.11 with venv among '$(PYTHON)'; name one: make PYTHON=/path/to/python" >&2; exit 1
+
+$(VENV)/runtime.stamp: pyproject.toml constraints.txt | $(VENV)/created.stamp
+	@echo "Installing loraml-theory into $(VENV)"
+	@$(PIP) setuptools && $(PIP) --no-build-isolation --editable . && touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/created.stamp
+	@echo "Installing loraml-theory and what its tests need into $(VENV)"
+	@$(PIP) setuptools && $(PIP) --no-build-isolation --editable '.[dev]' && touch $(VENV)/runtime.stamp $@

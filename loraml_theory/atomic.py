@@ -1,0 +1,49 @@
+"""Files that are either the old one or the whole new one, never a part of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Yield a binary file that takes the place of `path` when the block ends without an exception.
+
+    Parameters
+    ----------
+    path
+        The file to write; a link is followed. Whatever ends the block early, Ctrl-C included, leaves it untouched.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written, the disk is full, or `path` is there and is no regular file.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     target = Path(folder, "answer.txt")
+    ...     with replacing(target) as file:
+    ...         _ = file.write(b"42")
+    ...     target.read_text()
+    '42'
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise FileExistsError(None, "is there and is no regular file", os.fspath(path))
+    partial = target.with_name(f".{token_hex(8)}.tmp")  # same folder: a rename is atomic only within a file system
+    try:
+        with partial.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,296 @@
+r"""The losses of the linear model as objects: value, gradient and Hessian-vector product.
+
+Every objective is a sum over tasks of ``l_t(M_t)`` with the quadratic loss l_t of `Moments`; only the map from
+parameters to the task parameters ``M_t`` differs. With ``G_t = dl_t/dM_t = (M_t - W_t) S_t`` and
+``M_t = A + U_t V_t^T`` the chain rule gives
+
+    df/dA = sum_t w_t G_t,   df/dU_t = w_t G_t V_t,   df/dV_t = w_t G_t^T U_t,
+
+and for symmetric adapters ``M_t = A + U_t U_t^T``, ``df/dU_t = w_t (G_t + G_t^T) U_t``. The weights w_t are
+``n_t / mean(n)``, 1 where all tasks have equally many samples.
+
+Sources: arXiv 2410.22264, equations 2 to 6; claims SR-1, ML-1 to ML-5, FT-1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from array_api_compat import array_namespace, device
+
+from loraml_theory.closed_forms import standard_retraining
+from loraml_theory.moments import Moments
+from loraml_theory.structure import Array, frobenius, transpose
+
+
+class Parameters(NamedTuple):
+    """A point, a gradient or a direction; what an objective does not optimise is None.
+
+    ``A`` is ``(..., d_out, d_in)``. ``U`` and ``V`` are ``(..., T, d_out, r)`` and ``(..., T, d_in, r)`` in
+    retraining, without the task axis in fine-tuning. ``V is None`` means symmetric adapters ``U U^T``.
+    """
+
+    A: Array | None = None
+    U: Array | None = None
+    V: Array | None = None
+
+
+class Objective(Protocol):
+    """What a solver needs: derivatives, the scale of rounding, and how many trailing axes a point has."""
+
+    @property
+    def moments(self) -> Moments:
+        """The data."""
+        ...
+
+    @property
+    def core_axes(self) -> tuple[int, int, int]:
+        """Number of trailing axes of A, U and V that make up one point; all before are batch axes."""
+        ...
+
+    @property
+    def gradient_scale(self) -> Array:
+        """Size of the terms that cancel in the gradient, ``(...)``: what rounding is relative to."""
+        ...
+
+    def value(self, at: Parameters) -> Array:
+        """Return f, ``(...)``."""
+        ...
+
+    def gradient(self, at: Parameters) -> Parameters:
+        """Return the gradient, shaped like `at`."""
+        ...
+
+    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
+        """Return the second derivative at `at` applied to `direction`, shaped like `at`."""
+        ...
+
+
+def shift(adapters: Parameters) -> Array:
+    """Return ``U V^T``, or ``U U^T`` for symmetric adapters."""
+    V = adapters.U if adapters.V is None else adapters.V
+    return adapters.U @ transpose(V)
+
+
+def shift_derivative(at: Parameters, direction: Parameters) -> Array:
+    """Return the derivative of `shift` along `direction`: ``dU V^T + U dV^T``."""
+    if at.V is None:
+        half = direction.U @ transpose(at.U)
+        return half + transpose(half)
+    return direction.U @ transpose(at.V) + at.U @ transpose(direction.V)
+
+
+def pull_back(G: Array, adapters: Parameters) -> Parameters:
+    """Return the gradient with respect to the adapters of ``<G, shift(adapters)>``."""
+    if adapters.V is None:
+        return Parameters(U=(G + transpose(G)) @ adapters.U)
+    return Parameters(U=G @ adapters.V, V=transpose(G) @ adapters.U)
+
+
+def _gradient_scales(moments: Moments, power: float) -> Array:
+    """Return ``||S_t||_2 ||W_t||_F^power`` of every task.
+
+    The terms of an adapter's gradient, ``W_t S_t U_t`` with ``||U_t|| ~ ||W_t||^{1/2}``, have this size at 3/2, those
+    of the base's at 1.
+    """
+    return array_namespace(moments.W).linalg.matrix_norm(moments.S, ord=2) * frobenius(moments.W) ** power
+
+
+def _weighted(values: Array, weights: tuple[float, ...] | None, core_axes: int) -> Array:
+    """Multiply task t of an array whose task axis precedes `core_axes` trailing axes by its weight."""
+    if weights is None:
+        return values
+    xp = array_namespace(values)
+    w = xp.asarray(weights, dtype=values.dtype, device=device(values))
+    return values * xp.reshape(w, (-1,) + (1,) * core_axes)
+
+
+def task_losses(moments: Moments, M: Array) -> Array:
+    """Return ``l_t(M_t) = 1/2 tr((M_t - W_t) S_t (M_t - W_t)^T) + 1/2 noise_t``, ``(...)``."""
+    E = M - moments.W
+    return (array_namespace(M).sum((E @ moments.S) * E, axis=(-2, -1)) + moments.noise) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class StandardRetraining:
+    r"""Standard retraining, one parameter for all tasks: ``f(A) = sum_t w_t l_t(A)`` (SR-1).
+
+    In the population with sigma_x = 1: ``1/2 sum_t ||A - W_t||_F^2``, up to the noise's constant.
+    """
+
+    moments: Moments
+
+    @property
+    def core_axes(self) -> tuple[int, int, int]:
+        """A is ``(..., d_out, d_in)``."""
+        return (2, 0, 0)
+
+    @property
+    def gradient_scale(self) -> Array:
+        """``max_t ||S_t|| ||W_t||_F``."""
+        return array_namespace(self.moments.W).max(_gradient_scales(self.moments, 1.0), axis=-1)
+
+    def value(self, at: Parameters) -> Array:
+        """Return f(A), ``(...)``."""
+        losses = task_losses(self.moments, at.A[..., None, :, :])
+        return array_namespace(losses).sum(_weighted(losses, self.moments.weights, 0), axis=-1)
+
+    def gradient(self, at: Parameters) -> Parameters:
+        """Return ``sum_t w_t (A - W_t) S_t``."""
+        G = (at.A[..., None, :, :] - self.moments.W) @ self.moments.S
+        return Parameters(A=_sum_tasks(G, self.moments))
+
+    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:  # noqa: ARG002 - quadratic
+        """Return ``dA sum_t w_t S_t``."""
+        return Parameters(A=_sum_tasks(direction.A[..., None, :, :] @ self.moments.S, self.moments))
+
+
+def _sum_tasks(G: Array, moments: Moments) -> Array:
+    return array_namespace(G).sum(_weighted(G, moments.weights, 2), axis=-3)
+
+
+@dataclass(frozen=True, eq=False)
+class LoRAML:
+    r"""Meta-learned retraining: ``f(A, U, V) = sum_t w_t l_t(A + U_t V_t^T)``, V = U when symmetric (ML-1).
+
+    In the population with sigma_x = 1: ``1/2 sum_t ||A + U_t V_t^T - W_t||_F^2``.
+    """
+
+    moments: Moments
+
+    @property
+    def core_axes(self) -> tuple[int, int, int]:
+        """A is ``(..., d_out, d_in)``; U and V carry a task axis."""
+        return (2, 3, 3)
+
+    @property
+    def gradient_scale(self) -> Array:
+        """``max_t ||S_t|| ||W_t||_F^{3/2}``."""
+        return array_namespace(self.moments.W).max(_gradient_scales(self.moments, 1.5), axis=-1)
+
+    def value(self, at: Parameters) -> Array:
+        """Return f, ``(...)``."""
+        losses = task_losses(self.moments, at.A[..., None, :, :] + shift(at))
+        return array_namespace(losses).sum(_weighted(losses, self.moments.weights, 0), axis=-1)
+
+    def loss_gradient(self, at: Parameters) -> Array:
+        """Return ``w_t G_t``, the gradient with respect to every task's parameter, ``(..., T, d_out, d_in)``."""
+        E = at.A[..., None, :, :] + shift(at) - self.moments.W
+        return _weighted(E @ self.moments.S, self.moments.weights, 2)
+
+    def gradient(self, at: Parameters) -> Parameters:
+        """Return the gradient, shaped like `at`."""
+        G = self.loss_gradient(at)
+        return pull_back(G, at)._replace(A=array_namespace(G).sum(G, axis=-3))
+
+    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
+        """Return the second derivative applied to `direction`, shaped like `at`."""
+        dM = direction.A[..., None, :, :] + shift_derivative(at, direction)
+        dG = _weighted(dM @ self.moments.S, self.moments.weights, 2)
+        curved = _curvature_terms(self.loss_gradient(at), dG, at, direction)
+        return curved._replace(A=array_namespace(dG).sum(dG, axis=-3))
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectedLoRAML:
+    r"""LoRA-ML with the base eliminated (variable projection): ``g(U, V) = min_A f(A, U, V)``.
+
+    The minimising base is linear in the shifts, ``A(U, V) = sum_t w_t (W_t - U_t V_t^T) S_t (sum_t w_t S_t)^+``.
+    Stationary points, values and the sign of the curvature are those of `LoRAML` (Schur complement); at T = 2 in
+    the population g is ``1/4 ||M - U_1 U_1^T + U_2 U_2^T||_F^2``, M = W_1 - W_2 (ML-4).
+    """
+
+    moments: Moments
+
+    @property
+    def core_axes(self) -> tuple[int, int, int]:
+        """U and V carry a task axis; there is no A."""
+        return (0, 3, 3)
+
+    @property
+    def gradient_scale(self) -> Array:
+        """``max_t ||S_t|| ||W_t||_F^{3/2}``."""
+        return array_namespace(self.moments.W).max(_gradient_scales(self.moments, 1.5), axis=-1)
+
+    def base(self, at: Parameters) -> Array:
+        """Return the minimising base A(U, V), ``(..., d_out, d_in)``."""
+        return standard_retraining(self.moments.around(shift(at)))
+
+    def complete(self, at: Parameters) -> Parameters:
+        """Return the point of `LoRAML` with the minimising base filled in."""
+        return at._replace(A=self.base(at))
+
+    def value(self, at: Parameters) -> Array:
+        """Return g, ``(...)``."""
+        return LoRAML(self.moments).value(self.complete(at))
+
+    def gradient(self, at: Parameters) -> Parameters:
+        """Return the gradient of g: the adapters' part of f's at A(U, V), by the envelope theorem."""
+        return pull_back(LoRAML(self.moments).loss_gradient(self.complete(at)), at)
+
+    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
+        """Return g's second derivative applied to `direction`: the base moves along."""
+        dShift = shift_derivative(at, direction)
+        zero = Moments(self.moments.S, -dShift, self.moments.noise, self.moments.n)
+        dM = standard_retraining(zero)[..., None, :, :] + dShift
+        dG = _weighted(dM @ self.moments.S, self.moments.weights, 2)
+        G = LoRAML(self.moments).loss_gradient(self.complete(at))
+        return _curvature_terms(G, dG, at, direction)
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuning:
+    r"""Fine-tuning of one task from a fixed base: ``f(U, V) = l(base + U V^T) + (ridge/2) ||U V^T||_F^2`` (FT-1).
+
+    Parameters
+    ----------
+    moments
+        The test task's moments, without a task axis.
+    base
+        Where fine-tuning starts, ``(..., d_out, d_in)``.
+    ridge
+        Strength of the penalty on the shift, >= 0.
+    """
+
+    moments: Moments
+    base: Array
+    ridge: float = 0.0
+
+    @property
+    def residual(self) -> Moments:
+        """Moments of the problem in the shift alone."""
+        return self.moments.around(self.base).ridge(self.ridge)
+
+    @property
+    def core_axes(self) -> tuple[int, int, int]:
+        """U and V are single matrices."""
+        return (0, 2, 2)
+
+    @property
+    def gradient_scale(self) -> Array:
+        """``||S|| ||W - base||_F^{3/2}``."""
+        return _gradient_scales(self.residual, 1.5)
+
+    def value(self, at: Parameters) -> Array:
+        """Return f, ``(...)``."""
+        return task_losses(self.residual, shift(at))
+
+    def gradient(self, at: Parameters) -> Parameters:
+        """Return the gradient, shaped like `at`."""
+        residual = self.residual
+        return pull_back((shift(at) - residual.W) @ residual.S, at)
+
+    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
+        """Return the second derivative applied to `direction`, shaped like `at`."""
+        residual = self.residual
+        G = (shift(at) - residual.W) @ residual.S
+        return _curvature_terms(G, shift_derivative(at, direction) @ residual.S, at, direction)
+
+
+def _curvature_terms(G: Array, dG: Array, at: Parameters, direction: Parameters) -> Parameters:
+    """Return the derivative of ``pull_back(G, at)`` when G moves by dG and the adapters by `direction`."""
+    first = pull_back(dG, at)
+    if at.V is None:
+        return Parameters(U=first.U + (G + transpose(G)) @ direction.U)
+    return Parameters(U=first.U + G @ direction.V, V=first.V + transpose(G) @ direction.U)

@@ -1,0 +1,81 @@
+"""Ranks, inertia and independence as floating point can know them: counted, bracketed, or undecided."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import NamedTuple
+
+from array_api_compat import array_namespace
+
+from loraml_theory.structure import Array, transpose
+
+
+class Bracket(NamedTuple):
+    """A count between `low` and `high`, both int arrays; it is known where they are equal."""
+
+    low: Array
+    high: Array
+
+
+class Inertia(NamedTuple):
+    """Numbers of positive and negative eigenvalues."""
+
+    positive: Bracket
+    negative: Bracket
+
+
+def rounding_level(scale: Array, d: int) -> Array:
+    r"""Return ``8 d eps scale``, above the rounding of a sum and product of d x d matrices of Frobenius norm `scale`.
+
+    Singular values below it are indistinguishable from 0; a hundred times more is clearly not 0.
+    """
+    xp = array_namespace(scale)
+    return 8 * d * float(xp.finfo(scale.dtype).eps) * scale
+
+
+def bracket(values: Array, level: Array) -> Bracket:
+    """Count the values above 100 times `level` (low) and above `level` (high) on the last axis."""
+    xp = array_namespace(values)
+
+    def count(cut: Array) -> Array:
+        return xp.sum(xp.astype(values > cut[..., None], xp.int64), axis=-1)
+
+    return Bracket(count(100 * level), count(level))
+
+
+def numerical_rank(M: Array, level: Array) -> Bracket:
+    """Return the rank of ``(..., m, n)`` given the level below which singular values are rounding."""
+    return bracket(array_namespace(M).linalg.svdvals(M), level)
+
+
+def inertia(M: Array, level: Array) -> Inertia:
+    """Return the inertia of the symmetric part of ``(..., d, d)``."""
+    values = array_namespace(M).linalg.eigvalsh((M + transpose(M)) / 2)
+    return Inertia(bracket(values, level), bracket(-values, level))
+
+
+def separation(U: Array) -> Array:
+    r"""Return the smallest singular value of ``[U_1, ..., U_m]`` with columns of length one, ``(...)``.
+
+    Zero if and only if the factors ``U``, ``(..., m, d, k)``, are jointly dependent; also where m k > d.
+    Columns are normalised since independence does not depend on their lengths.
+    """
+    xp = array_namespace(U)
+    m, d, k = (int(n) for n in U.shape[-3:])
+    joint = xp.reshape(xp.moveaxis(U, -3, -2), (*U.shape[:-3], d, m * k))
+    lengths = xp.sqrt(xp.sum(joint * joint, axis=-2, keepdims=True))
+    joint = joint / xp.where(lengths > 0, lengths, xp.ones_like(lengths))
+    if m * k > d:
+        return xp.zeros_like(joint[..., 0, 0])
+    return xp.linalg.svdvals(joint)[..., -1]
+
+
+def best_triple_separation(U: Array) -> Array:
+    """Return the largest `separation` over all triples of the tasks of ``U``, ``(..., T, d, k)``; T >= 3."""
+    xp = array_namespace(U)
+    if U.shape[-3] < 3:
+        raise ValueError(f"U: got {U.shape[-3]} tasks, expected at least 3")
+    best = xp.zeros_like(U[..., 0, 0, 0])
+    for triple in combinations(range(U.shape[-3]), 3):
+        best = xp.maximum(best, separation(xp.stack([U[..., t, :, :] for t in triple], axis=-3)))
+    return best

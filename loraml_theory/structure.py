@@ -1,0 +1,154 @@
+"""Ground truths of the linear model: a shared parameter and one low-rank shift per task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from array_api_compat import array_namespace, device, is_array_api_obj
+
+Array: TypeAlias = Any  # an array of any array-API library; the standard has no common static type yet
+
+
+def transpose(M: Array) -> Array:
+    """Swap the last two axes, ``(..., m, n) -> (..., n, m)``."""
+    return array_namespace(M).matrix_transpose(M)
+
+
+def frobenius(M: Array) -> Array:
+    """Return the Frobenius norm over the last two axes, ``(..., m, n) -> (...)``."""
+    xp = array_namespace(M)
+    return xp.sqrt(xp.sum(M * M, axis=(-2, -1)))
+
+
+def require_real_floating(name: str, value: Array) -> None:
+    """Raise unless `value` is a finite array of float64.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array of the array API, or its dtype is not float64.
+    ValueError
+        If it holds NaN or infinity.
+    """
+    if not is_array_api_obj(value):
+        raise TypeError(f"{name}: got {type(value).__name__}, expected an array of float64")
+    xp = array_namespace(value)
+    if value.dtype != xp.float64:
+        raise TypeError(f"{name}: got dtype {value.dtype}, expected float64")
+    if not bool(xp.all(xp.isfinite(value))):
+        raise ValueError(f"{name}: holds NaN or infinity, expected finite numbers")
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    r"""The truth behind the tasks: ``W_t = A* + U_t* U_t*^T``, t = 1..T+1; the last task is the test task.
+
+    Parameters
+    ----------
+    A_star
+        Shared parameter, ``(..., d, d)``, float64. No claim needs it symmetric.
+    U_star
+        Task factors, ``(..., T+1, d, k)``, float64; ``U_star[..., -1, :, :]`` belongs to the unseen test task.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a float64 array.
+    ValueError
+        If shapes do not fit, T + 1 < 3, k < 1, k > d, or an entry is not finite.
+
+    Notes
+    -----
+    Model of arXiv 2410.22264, section 3. Leading axes are a batch of independent truths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = GroundTruth(np.zeros((4, 4)), np.ones((3, 4, 1)))
+    >>> truth.d, truth.k, truth.T
+    (4, 1, 2)
+    """
+
+    A_star: Array
+    U_star: Array
+
+    def __post_init__(self) -> None:
+        """Validate once, here; nothing downstream checks again."""
+        require_real_floating("A_star", self.A_star)
+        require_real_floating("U_star", self.U_star)
+        A_shape, U_shape = tuple(self.A_star.shape), tuple(self.U_star.shape)
+        if len(A_shape) < 2 or A_shape[-1] != A_shape[-2] or A_shape[-1] < 1:
+            raise ValueError(f"A_star: got shape {A_shape}, expected (..., d, d)")
+        if len(U_shape) < 3 or U_shape[-2] != A_shape[-1] or U_shape[:-3] != A_shape[:-2]:
+            raise ValueError(
+                f"U_star: got shape {U_shape}, expected (..., T+1, d, k) with d = {A_shape[-1]} "
+                f"and the leading axes of A_star, {A_shape[:-2]}"
+            )
+        if U_shape[-3] < 3:
+            raise ValueError(
+                f"U_star: got {U_shape[-3]} tasks, expected T+1 >= 3 "
+                "(at least two to retrain on and one to test)"
+            )
+        if not 1 <= U_shape[-1] <= U_shape[-2]:
+            raise ValueError(f"U_star: got k = {U_shape[-1]}, expected 1 <= k <= d = {U_shape[-2]}")
+
+    @property
+    def d(self) -> int:
+        """Ambient dimension."""
+        return int(self.U_star.shape[-2])
+
+    @property
+    def k(self) -> int:
+        """Rank of each task's shift."""
+        return int(self.U_star.shape[-1])
+
+    @property
+    def T(self) -> int:
+        """Number of retraining tasks; the test task is one more."""
+        return int(self.U_star.shape[-3]) - 1
+
+    @property
+    def R(self) -> Array:
+        """Shifts ``R_t* = U_t* U_t*^T`` of all tasks, ``(..., T+1, d, d)``."""
+        return self.U_star @ transpose(self.U_star)
+
+    @property
+    def W(self) -> Array:
+        """True parameters ``W_t = A* + R_t*`` of all tasks, ``(..., T+1, d, d)``."""
+        return self.A_star[..., None, :, :] + self.R
+
+    @property
+    def W_retraining(self) -> Array:
+        """True parameters of the T retraining tasks, ``(..., T, d, d)``."""
+        return self.W[..., :-1, :, :]
+
+    @property
+    def U_retraining(self) -> Array:
+        """Factors of the T retraining tasks, ``(..., T, d, k)``."""
+        return self.U_star[..., :-1, :, :]
+
+    @property
+    def W_test(self) -> Array:
+        """True parameter of the test task, ``(..., d, d)``."""
+        return self.W[..., -1, :, :]
+
+    @property
+    def scale(self) -> Array:
+        """Largest Frobenius norm ``max_t ||W_t||_F`` over all tasks, ``(...)``: what rounding is relative to."""
+        return array_namespace(self.A_star).max(frobenius(self.W), axis=-1)
+
+    def with_tasks(self, retraining: Sequence[int]) -> GroundTruth:
+        """Return the truth that keeps these retraining tasks (0-based, in this order) and the test task.
+
+        Raises
+        ------
+        ValueError
+            If fewer than two tasks are named or an index is not in 0..T-1.
+        """
+        if any(not 0 <= t < self.T for t in retraining):
+            raise ValueError(f"retraining: got {list(retraining)}, expected indices in 0..{self.T - 1}")
+        xp = array_namespace(self.U_star)
+        index = xp.asarray([*retraining, self.T], dtype=xp.int64, device=device(self.U_star))
+        return GroundTruth(self.A_star, xp.take(self.U_star, index, axis=-3))

@@ -1,0 +1,110 @@
+"""Instances by kind: random ground truths that meet, or break, the claims' assumptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loraml_theory.closed_forms import boost
+from loraml_theory.structure import GroundTruth
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+def generic(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
+    """Draw the paper's synthetic truth: A* the symmetric part of a standard normal matrix, U_t* standard normal."""
+    A = _square(rng, d, k, T)
+    return GroundTruth((A + A.T) / 2, rng.standard_normal((T + 1, d, k)))
+
+
+def asymmetric(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
+    """Draw a truth whose A* is not symmetric; no claim needs it to be."""
+    return GroundTruth(_square(rng, d, k, T), rng.standard_normal((T + 1, d, k)))
+
+
+def orthogonal(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
+    """Draw a truth whose factors are jointly orthonormal, the best conditioned case; needs k(T+1) <= d."""
+    A = _square(rng, d, k, T)
+    _require(k * (T + 1) <= d, f"orthogonal: got k(T+1) = {k * (T + 1)}, expected at most d = {d}")
+    Q = np.linalg.qr(rng.standard_normal((d, k * (T + 1))))[0]
+    return GroundTruth((A + A.T) / 2, np.moveaxis(Q.reshape(d, T + 1, k), 0, 1).copy())
+
+
+def scaled(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
+    """Draw a truth whose factors' scales run evenly on a log axis from 1 to 10^5: shifts differ by 10^10."""
+    truth = asymmetric(rng, d, k, T)
+    return GroundTruth(truth.A_star, truth.U_star * np.logspace(0, 5, T + 1)[:, None, None])
+
+
+def repeated_task(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
+    """Draw a truth whose retraining tasks are two in turn, ``U_t* = U_{t-2}*``: breaks every independent triple."""
+    truth = generic(rng, d, k, T)
+    U = truth.U_star.copy()
+    U[2:-1] = U[[t % 2 for t in range(2, T)]]
+    return GroundTruth(truth.A_star, U)
+
+
+def dependent(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
+    """Draw a truth whose retraining factors share a 2k-space and admit a second minimiser; see `second_minimiser`."""
+    return second_minimiser(rng, d, k, T)[0]
+
+
+def second_minimiser(rng: Generator, d: int, k: int, T: int) -> tuple[GroundTruth, np.ndarray, np.ndarray]:
+    r"""Construct a truth that LoRA-ML cannot identify, and the other global minimiser (controls of ML-3).
+
+    For every H in O(k, k), with halves H = [P, N] of k columns, ``P P^T - N N^T = J``. With any Q of shape (d, 2k)
+    take ``U_t* = Q P_t`` and ``U_t = Q N_t``: then ``A = A* + Q J Q^T`` explains all tasks as well as A* does, for
+    any T. Needs 2k <= d.
+
+    Returns
+    -------
+    The truth, the other minimiser's base ``(d, d)`` and its factors ``(T, d, k)``.
+    """
+    A = _square(rng, d, k, T)
+    _require(2 * k <= d, f"dependent: got 2k = {2 * k}, expected at most d = {d}")
+    Q = rng.standard_normal((d, 2 * k))
+    rotations = np.linalg.qr(rng.standard_normal((T, 2, k, k)))[0]
+    H = boost(rng.uniform(0.3, 1.2, (T, k)), left=rotations)
+    J = np.diag(np.repeat([1.0, -1.0], k))
+    U = np.concatenate([Q @ H[..., :k], rng.standard_normal((1, d, k))])
+    return GroundTruth(A, U), A + Q @ J @ Q.T, Q @ H[..., k:]
+
+
+def spurious(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
+    """Return the integer instance with a strict spurious minimum at T = 3, k = 1 (ML-5), padded with zeros to d >= 3.
+
+    Factors (1,0,0), (1,1,0), (1,-1,1); the test task is the last unit vector, A* = 0. At d = 3 the four factors are
+    dependent; from d = 4 on they are not.
+    """
+    _square(rng, d, k, T)
+    _require((k, T) == (1, 3) and d >= 3, f"spurious: got d = {d}, k = {k}, T = {T}, expected d >= 3, k = 1, T = 3")
+    U = np.zeros((4, d, 1))
+    U[:3, :3, 0] = [[1, 0, 0], [1, 1, 0], [1, -1, 1]]
+    U[3, -1, 0] = 1
+    return GroundTruth(np.zeros((d, d)), U)
+
+
+KINDS: dict[str, Callable[[Generator, int, int, int], GroundTruth]] = {
+    "generic": generic,
+    "asymmetric": asymmetric,
+    "orthogonal": orthogonal,
+    "scaled": scaled,
+    "repeated-task": repeated_task,
+    "dependent": dependent,
+    "spurious": spurious,
+}
+
+
+def _square(rng: Generator, d: int, k: int, T: int) -> np.ndarray:
+    """Draw A* after checking the sizes that every kind needs."""
+    _require(1 <= k <= d, f"k: got {k}, expected 1 <= k <= d = {d}")
+    _require(T >= 2, f"T: got {T}, expected at least 2 retraining tasks")
+    return rng.standard_normal((d, d))
+
+
+def _require(condition: bool, text: str) -> None:
+    if not condition:
+        raise ValueError(text)

@@ -1,0 +1,33 @@
+"""Instances: named ground truths with a seed for everything that is drawn on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+
+from loraml_theory.structure import GroundTruth
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A ground truth under a name.
+
+    Parameters
+    ----------
+    name
+        Shown in every table; may come from a user and is escaped where it is rendered.
+    truth
+        One truth, without batch axes.
+    seed
+        Root of every random number drawn on this instance.
+    """
+
+    name: str
+    truth: GroundTruth
+    seed: int
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Return a generator that depends on seed, name and purpose alone, not on what ran before."""
+        return np.random.default_rng([self.seed, crc32(self.name.encode()), crc32(purpose.encode())])

@@ -1,0 +1,1 @@
+"""What a run leaves behind: `verdicts.json`, `report.html` and a table in the terminal."""

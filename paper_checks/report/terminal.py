@@ -1,0 +1,110 @@
+"""The terminal table: one line per claim, then what needs words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from loraml_theory.structure_file import one_line
+from paper_checks.claim import Claim, Verdict
+from paper_checks.phrasing import headline, number
+from paper_checks.verify import ClaimResult, Run
+
+LOOKS = {
+    Verdict.SUPPORTED: ("✓", "supported", "green"),
+    Verdict.REFUTED: ("✗", "refuted", "bold red"),
+    Verdict.ASSUMPTIONS_NOT_MET: ("–", "not met", "cyan"),
+    Verdict.INCONCLUSIVE: ("?", "inconclusive", "yellow"),
+}
+SIGNS = {"equal": "≈", "slope": "≈", "at most": "≤", "at least": "≥"}
+
+
+def show_run(console: Console, run: Run, report: str) -> None:
+    """Print the table of verdicts, the reasons that matter, and where the report is."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("claim", no_wrap=True)
+    table.add_column("", ratio=1)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("measured", justify="right", no_wrap=True)
+    table.add_column("predicted", no_wrap=True)
+    table.add_column("controls", no_wrap=True)
+    table.add_column("s", justify="right", no_wrap=True)
+    for result in run.claims:
+        table.add_row(*_row(result))
+    console.print(table)
+    for result in run.claims:
+        for sentence in _worth_saying(result):
+            console.print(Text(f"\n{result.claim.id}  ", "bold") + Text(one_line(sentence), "default"))
+    for note in run.notes:
+        console.print(Text(f"\n{one_line(note)}.", "dim"))
+    console.print(Text(f"\n{summary(run)}. Report: {one_line(report)}"), soft_wrap=True)
+
+
+def summary(run: Run) -> str:
+    """Count the verdicts and the controls, as in '12 supported, 1 inconclusive; 30 of 30 controls refuted'."""
+    counts = Counter(result.verdict for result in run.claims)
+    verdicts = ", ".join(f"{counts[v]} {str(v).replace('_', ' ')}" for v in Verdict if counts[v])
+    controls = [control for result in run.claims for control in result.controls]
+    refuted = sum(control.verdict is Verdict.REFUTED for control in controls)
+    return f"{verdicts}; {refuted} of {len(controls)} controls refuted, as they should be"
+
+
+def show_list(console: Console, claims: Sequence[Claim]) -> None:
+    """Print every claim with its statement, assumptions and source."""
+    for claim in claims:
+        _show_head(console, claim)
+        assumptions = "; ".join(assumption.what for assumption in claim.assumptions) or "none"
+        _show_field(console, "needs", assumptions)
+        _show_field(console, "source", claim.source)
+        console.print()
+
+
+def show_claim(console: Console, claim: Claim) -> None:
+    """Print one claim in full, with the false statements that its check must refute."""
+    _show_head(console, claim)
+    for assumption in claim.assumptions:
+        _show_field(console, "needs", assumption.what)
+    for control in claim.controls:
+        _show_field(console, "control", control.what)
+    _show_field(console, "source", claim.source)
+
+
+def _row(result: ClaimResult) -> list[Text]:
+    sign, word, style = LOOKS[result.verdict]
+    item = headline(result.evidence)
+    refuted = sum(control.verdict is Verdict.REFUTED for control in result.controls)
+    complete = refuted == len(result.controls)
+    return [
+        Text(result.claim.id, "bold"),
+        Text(result.claim.title),
+        Text(f"{sign} {word}", style),
+        Text(number(item.measured) if item else ""),
+        Text(f"{SIGNS[item.relation]} {number(item.predicted)}" if item else ""),
+        Text(f"{refuted}/{len(result.controls)}" if result.controls else "", "default" if complete else "bold red"),
+        Text(f"{result.seconds:.1f}", "dim"),
+    ]
+
+
+def _worth_saying(result: ClaimResult) -> list[str]:
+    reasons = [] if result.verdict is Verdict.SUPPORTED else [result.reason]
+    missed = [control for control in result.controls if control.verdict is not Verdict.REFUTED]
+    return reasons + [
+        f"Control not refuted but {str(c.verdict).replace('_', ' ')} on {c.instance}: {c.what}." for c in missed
+    ]
+
+
+def _show_head(console: Console, claim: Claim) -> None:
+    console.print(Text(f"{claim.id}  {claim.title}", "bold") + Text(f"  {claim.nature}", "dim"))
+    _show_field(console, "", claim.statement)
+
+
+def _show_field(console: Console, name: str, text: str) -> None:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=8, style="dim")
+    table.add_column()
+    table.add_row(name, Text(text))
+    console.print(table)

@@ -1,0 +1,136 @@
+"""`verdicts.json`: everything a run found, in a form that programs can rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from enum import Enum
+from functools import cache
+from importlib import metadata, resources
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from paper_checks.claim import Evidence
+from paper_checks.verify import ClaimResult, Run
+
+SCHEMA = 1
+PACKAGES = ("array-api-compat", "scikit-learn", "matplotlib")
+
+
+def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
+    """Return what `verdicts.json` holds, checked against its schema; non-finite numbers are null.
+
+    Parameters
+    ----------
+    run
+        The results.
+    environment
+        What made them, see `environment`.
+
+    Raises
+    ------
+    jsonschema.ValidationError
+        If a claim or a study returned something that the schema does not allow.
+    """
+    made = plain(
+        {
+            "schema": SCHEMA,
+            "seed": run.seed,
+            "profile": run.profile.name,
+            "environment": environment,
+            "notes": run.notes,
+            "claims": [_claim(result) for result in run.claims],
+            "real": run.real,
+        }
+    )
+    validate(made)
+    return dict(made)
+
+
+def environment(command: str) -> dict[str, Any]:
+    """Say what the results were made with and when."""
+    return {
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": version("loraml-theory"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+    }
+
+
+def version(package: str) -> str:
+    """Return the installed version of a package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of `verdicts.json`, which ships with the package."""
+    text = resources.files("paper_checks.report").joinpath("verdicts.schema.json").read_text("utf-8")
+    return dict(json.loads(text))
+
+
+def validate(made: dict[str, Any]) -> None:
+    """Raise `jsonschema.ValidationError` unless a document meets the schema."""
+    from jsonschema import Draft202012Validator
+
+    Draft202012Validator(schema()).validate(made)
+
+
+def dumps(made: dict[str, Any]) -> str:
+    """Write a document as text."""
+    return json.dumps(made, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON knows it: lists, no NumPy types, null for numbers that are not finite.
+
+    Examples
+    --------
+    >>> plain({"a": (1.0, float("nan")), "b": np.float64(2)})
+    {'a': [1.0, None], 'b': 2.0}
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value
+
+
+def _claim(result: ClaimResult) -> dict[str, Any]:
+    claim = result.claim
+    return {
+        "id": claim.id,
+        "title": claim.title,
+        "nature": claim.nature,
+        "statement": claim.statement,
+        "source": claim.source,
+        "verdict": result.verdict,
+        "reason": result.reason,
+        "assumptions": [vars(assumption) for assumption in result.assumptions],
+        "evidence": [_evidence(item) for item in result.evidence],
+        "controls": [vars(control) for control in result.controls],
+        "notes": [vars(note) for note in result.notes],
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _evidence(item: Evidence) -> dict[str, Any]:
+    shown = ("kind", "instance", "what", "measured", "predicted", "interval", "relation", "tolerance", "reason", "outcome")
+    return {name: getattr(item, name) for name in shown}

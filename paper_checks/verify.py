@@ -1,0 +1,209 @@
+"""The runner: assumptions, then evidence, then the verdict, then the negative controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from paper_checks.claim import Claim, Control, Evidence, Note, Outcome, Profile, Verdict, applicable, gather, judge
+from paper_checks.instance import Instance
+from paper_checks.phrasing import comparison, headline, number, plural
+
+Study: TypeAlias = Callable[[str, int], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class AssumptionResult:
+    """What one assumption came to on one instance; `holds` is None where float64 cannot tell."""
+
+    what: str
+    holds: bool | None
+    measured: float
+    instance: str
+
+
+@dataclass(frozen=True)
+class ControlResult:
+    """The verdict on a statement that is false; `instance` is the one that refuted it, or the last one tried."""
+
+    what: str
+    instance: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """Everything that was seen of one claim.
+
+    Parameters
+    ----------
+    claim
+        The claim itself.
+    verdict, reason
+        The verdict and one sentence that says why.
+    assumptions
+        Of every instance.
+    evidence, notes
+        Of the instances that meet all assumptions.
+    controls
+        Empty where the claim does not apply.
+    applied_to
+        The instances that meet all assumptions.
+    seconds
+        What it took.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    reason: str
+    assumptions: tuple[AssumptionResult, ...]
+    evidence: tuple[Evidence, ...]
+    notes: tuple[Note, ...]
+    controls: tuple[ControlResult, ...]
+    applied_to: tuple[Instance, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """The results of all claims that were asked for, and of the real data."""
+
+    seed: int
+    profile: Profile
+    claims: tuple[ClaimResult, ...]
+    real: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """0 when no theorem is refuted and every control is; 1 otherwise."""
+        refuted = any(r.verdict is Verdict.REFUTED and r.claim.nature == "theorem" for r in self.claims)
+        missed = any(c.verdict is not Verdict.REFUTED for r in self.claims for c in r.controls)
+        return int(refuted or missed)
+
+
+def verify(
+    claims: Sequence[Claim],
+    profile: Profile,
+    *,
+    seed: int,
+    given: Sequence[Instance] | None = None,
+    real: Study | None = None,
+    notes: Iterable[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Run:
+    """Check claims, each on its own drawn instances or on the given ones.
+
+    Parameters
+    ----------
+    claims
+        What to check, in this order.
+    profile
+        How much work to do.
+    seed
+        Root of everything that is drawn.
+    given
+        The user's instances; without them every claim draws its own.
+    real
+        The study of real data, called with the profile's name and the seed; none by default.
+    notes
+        Sentences about the input, shown with the results.
+    progress
+        Told what is about to be done.
+    """
+    results = []
+    for position, claim in enumerate(claims, start=1):
+        progress(f"{position}/{len(claims)}  {claim.id}  {claim.title}")
+        results.append(check(claim, claim.instances(seed) if given is None else given, profile, seed=seed))
+    study: dict[str, Any] = {}
+    if real is not None:
+        progress("real data")
+        study = real(profile.name, seed)
+    return Run(seed, profile, tuple(results), study, tuple(notes))
+
+
+def check(claim: Claim, instances: Sequence[Instance], profile: Profile, *, seed: int) -> ClaimResult:
+    """Check one claim on some instances, and its controls where it applies."""
+    started = perf_counter()
+    assumptions: list[AssumptionResult] = []
+    evidence: list[Evidence] = []
+    notes: list[Note] = []
+    applied_to: list[Instance] = []
+    verdicts: list[Verdict] = []
+    for instance, findings in applicable(claim, instances):
+        for assumption, finding in zip(claim.assumptions, findings, strict=True):
+            found = AssumptionResult(assumption.what, finding.holds, finding.measured, instance.name)
+            assumptions.append(found)
+        holds = {finding.holds for finding in findings}
+        if False in holds:
+            verdicts.append(Verdict.ASSUMPTIONS_NOT_MET)
+        elif None in holds:
+            verdicts.append(Verdict.INCONCLUSIVE)
+        else:
+            seen, said = gather(claim.check, instance, profile)
+            verdicts.append(judge(seen))
+            evidence += seen
+            notes += said
+            applied_to.append(instance)
+    verdict = _combine(verdicts)
+    controls = [_control(c, applied_to, profile, seed=seed) for c in claim.controls] if applied_to else []
+    return ClaimResult(
+        claim=claim,
+        verdict=verdict,
+        reason=_reason(verdict, assumptions, evidence, applied_to),
+        assumptions=tuple(assumptions),
+        evidence=tuple(evidence),
+        notes=tuple(notes),
+        controls=tuple(controls),
+        applied_to=tuple(applied_to),
+        seconds=perf_counter() - started,
+    )
+
+
+def _combine(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the claim's verdict from those of its instances; instances that do not meet it have no say."""
+    counted = {v for v in verdicts if v is not Verdict.ASSUMPTIONS_NOT_MET}
+    if Verdict.REFUTED in counted:
+        return Verdict.REFUTED
+    if Verdict.INCONCLUSIVE in counted:
+        return Verdict.INCONCLUSIVE
+    return Verdict.SUPPORTED if counted else Verdict.ASSUMPTIONS_NOT_MET
+
+
+def _control(control: Control, applied_to: Sequence[Instance], profile: Profile, *, seed: int) -> ControlResult:
+    """Try a false statement until an instance refutes it, its own one last."""
+    for instance in applied_to if control.on_given else ():
+        verdict = judge(gather(control.check, instance, profile)[0])
+        if verdict is Verdict.REFUTED:
+            return ControlResult(control.what, instance.name, verdict)
+    own = control.own_instance(seed)
+    return ControlResult(control.what, own.name, judge(gather(control.check, own, profile)[0]))
+
+
+def _reason(
+    verdict: Verdict,
+    assumptions: Sequence[AssumptionResult],
+    evidence: Sequence[Evidence],
+    applied_to: Sequence[Instance],
+) -> str:
+    """Say in one sentence why the verdict is what it is."""
+    if verdict is Verdict.SUPPORTED:
+        return f"{plural(len(evidence), 'value')} on {plural(len(applied_to), 'instance')} as predicted."
+    if verdict is Verdict.ASSUMPTIONS_NOT_MET:
+        unmet = next((a for a in assumptions if a.holds is False), None)
+        return f"Needs {_found(unmet)}." if unmet else "There is no instance to check it on."
+    item = headline(evidence)
+    if item and item.outcome is Outcome.DISAGREES:
+        return f"{comparison(item)}."
+    undecided = next((a for a in assumptions if a.holds is None), None)
+    if item and item.outcome is Outcome.UNDECIDED:
+        return f"Cannot be decided: {comparison(item)}."
+    if undecided:
+        return f"Cannot be decided whether it applies: {_found(undecided)}."
+    return "The check found nothing to judge."
+
+
+def _found(assumption: AssumptionResult) -> str:
+    return f"{assumption.what}; {assumption.instance} has {number(assumption.measured)}"
