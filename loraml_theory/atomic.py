@@ -17,7 +17,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Parameters
     ----------
     path
-        The file to write; a link is followed. Whatever ends the block early, Ctrl-C included, leaves it untouched.
+        The file to write; a link is followed. An exception in the block, Ctrl-C too, leaves it untouched.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise FileExistsError(None, "is there and is no regular file", os.fspath(path))
-    partial = target.with_name(f".{token_hex(8)}.tmp")  # same folder: a rename is atomic only within a file system
+    partial = target.with_name(f".{token_hex(8)}.tmp")  # a rename is atomic within one file system
     try:
         with partial.open("xb") as file:
             yield file

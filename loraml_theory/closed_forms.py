@@ -9,7 +9,7 @@ from typing import NamedTuple
 from array_api_compat import array_namespace, device
 
 from loraml_theory.moments import Moments, symmetric_power
-from loraml_theory.structure import Array, GroundTruth, frobenius, transpose
+from loraml_theory.structure import Array, GroundTruth, transpose
 
 
 def standard_retraining(moments: Moments, *, ridge: float = 0.0) -> Array:
@@ -41,15 +41,15 @@ def standard_retraining(moments: Moments, *, ridge: float = 0.0) -> Array:
 
 
 def best_rank_error(M: Array, rank: int) -> Array:
-    r"""Return ``min_{rank(X) <= rank} ||M - X||_F^2 = sum_{i > rank} sigma_i(M)^2``, ``(...)`` (Eckart-Young)."""
-    _require_rank(rank, M)
+    r"""Return ``min ||M - X||_F^2 = sum_{i > rank} sigma_i(M)^2`` over X of rank <= `rank`, ``(...)``."""
+    rank = _rank_in_range(rank, M)
     values = array_namespace(M).linalg.svdvals(M)
     return array_namespace(M).sum(values[..., rank:] ** 2, axis=-1)
 
 
 def truncate(M: Array, rank: int) -> Array:
     """Return the best approximation of rank at most `rank` in the Frobenius norm, by the truncated SVD."""
-    _require_rank(rank, M)
+    rank = _rank_in_range(rank, M)
     left, values, right = array_namespace(M).linalg.svd(M, full_matrices=False)
     return (left[..., :, :rank] * values[..., None, :rank]) @ right[..., :rank, :]
 
@@ -75,7 +75,7 @@ def reduced_rank_regression(moments: Moments, rank: int, *, ridge: float = 0.0) 
 
 
 def fine_tune(moments: Moments, base: Array, rank: int, *, ridge: float = 0.0) -> Array:
-    r"""Return the fine-tuned parameter ``base + shift``: the globally best shift of rank at most `rank` (FT-1).
+    r"""Return ``base + shift`` with the globally best shift of rank at most `rank` (FT-1).
 
     Parameters
     ----------
@@ -197,7 +197,9 @@ def spectral_recovery(W: Array, k: int) -> SpectralRecovery:
     if T < 3 or k < 1 or 3 * k > d:
         raise ValueError(f"W, k: got T = {T}, d = {d}, k = {k}, expected T >= 3 and 1 <= k <= d/3")
     xp = array_namespace(W)
-    eigen = {(t, s): _outer_eigenpairs(W[..., t, :, :] - W[..., s, :, :], k) for t, s in combinations(range(T), 2)}
+    eigen = {
+        (t, s): _outer_eigenpairs(W[..., t, :, :] - W[..., s, :, :], k) for t, s in combinations(range(T), 2)
+    }
     A, condition = W[..., 0, :, :], xp.full_like(W[..., 0, 0, 0], inf)
     for t, s, r in permutations(range(T), 3):
         if t < s:  # (s, t, r) splits the same difference by the same two intersections
@@ -209,7 +211,7 @@ def spectral_recovery(W: Array, k: int) -> SpectralRecovery:
 
 
 def psd_factor(M: Array, rank: int) -> Array:
-    """Return U, ``(..., d, rank)``, with ``U U^T`` the PSD matrix of that rank nearest to the symmetric part of M."""
+    """Return U, ``(..., d, rank)``, ``U U^T`` the PSD matrix of that rank nearest to M's symmetric part."""
     xp = array_namespace(M)
     values, vectors = xp.linalg.eigh((M + transpose(M)) / 2)
     top = values[..., None, -rank:]
@@ -217,7 +219,7 @@ def psd_factor(M: Array, rank: int) -> Array:
 
 
 def _outer_eigenpairs(difference: Array, k: int) -> tuple[Array, Array]:
-    """Return the k most negative and the k most positive eigenvalues, ``(..., 2k)``, and their eigenvectors."""
+    """Return the k most negative and k most positive eigenvalues, ``(..., 2k)``, and their vectors."""
     xp = array_namespace(difference)
     values, vectors = xp.linalg.eigh((difference + transpose(difference)) / 2)
     return (
@@ -226,23 +228,23 @@ def _outer_eigenpairs(difference: Array, k: int) -> tuple[Array, Array]:
     )
 
 
-def _split(
-    ts: tuple[Array, Array], tr: tuple[Array, Array], sr: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    """Return R_t and the condition of finding it, from the eigenpairs of the three differences of a triple."""
+def _split(ts: tuple[Array, Array], tr: tuple[Array, Array], sr: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Return R_t and the condition of finding it, from the eigenpairs of a triple's three differences."""
     xp = array_namespace(ts[0])
     k = int(ts[0].shape[-1]) // 2
     coordinates, sines = [], []
     for other in (tr, sr):  # intersect range(W_t - W_s) with the other two ranges: span(U_t*), span(U_s*)
         left, cosines, _ = xp.linalg.svd(transpose(ts[1]) @ other[1])
         coordinates.append(left[..., :k])
-        sines.append(xp.sqrt(xp.where(cosines[..., k] < 1, 1 - cosines[..., k] ** 2, xp.zeros_like(cosines[..., k]))))
+        sines.append(
+            xp.sqrt(xp.where(cosines[..., k] < 1, 1 - cosines[..., k] ** 2, xp.zeros_like(cosines[..., k])))
+        )
     joint = xp.concat(coordinates, axis=-1)
     separation = xp.linalg.svdvals(joint)[..., -1] ** 2
     spreads = [xp.max(xp.abs(v), axis=-1) / xp.min(xp.abs(v), axis=-1) for v, _ in (ts, tr, sr)]
     condition = xp.maximum(xp.maximum(spreads[0], spreads[1]), spreads[2])
     condition = condition / (xp.minimum(sines[0], sines[1]) * separation)
-    solvable = xp.isfinite(condition) & (condition < 1 / xp.finfo(joint.dtype).eps)
+    solvable = xp.isfinite(condition) & (condition < 1 / float(xp.finfo(joint.dtype).eps))
     eye = xp.eye(2 * k, dtype=joint.dtype, device=device(joint))
     inverse = xp.linalg.inv(xp.where(solvable[..., None, None], joint, eye))
     K_t = ((inverse * ts[0][..., None, :]) @ transpose(inverse))[..., :k, :k]
@@ -250,6 +252,10 @@ def _split(
     return E_t @ K_t @ transpose(E_t), xp.where(solvable, condition, xp.full_like(condition, inf))
 
 
-def _require_rank(rank: int, M: Array) -> None:
+def _rank_in_range(rank: int, M: Array) -> int:
+    """Return `rank`, cut to the largest that matrices of this shape have."""
     if rank != int(rank) or rank < 0:
-        raise ValueError(f"rank: got {rank}, expected a whole number >= 0 (matrices are {tuple(M.shape[-2:])})")
+        raise ValueError(
+            f"rank: got {rank}, expected a whole number >= 0 (matrices are {tuple(M.shape[-2:])})"
+        )
+    return min(int(rank), *(int(n) for n in M.shape[-2:]))

@@ -12,7 +12,7 @@ from loraml_theory.structure import Array, transpose
 
 
 def hessian(objective: Objective, at: Parameters) -> Array:
-    """Return the dense Hessian over all parameters, ``(..., p, p)``, one Hessian-vector product per column."""
+    """Return the dense Hessian over all parameters, ``(..., p, p)``, column by column."""
     flat = ravel(objective, at)
     xp = array_namespace(flat)
     eye = xp.eye(int(flat.shape[-1]), dtype=flat.dtype, device=device(flat))
@@ -46,7 +46,7 @@ def most_negative_direction(objective: Objective, at: Parameters) -> Parameters:
 
 
 def gauge_dimension(k: int, T: int) -> int:
-    """Return ``T k (k-1) / 2``: zero eigenvalues that ``U_t -> U_t Q_t`` leaves at every point of full rank."""
+    """Return ``T k (k-1) / 2``: zero eigenvalues that ``U_t -> U_t Q_t`` leaves where all U_t have rank k."""
     return T * k * (k - 1) // 2
 
 
@@ -61,13 +61,14 @@ def escape_direction(W: Array, U: Array) -> Escape:
     r"""Construct the way down from a stationary point that is not global, at T = 2 in the population (ML-4).
 
     With ``Delta = U_1 U_1^T - U_2 U_2^T - M``, M = W_1 - W_2, take the unit eigenvector v of Delta's smallest
-    eigenvalue -lambda, and in the kernel of [U_1, U_2] the vector (z, -y) of largest ``||z||^2 - ||y||^2``. Along
-    ``dU_1 = v a^T, dU_2 = v b^T`` with a = (1 + s) z, b = y the second-order term of g is
+    eigenvalue -lambda, and in the kernel of [U_1, U_2] the vector (z, -y) of largest ``||z||^2 - ||y||^2``.
+    Along ``dU_1 = v a^T, dU_2 = v b^T`` with a = (1 + s) z, b = y the second-order term of g is
 
-        1/2 ||U_1 a - U_2 b||^2 - 1/2 lambda (||a||^2 - ||b||^2),
+        1/2 ||U_1 a - U_2 b||^2 - 1/2 lambda (||a||^2 - ||b||^2)
+        = -1/2 lambda (||z||^2 - ||y||^2) - 1/2 lambda (2s + s^2) ||z||^2 + 1/2 s^2 ||U_1 z||^2,
 
-    negative for s = 0 if ||z|| > ||y||, for small s > 0 if they are equal. The construction with the roles of the
-    tasks exchanged serves Delta's largest eigenvalue; the lower of both is returned.
+    negative for s = min(1, lambda ||z||^2 / (2 ||U_1 z||^2)), also if ||z|| = ||y||. The construction with
+    the roles of the tasks exchanged serves Delta's largest eigenvalue; the lower of both is returned.
 
     Parameters
     ----------
@@ -101,29 +102,32 @@ def _escape_downwards(M: Array, U_1: Array, U_2: Array) -> Escape:
     values, vectors = xp.linalg.eigh(U_1 @ transpose(U_1) - U_2 @ transpose(U_2) - M)
     decrease, v = -values[..., 0], vectors[..., 0]
     z, y = _kernel_vector(U_1, U_2, k)
-    zz, yy = xp.sum(z * z, axis=-1), xp.sum(y * y, axis=-1)
+    zz = xp.sum(z * z, axis=-1)
     image = xp.sum((U_1 @ z[..., None])[..., 0] ** 2, axis=-1)
-    stretch = xp.where(image > 0, decrease * zz / (2 * xp.where(image > 0, image, xp.ones_like(image))), xp.ones_like(zz))
+    stretch = xp.where(
+        image > 0, decrease * zz / (2 * xp.where(image > 0, image, xp.ones_like(image))), xp.ones_like(zz)
+    )
     stretch = xp.clip(stretch, min=0.0, max=1.0)
-    stretch = xp.where(zz > yy * (1 + 1e-6), xp.zeros_like(stretch), stretch)
     a, b = (1 + stretch)[..., None] * z, y
     length = xp.sqrt(xp.sum(a * a, axis=-1) + xp.sum(b * b, axis=-1))[..., None]
     a, b = a / length, b / length
     gap = (U_1 @ a[..., None] - U_2 @ b[..., None])[..., 0]
-    term = xp.sum(gap * gap, axis=-1) / 2 - decrease * (xp.sum(a * a, axis=-1) - xp.sum(b * b, axis=-1)) / 2
+    # v . gap is 0 at a stationary point, where Delta U = 0; with it the term is exact at every point
+    rise = xp.sum(gap * gap, axis=-1) + xp.sum(v * gap, axis=-1) ** 2
+    term = (rise - decrease * (xp.sum(a * a, axis=-1) - xp.sum(b * b, axis=-1))) / 2
     direction = xp.stack([v[..., :, None] * a[..., None, :], v[..., :, None] * b[..., None, :]], axis=-3)
     return Escape(direction, term)
 
 
 def _kernel_vector(U_1: Array, U_2: Array, k: int) -> tuple[Array, Array]:
-    """Return (z, y), ``U_1 z = U_2 y``, of largest ``||z||^2 - ||y||^2`` in the numerical kernel of [U_1, U_2]."""
+    """Return (z, y), ``U_1 z = U_2 y`` to rounding, of joint length 1, largest ``||z||^2 - ||y||^2``."""
     xp = array_namespace(U_1)
     eye = xp.eye(k, dtype=U_1.dtype, device=device(U_1))
     joint = xp.concat([U_1, U_2], axis=-1)
     gram_values, basis = xp.linalg.eigh(transpose(joint) @ joint)
     cut = 1e-12 * gram_values[..., -1:]  # singular values below 1e-6 of the largest
-    outside = xp.astype(gram_values > cut, joint.dtype)
-    outside[..., 0] = 0.0
+    first = xp.arange(2 * k, device=device(joint)) == 0  # the kernel's best guess always counts as kernel
+    outside = xp.astype((gram_values > cut) & ~first, joint.dtype)
     J = xp.concat([xp.concat([eye, 0 * eye], axis=-1), xp.concat([0 * eye, -eye], axis=-1)], axis=-2)
     inner = transpose(basis) @ J @ basis
     kept = 1 - outside

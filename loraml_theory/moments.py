@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf, isinf
+from math import inf, isinf, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def symmetric_power(S: Array, power: float) -> Array:
-    r"""Return ``S^power`` of symmetric PSD matrices ``(..., d, d)``; for negative powers on the range of S only.
+    r"""Return ``S^power`` of symmetric PSD matrices ``(..., d, d)``, on the range of S only.
 
     Eigenvalues below ``d * eps * lambda_max`` count as zero, so ``symmetric_power(S, -1)`` is the
     pseudo-inverse. One method for every root keeps ``S^{1/2} S^{-1/2}`` the projector on the range.
@@ -37,9 +37,10 @@ class Moments:
 
         l(M) = 1/2 ||Y - M X||_F^2 / n = 1/2 tr((M - W) S (M - W)^T) + 1/2 noise,
 
-    where ``W = C S^+`` is the least-squares parameter of least norm and ``noise = tr(Y Y^T)/n - tr(W S W^T)``.
-    The centred form keeps the loss exact near its minimum, where ``tr(M S M^T) - 2 tr(C M^T) + tr(Y Y^T)/n``
-    would lose every digit. In the population S = sigma_x^2 I, W is the true parameter and noise = sigma^2 d_out.
+    where ``W = C S^+`` is the least-squares parameter of least norm and
+    ``noise = tr(Y Y^T)/n - tr(W S W^T)``. The centred form keeps the loss exact near its minimum, where
+    ``tr(M S M^T) - 2 tr(C M^T) + tr(Y Y^T)/n`` would lose every digit. In the population S = sigma_x^2 I, W
+    is the true parameter and noise = sigma^2 d_out.
 
     Parameters
     ----------
@@ -99,7 +100,8 @@ class Moments:
     def ridge(self, strength: float) -> Moments:
         r"""Return the moments whose loss is ``l(M) + (strength/2) ||M||_F^2``.
 
-        ``S -> S + strength I``, ``W -> W S (S + strength I)^{-1}``; the penalty's constant moves into `noise`.
+        ``S -> S + strength I``, ``W -> W S (S + strength I)^{-1}``; the penalty's constant moves into
+        `noise`.
 
         Raises
         ------
@@ -136,10 +138,15 @@ def from_samples(X: Array, Y: Array) -> Moments:
     """
     require_real_floating("X", X)
     require_real_floating("Y", Y)
-    if X.ndim < 2 or Y.ndim < 2 or X.shape[-1] != Y.shape[-1] or X.shape[-1] < 1 or X.shape[:-2] != Y.shape[:-2]:
-        raise ValueError(
-            f"X, Y: got shapes {tuple(X.shape)} and {tuple(Y.shape)}, expected (..., d_in, n) and (..., d_out, n)"
-        )
+    if (
+        X.ndim < 2
+        or Y.ndim < 2
+        or X.shape[-1] != Y.shape[-1]
+        or X.shape[-1] < 1
+        or X.shape[:-2] != Y.shape[:-2]
+    ):
+        shapes = f"{tuple(X.shape)} and {tuple(Y.shape)}"
+        raise ValueError(f"X, Y: got shapes {shapes}, expected (..., d_in, n) and (..., d_out, n), n >= 1")
     n = int(X.shape[-1])
     S = X @ transpose(X) / n
     W = (Y @ transpose(X) / n) @ symmetric_power(S, -1)
@@ -183,7 +190,7 @@ def population(W: Array, *, sigma_x: float = 1.0, sigma: float = 0.0) -> Moments
 def draw(
     rng: Generator, W: Array, n: int, *, sigma_x: float = 1.0, sigma: float, batch: tuple[int, ...] = ()
 ) -> Moments:
-    r"""Draw the moments of n Gaussian samples of ``y = W x + eps`` exactly, at a cost free of n for n >= d_in.
+    r"""Draw the moments of n Gaussian samples of ``y = W x + eps`` exactly; the cost is free of n >= d_in.
 
     With L the Bartlett factor, ``n S = n L L^T ~ Wishart(n, sigma_x^2 I)``; given S,
 
@@ -211,7 +218,8 @@ def draw(
 
     Notes
     -----
-    From C given S: ``C = W S + (sigma / sqrt(n)) G L^T``, hence ``C S^{-1} = W + (sigma / sqrt(n)) G L^{-1}``.
+    From C given S: ``C = W S + (sigma / sqrt(n)) G L^T``, hence
+    ``C S^{-1} = W + (sigma / sqrt(n)) G L^{-1}``.
     """
     _require_scales(sigma_x, sigma)
     require_real_floating("W", W)
@@ -229,13 +237,13 @@ def draw(
         return from_samples(X, W @ X + array(sigma * rng.standard_normal((*lead, d_out, int(n)))))
     L = array(sigma_x / np.sqrt(n) * bartlett_factor(rng, lead, d_in, n))
     G = array(rng.standard_normal((*lead, d_out, d_in)))
-    error = sigma / np.sqrt(n) * transpose(xp.linalg.solve(transpose(L), transpose(G)))
+    error = sigma / sqrt(n) * transpose(xp.linalg.solve(transpose(L), transpose(G)))
     chi_square = rng.chisquare(d_out * (n - d_in), lead) if n > d_in else np.zeros(lead)
     return Moments(L @ transpose(L), W + error, array(sigma**2 / n * chi_square), float(n))
 
 
 def bartlett_factor(rng: Generator, lead: tuple[int, ...], d: int, n: int) -> np.ndarray:
-    """Draw lower triangular L, ``(*lead, d, d)``, with ``L L^T ~ Wishart_d(n, I)``, n >= d (Bartlett 1933)."""
+    """Draw lower triangular L with ``L L^T ~ Wishart_d(n, I)``, ``(*lead, d, d)``, n >= d (Bartlett 1933)."""
     L = np.tril(rng.standard_normal((*lead, d, d)), -1)
     diagonal = np.arange(d)
     L[..., diagonal, diagonal] = np.sqrt(rng.chisquare(n - diagonal, (*lead, d)))

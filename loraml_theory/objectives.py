@@ -1,7 +1,7 @@
 r"""The losses of the linear model as objects: value, gradient and Hessian-vector product.
 
-Every objective is a sum over tasks of ``l_t(M_t)`` with the quadratic loss l_t of `Moments`; only the map from
-parameters to the task parameters ``M_t`` differs. With ``G_t = dl_t/dM_t = (M_t - W_t) S_t`` and
+Every objective is a sum over tasks of ``l_t(M_t)`` with the quadratic loss l_t of `Moments`; only the map
+from parameters to the task parameters ``M_t`` differs. With ``G_t = dl_t/dM_t = (M_t - W_t) S_t`` and
 ``M_t = A + U_t V_t^T`` the chain rule gives
 
     df/dA = sum_t w_t G_t,   df/dU_t = w_t G_t V_t,   df/dV_t = w_t G_t^T U_t,
@@ -31,9 +31,9 @@ class Parameters(NamedTuple):
     retraining, without the task axis in fine-tuning. ``V is None`` means symmetric adapters ``U U^T``.
     """
 
-    A: Array | None = None
-    U: Array | None = None
-    V: Array | None = None
+    A: Array = None
+    U: Array = None
+    V: Array = None
 
 
 class Objective(Protocol):
@@ -91,8 +91,8 @@ def pull_back(G: Array, adapters: Parameters) -> Parameters:
 def _gradient_scales(moments: Moments, power: float) -> Array:
     """Return ``||S_t||_2 ||W_t||_F^power`` of every task.
 
-    The terms of an adapter's gradient, ``W_t S_t U_t`` with ``||U_t|| ~ ||W_t||^{1/2}``, have this size at 3/2, those
-    of the base's at 1.
+    The terms of an adapter's gradient, ``W_t S_t U_t`` with ``||U_t|| ~ ||W_t||^{1/2}``, have this size at
+    3/2, those of the base's at 1.
     """
     return array_namespace(moments.W).linalg.matrix_norm(moments.S, ord=2) * frobenius(moments.W) ** power
 
@@ -175,7 +175,7 @@ class LoRAML:
         return array_namespace(losses).sum(_weighted(losses, self.moments.weights, 0), axis=-1)
 
     def loss_gradient(self, at: Parameters) -> Array:
-        """Return ``w_t G_t``, the gradient with respect to every task's parameter, ``(..., T, d_out, d_in)``."""
+        """Return ``w_t G_t``, the gradient in every task's parameter M_t, ``(..., T, d_out, d_in)``."""
         E = at.A[..., None, :, :] + shift(at) - self.moments.W
         return _weighted(E @ self.moments.S, self.moments.weights, 2)
 
@@ -196,9 +196,10 @@ class LoRAML:
 class ProjectedLoRAML:
     r"""LoRA-ML with the base eliminated (variable projection): ``g(U, V) = min_A f(A, U, V)``.
 
-    The minimising base is linear in the shifts, ``A(U, V) = sum_t w_t (W_t - U_t V_t^T) S_t (sum_t w_t S_t)^+``.
-    Stationary points, values and the sign of the curvature are those of `LoRAML` (Schur complement); at T = 2 in
-    the population g is ``1/4 ||M - U_1 U_1^T + U_2 U_2^T||_F^2``, M = W_1 - W_2 (ML-4).
+    The minimising base is linear in the shifts,
+    ``A(U, V) = sum_t w_t (W_t - U_t V_t^T) S_t (sum_t w_t S_t)^+``. Stationary points, values and the sign of
+    the curvature are those of `LoRAML` (Schur complement); at T = 2 in the population g is
+    ``1/4 ||M - U_1 U_1^T + U_2 U_2^T||_F^2``, M = W_1 - W_2 (ML-4).
     """
 
     moments: Moments
@@ -241,7 +242,7 @@ class ProjectedLoRAML:
 
 @dataclass(frozen=True, eq=False)
 class FineTuning:
-    r"""Fine-tuning of one task from a fixed base: ``f(U, V) = l(base + U V^T) + (ridge/2) ||U V^T||_F^2`` (FT-1).
+    r"""Fine-tuning from a fixed base: ``f(U, V) = l(base + U V^T) + (ridge/2) ||U V^T||_F^2`` (FT-1).
 
     Parameters
     ----------

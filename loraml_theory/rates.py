@@ -1,7 +1,8 @@
 r"""Predicted errors, one function per statement.
 
-Throughout, Delta is the error of a fitted parameter, ``||.||_F^2`` a sum of squares, sigma and sigma_x standard
-deviations, and "in-sample" means ``tr(Delta S Delta^T)``, the mean squared error on the fitted inputs.
+Throughout, Delta is the error of a fitted parameter, ``||.||_F^2`` a sum of squares, sigma and sigma_x
+standard deviations, and "in-sample" means ``tr(Delta S Delta^T)``, the mean squared error on the fitted
+inputs.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def degrees_of_freedom(rank: int, d_out: int, d_in: int | None = None) -> int:
-    r"""Return ``r (d_out + d_in - r)``, the dimension of the matrices of rank r; ``r (2d - r)`` for square ones (FT-2)."""
+    r"""Return ``r (d_out + d_in - r)``, the dimension of the set of matrices of rank r (FT-2)."""
     d_in = d_out if d_in is None else d_in
     rank = min(rank, d_out, d_in)
     return rank * (d_out + d_in - rank)
 
 
 def in_sample_error(rank: int, d: int, n: float, *, sigma: float) -> float:
-    r"""Predict ``E tr(Delta S Delta^T) = sigma^2 r (2d - r) / n`` to first order, at every n >= d and sigma_x (FT-2)."""
+    r"""Predict ``E tr(Delta S Delta^T) = sigma^2 r (2d - r) / n``, to first order for every n >= d (FT-2)."""
     return sigma**2 * degrees_of_freedom(rank, d) / n
 
 
@@ -49,7 +50,9 @@ def parameter_error(rank: int, d: int, n: float, *, sigma: float, sigma_x: float
     return (sigma / sigma_x) ** 2 * (rank * d / (n - d - 1) + rest)
 
 
-def excess_rank_degrees(rng: Generator, k: int, rank: int, d: int, *, draws: int = 4000) -> tuple[float, float]:
+def excess_rank_degrees(
+    rng: Generator, k: int, rank: int, d: int, *, draws: int = 4000
+) -> tuple[float, float]:
     r"""Predict ``n E tr(Delta S Delta^T) / sigma^2`` for fine-tuning at a rank above the true rank k (FT-2).
 
         k (2d - k) + E sum_{i <= r - k} s_i(G)^2,   G standard normal, (d - k) x (d - k)
@@ -65,7 +68,9 @@ def excess_rank_degrees(rng: Generator, k: int, rank: int, d: int, *, draws: int
     return degrees_of_freedom(k, d) + float(selected.mean()), float(selected.std(ddof=1) / np.sqrt(draws))
 
 
-def signal_to_noise(residual: np.ndarray, rank: int, n: float, *, sigma: float, sigma_x: float = 1.0) -> float:
+def signal_to_noise(
+    residual: np.ndarray, rank: int, n: float, *, sigma: float, sigma_x: float = 1.0
+) -> float:
     r"""Return ``sigma_r(residual) / (2 (sigma/sigma_x) sqrt(d/n))``; FT-2's condition is that it be large.
 
     Its square bounds the relative size of what FT-2 neglects. Infinite without noise.
@@ -81,14 +86,16 @@ def sigma_for(residual: np.ndarray, rank: int, n: float, *, ratio: float, sigma_
 
 
 def adaptation_rank(method: str, k: int, T: int, d: int) -> int:
-    r"""Return the rank a generic new task needs: ``min(d, k(T+1))`` from standard retraining (SR-2),
-    from LoRA-ML k for T >= 3 (ML-3) and ``min(d, 3k)`` for T = 2 (ML-2).
+    r"""Return the rank that a generic new task needs.
+
+    From standard retraining ``min(d, k(T+1))`` (SR-2); from LoRA-ML k for T >= 3 (ML-3) and ``min(d, 3k)``
+    for T = 2 (ML-2).
 
     Parameters
     ----------
     method
         ``sr`` or ``lora-ml``.
-    """  # noqa: D205
+    """
     if method == "sr":
         return min(d, k * (T + 1))
     if method == "lora-ml":
@@ -97,33 +104,42 @@ def adaptation_rank(method: str, k: int, T: int, d: int) -> int:
 
 
 def off_tangent_spectrum(truth: GroundTruth) -> np.ndarray:
-    r"""Return the eigenvalues of ``sum_t P_t^perp`` on d x d matrices, ascending, ``(d^2,)``, for NumPy truths.
+    r"""Return the eigenvalues of ``sum_t P_t^perp`` on d x d matrices, ascending, ``(d^2,)``; NumPy only.
 
-    ``P_t^perp`` projects off the tangent space ``{E U_t*^T + U_t* E^T}``: antisymmetric matrices stay as they are,
-    symmetric X becomes ``(I - P_t) X (I - P_t)`` with P_t the projector on span(U_t*). The smallest eigenvalue is 0 if
-    and only if A* is not locally identified; its inverse is the condition number of recovery (ML-3).
+    ``P_t^perp`` projects off the tangent space ``{E U_t*^T + U_t* E^T}``: antisymmetric matrices stay as they
+    are, symmetric X becomes ``(I - P_t) X (I - P_t)`` with P_t the projector on span(U_t*). The smallest
+    eigenvalue is 0 if and only if A* is not identified to first order; its inverse is the condition number
+    of recovery (ML-3).
 
     Notes
     -----
     With q = rank [U_1*..U_T*] the operator splits exactly: symmetric matrices of the joint span (dimension
-    q(q+1)/2), the span times its complement (the eigenvalues of ``sum_t (I - P_t)`` on the span, d - q times each),
-    and everything else, where it is T.
+    q(q+1)/2), the span times its complement (the eigenvalues of ``sum_t (I - P_t)`` on the span, d - q times
+    each), and everything else, where it is T.
     """
     U = np.asarray(truth.U_retraining)
     T, d, _ = U.shape
-    basis, values, _ = np.linalg.svd(np.concatenate(list(U / np.linalg.norm(U, axis=-2, keepdims=True)), axis=1))
-    q = int(np.sum(values > d * np.finfo(float).eps * values[0]))
-    E = np.linalg.qr(basis[:, :q].T @ (U / np.linalg.norm(U, axis=-2, keepdims=True)))[0]
-    off = np.eye(q) - E @ np.swapaxes(E, -1, -2)
+    spans = [_span(U_t) for U_t in U]
+    joint = _span(np.concatenate(spans, axis=1))
+    q = joint.shape[1]
+    off = np.stack([np.eye(q) - (joint.T @ E) @ (joint.T @ E).T for E in spans])
     pairs = list(combinations_with_replacement(range(q), 2))
     i, j = (np.array([p[a] for p in pairs]) for a in (0, 1))
     norm = np.where(i == j, 1.0, np.sqrt(2.0))
     inner = np.zeros((len(pairs), len(pairs)))
-    for P in off:  # <B_ab, P B_ij P> for the orthonormal basis B_ij = (e_i e_j^T + e_j e_i^T) / (sqrt(2) or 2)
-        inner += (P[i][:, i] * P[j][:, j] + P[i][:, j] * P[j][:, i]) / (norm[:, None] * norm[None, :]) 
+    # <B_ab, P B_ij P> in the orthonormal basis B_ij = (e_i e_j^T + e_j e_i^T) / (sqrt(2), or 2 if i = j)
+    for P in off:
+        inner += (P[i][:, i] * P[j][:, j] + P[i][:, j] * P[j][:, i]) / (norm[:, None] * norm[None, :])
     cross = np.repeat(np.linalg.eigvalsh(off.sum(axis=0)), d - q)
     rest = np.full(d * d - len(pairs) - cross.size, float(T))
     return np.sort(np.concatenate([np.linalg.eigvalsh(inner), cross, rest]))
+
+
+def _span(U: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis of the column space of ``(d, m)``, columns taken as directions."""
+    lengths = np.linalg.norm(U, axis=0)
+    left, values, _ = np.linalg.svd(U[:, lengths > 0] / lengths[lengths > 0], full_matrices=False)
+    return left[:, values > U.shape[0] * np.finfo(float).eps * values.max(initial=0.0)]
 
 
 def base_error(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float = 1.0) -> float:
@@ -131,7 +147,7 @@ def base_error(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float = 1
 
         (sigma^2 / (sigma_x^2 N)) tr[(sum_t P_t^perp)^{-1}]   >=   sigma^2 d^2 / (sigma_x^2 N T)
 
-    Infinite where A* is not locally identified.
+    Infinite where A* is not identified to first order.
     """
     spectrum = off_tangent_spectrum(truth)
     if spectrum[0] <= spectrum.size * np.finfo(float).eps * spectrum[-1]:

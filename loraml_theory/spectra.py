@@ -25,22 +25,22 @@ class Inertia(NamedTuple):
 
 
 def rounding_level(scale: Array, d: int) -> Array:
-    r"""Return ``8 d eps scale``, above the rounding of a sum and product of d x d matrices of Frobenius norm `scale`.
+    r"""Return ``8 sqrt(d) eps scale``, above the rounding of sums and products of matrices of norm `scale`.
 
-    Singular values below it are indistinguishable from 0; a hundred times more is clearly not 0.
+    Singular values below it are indistinguishable from 0; ten times more is clearly not 0.
     """
     xp = array_namespace(scale)
-    return 8 * d * float(xp.finfo(scale.dtype).eps) * scale
+    return 8 * d**0.5 * float(xp.finfo(scale.dtype).eps) * scale
 
 
 def bracket(values: Array, level: Array) -> Bracket:
-    """Count the values above 100 times `level` (low) and above `level` (high) on the last axis."""
+    """Count the values above ten times `level` (low) and above `level` (high) on the last axis."""
     xp = array_namespace(values)
 
     def count(cut: Array) -> Array:
         return xp.sum(xp.astype(values > cut[..., None], xp.int64), axis=-1)
 
-    return Bracket(count(100 * level), count(level))
+    return Bracket(count(10 * level), count(level))
 
 
 def numerical_rank(M: Array, level: Array) -> Bracket:

@@ -50,7 +50,7 @@ class GroundTruth:
     A_star
         Shared parameter, ``(..., d, d)``, float64. No claim needs it symmetric.
     U_star
-        Task factors, ``(..., T+1, d, k)``, float64; ``U_star[..., -1, :, :]`` belongs to the unseen test task.
+        Task factors, ``(..., T+1, d, k)``, float64; the last task is the unseen test task.
 
     Raises
     ------
@@ -136,7 +136,7 @@ class GroundTruth:
 
     @property
     def scale(self) -> Array:
-        """Largest Frobenius norm ``max_t ||W_t||_F`` over all tasks, ``(...)``: what rounding is relative to."""
+        """``max_t ||W_t||_F`` over all tasks, ``(...)``: what rounding is relative to."""
         return array_namespace(self.A_star).max(frobenius(self.W), axis=-1)
 
     def with_tasks(self, retraining: Sequence[int]) -> GroundTruth:

@@ -35,9 +35,10 @@ def one_line(text: str) -> str:
 
 
 class StructureFileError(ValueError):
-    """A structure file that cannot be used; one line with the file, the field, what was found and what is expected."""
+    """A structure file that cannot be used: the file, the field, what was found, what is expected."""
 
     def __init__(self, path: Path_, text: str) -> None:
+        """Join file and text to one line."""
         super().__init__(one_line(f"{os.fspath(path)}: {text}"))
 
 
@@ -47,7 +48,7 @@ def read_structure(path: Path_) -> tuple[GroundTruth, list[str]]:
     Parameters
     ----------
     path
-        An npz file with the real arrays `A_star` ``(d, d)`` and `U_star` ``(T+1, d, k)``; other arrays are ignored.
+        An npz file with real arrays `A_star` ``(d, d)`` and `U_star` ``(T+1, d, k)``; others are ignored.
 
     Returns
     -------
@@ -84,7 +85,9 @@ def write_structure(path: Path_, truth: GroundTruth) -> None:
     """
     arrays = {name: np.asarray(getattr(truth, name)) for name in SHAPES}
     if arrays["A_star"].ndim != 2:
-        raise ValueError(f"truth: got A_star of shape {arrays['A_star'].shape}, expected (d, d), without batch axes")
+        raise ValueError(
+            f"truth: got A_star of shape {arrays['A_star'].shape}, expected (d, d), without batch axes"
+        )
     with replacing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
@@ -126,7 +129,9 @@ def _check_header(path: Path_, archive: zipfile.ZipFile, name: str) -> None:
         member = archive.getinfo(f"{name}.npy")
     except KeyError:
         found = ", ".join(sorted(n.removesuffix(".npy") for n in archive.namelist())[:8]) or "nothing"
-        raise StructureFileError(path, f"{name}: missing (found {found}), expected shape {SHAPES[name]}") from None
+        raise StructureFileError(
+            path, f"{name}: missing (found {found}), expected shape {SHAPES[name]}"
+        ) from None
     shape, dtype, offset = _header(path, archive, name)
     if dtype.hasobject:
         raise StructureFileError(path, f"{name}: holds pickled objects (never loaded), expected real numbers")
@@ -144,13 +149,17 @@ def _check_header(path: Path_, archive: zipfile.ZipFile, name: str) -> None:
         )
 
 
-def _header(path: Path_, archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
+def _header(
+    path: Path_, archive: zipfile.ZipFile, name: str
+) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
     try:
         with archive.open(f"{name}.npy") as stream, catch_warnings(action="ignore"):
             shape, _, dtype = HEADERS[npy.read_magic(stream)](stream)
             return shape, dtype, stream.tell()
     except Exception as problem:  # bytes of unknown origin: whatever the parsers stumble over, it is no array
-        raise StructureFileError(path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}") from None
+        raise StructureFileError(
+            path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}"
+        ) from None
 
 
 def _load(path: Path_, archive: zipfile.ZipFile, name: str, notes: list[str]) -> NDArray[np.float64]:
@@ -159,7 +168,9 @@ def _load(path: Path_, archive: zipfile.ZipFile, name: str, notes: list[str]) ->
             array = npy.read_array(stream, allow_pickle=False)
             stream.read(1)  # the end of the stream is where its check sum is compared
     except Exception as problem:
-        raise StructureFileError(path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}") from None
+        raise StructureFileError(
+            path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}"
+        ) from None
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype=np.float64)
     if bool(np.isfinite(array).all()) and not bool(np.isfinite(converted).all()):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def generic(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
-    """Draw the paper's synthetic truth: A* the symmetric part of a standard normal matrix, U_t* standard normal."""
+    """Draw the paper's synthetic truth: A* the symmetric part of a normal matrix, U_t* normal, variance 1."""
     A = _square(rng, d, k, T)
     return GroundTruth((A + A.T) / 2, rng.standard_normal((T + 1, d, k)))
 
@@ -40,7 +40,7 @@ def scaled(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
 
 
 def repeated_task(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
-    """Draw a truth whose retraining tasks are two in turn, ``U_t* = U_{t-2}*``: breaks every independent triple."""
+    """Draw a truth whose retraining tasks are two in turn, ``U_t* = U_{t-2}*``: no triple is independent."""
     truth = generic(rng, d, k, T)
     U = truth.U_star.copy()
     U[2:-1] = U[[t % 2 for t in range(2, T)]]
@@ -48,16 +48,16 @@ def repeated_task(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
 
 
 def dependent(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
-    """Draw a truth whose retraining factors share a 2k-space and admit a second minimiser; see `second_minimiser`."""
+    """Draw a truth in which a `second_minimiser` exists, the retraining factors sharing a 2k-space."""
     return second_minimiser(rng, d, k, T)[0]
 
 
 def second_minimiser(rng: Generator, d: int, k: int, T: int) -> tuple[GroundTruth, np.ndarray, np.ndarray]:
     r"""Construct a truth that LoRA-ML cannot identify, and the other global minimiser (controls of ML-3).
 
-    For every H in O(k, k), with halves H = [P, N] of k columns, ``P P^T - N N^T = J``. With any Q of shape (d, 2k)
-    take ``U_t* = Q P_t`` and ``U_t = Q N_t``: then ``A = A* + Q J Q^T`` explains all tasks as well as A* does, for
-    any T. Needs 2k <= d.
+    For every H in O(k, k), with halves H = [P, N] of k columns, ``P P^T - N N^T = J``. With any Q of shape
+    (d, 2k) take ``U_t* = Q P_t`` and ``U_t = Q N_t``: then ``A = A* + Q J Q^T`` explains all tasks as well as
+    A* does, for any T. Needs 2k <= d.
 
     Returns
     -------
@@ -74,13 +74,15 @@ def second_minimiser(rng: Generator, d: int, k: int, T: int) -> tuple[GroundTrut
 
 
 def spurious(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
-    """Return the integer instance with a strict spurious minimum at T = 3, k = 1 (ML-5), padded with zeros to d >= 3.
+    """Return the integer instance with a strict spurious minimum at T = 3, k = 1 and any d >= 3 (ML-5).
 
-    Factors (1,0,0), (1,1,0), (1,-1,1); the test task is the last unit vector, A* = 0. At d = 3 the four factors are
-    dependent; from d = 4 on they are not.
+    Factors (1,0,0), (1,1,0), (1,-1,1); the test task is the last unit vector, A* = 0; padding with zeros
+    keeps the minimum. At d = 3 the four factors are dependent; from d = 4 on they are not.
     """
     _square(rng, d, k, T)
-    _require((k, T) == (1, 3) and d >= 3, f"spurious: got d = {d}, k = {k}, T = {T}, expected d >= 3, k = 1, T = 3")
+    _require(
+        (k, T) == (1, 3) and d >= 3, f"spurious: got d = {d}, k = {k}, T = {T}, expected d >= 3, k = 1, T = 3"
+    )
     U = np.zeros((4, d, 1))
     U[:3, :3, 0] = [[1, 0, 0], [1, 1, 0], [1, -1, 1]]
     U[3, -1, 0] = 1

@@ -1,7 +1,7 @@
 """The command `loraml`: options in, one of `paper_checks.commands` out.
 
-Typer only parses: each function here returns the work as a callable, which `main` runs outside of it. So what Typer
-makes of interrupts, closed pipes and end-of-file errors, which differs between versions, plays no part.
+Typer only parses: each function here returns the work as a callable, which `main` runs outside of it. So what
+Typer makes of interrupts, closed pipes and end-of-file errors, which differs between versions, plays no part.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.structure_file import StructureFileError, one_line
+from paper_checks import commands
+from paper_checks.commands import InputError
+from paper_checks.registry import UnknownClaimError
 
-Work: TypeAlias = Callable[[], int]
+Work: TypeAlias = Callable[[], tuple[int, str]]
 
 app = typer.Typer(
     help="Check the linear theory of meta-learning with low-rank adaptations, claim by claim.",
@@ -27,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Root of every random number.")]
+Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -49,66 +52,98 @@ def _options(
 
 @app.command()
 def verify(
+    context: typer.Context,
     structure: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.npz", help="Check this structure instead of drawn ones: A_star (d, d), U_star (T+1, d, k)."),
+        typer.Option(metavar="FILE.npz", help="Check this structure (A_star, U_star) instead of drawn ones."),
     ] = None,
     claim: Annotated[
         str | None, typer.Option(metavar="ID,ID…", help="Check these claims only; see `loraml claims`.")
     ] = None,
     profile: Annotated[str, typer.Option(metavar="quick|full", help="How much work to do.")] = "quick",
-    seed: Seed = 0,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for verdicts.json and report.html.")] = Path("reports/verify"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print verdicts.json instead of the table.")] = False,
+    seed: Seed = "0",
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for verdicts.json and report.html.")
+    ] = commands.DEFAULT_OUT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print verdicts.json instead of a table.")] = False,
 ) -> Work:
     """Check the claims; write verdicts.json and report.html."""
-    from paper_checks import commands
-
     return partial(
-        commands.verify, structure=structure, claim=claim, profile=profile, seed=seed, out=out, as_json=as_json
+        commands.verify,
+        structure=structure,
+        claim=claim,
+        profile=profile,
+        seed=seed,
+        out=out,
+        as_json=as_json,
+        command=context.obj,
     )
 
 
 @app.command()
 def claims(
-    ids: Annotated[str | None, typer.Argument(metavar="[ID,ID…]", help="Show these in full, with their controls.")] = None,
+    ids: Annotated[
+        str | None, typer.Argument(metavar="[ID,ID…]", help="Show these in full, with their controls.")
+    ] = None,
 ) -> Work:
     """List the claims with their statements, assumptions and sources."""
-    from paper_checks import commands
-
     return partial(commands.claims, ids)
 
 
 @app.command()
 def structure(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to draw; a wrong one names those that exist.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to draw; see the README.")],
     out: Annotated[Path, typer.Option(metavar="FILE.npz", help="The file to write.")],
-    d: Annotated[int, typer.Option("--d", help="Dimension.")] = 10,
-    k: Annotated[int, typer.Option("--k", help="Rank of each task's shift.")] = 1,
-    T: Annotated[int, typer.Option("--T", help="Number of retraining tasks; the test task is one more.")] = 3,
-    seed: Seed = 0,
+    d: Annotated[str, typer.Option("--d", metavar="N", help="Dimension.")] = "10",
+    k: Annotated[str, typer.Option("--k", metavar="N", help="Rank of each task's shift.")] = "1",
+    T: Annotated[
+        str, typer.Option("--T", metavar="N", help="Retraining tasks; the test task is one more.")
+    ] = "3",
+    seed: Seed = "0",
 ) -> Work:
     """Draw a structure and write it to a file that `verify --structure` reads."""
-    from paper_checks import commands
-
-    return partial(commands.structure, kind, d=d, k=k, T=T, seed=seed, out=out)
+    return partial(commands.structure, kind, sizes={"d": d, "k": k, "T": T}, seed=seed, out=out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0 all well, 1 a theorem refuted or a control not, 2 bad input, 130 interrupted."""
+    """Run `loraml` and exit: 0 well, 1 a theorem refuted or a control not, 2 bad input, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = _run(words)
-        sys.stdout.flush()
+        status, text = _parse(words)()
+        _print(text)
+    except (InputError, StructureFileError, UnknownClaimError) as problem:
+        status = _complain(f"error: {problem}", status=2)
     except KeyboardInterrupt:
-        status = _complain("interrupted", 130)
-    except BrokenPipeError:
-        _silence_stdout()
-        status = 0
-    except OSError as problem:
-        _silence_stdout()
-        status = _complain(...)
+        status = _complain("interrupted", status=130)
     sys.exit(status)
+
+
+def _parse(words: Sequence[str]) -> Work:
+    command = one_line(shlex.join(["loraml", *words]))
+    try:
+        parsed = app(list(words), prog_name="loraml", standalone_mode=False, obj=command)
+    except Exception as problem:
+        # Typer's usage errors have no public base class in all versions; what they share is this method.
+        if not hasattr(problem, "format_message"):
+            raise
+        path = getattr(getattr(problem, "ctx", None), "command_path", "loraml")
+        raise InputError(f"{problem.format_message().rstrip('.')}; see `{path} --help`") from None
+    return parsed if callable(parsed) else lambda: (int(parsed or 0), "")
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as problem:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+        if not isinstance(problem, BrokenPipeError):  # a reader that has seen enough is no error
+            raise InputError(f"standard output: cannot be written ({problem.strerror})") from None
+
+
+def _complain(text: str, *, status: int) -> int:
+    sys.stderr.write(f"loraml: {one_line(text)}\n")
+    return status

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from paper_checks.claim import Evidence, Outcome
 
-RELATIONS = {"equal": "expected", "slope": "expected", "at most": "expected at most", "at least": "expected at least"}
-
 
 def number(value: float | None) -> str:
     """Write a number with four significant digits, small integers in full.
@@ -36,19 +34,28 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def expected(evidence: Evidence) -> str:
+    """Write what the measured value must be, tolerance included."""
+    predicted, tolerance = evidence.predicted, evidence.tolerance
+    if evidence.relation == "at most":
+        return f"≤ {number(predicted + tolerance)}"
+    if evidence.relation == "at least":
+        return f"≥ {number(predicted - tolerance)}"
+    return f"{number(predicted)} ± {number(tolerance)}" if tolerance else number(predicted)
+
+
 def comparison(evidence: Evidence) -> str:
     """Say what was measured and what was expected, with numbers."""
     interval = evidence.interval
     spread = f" [{number(interval[0])}, {number(interval[1])}]" if interval else ""
-    within = f" within {number(evidence.tolerance)}" if evidence.tolerance else ""
     return (
         f"{evidence.what} on {evidence.instance}: measured {number(evidence.measured)}{spread}, "
-        f"{RELATIONS[evidence.relation]} {number(evidence.predicted)}{within}"
+        f"expected {expected(evidence)}"
     )
 
 
 def headline(evidence: Sequence[Evidence]) -> Evidence | None:
-    """Return what a table shows of a claim: the first value that disagrees, else is undecided, else the first."""
+    """Return what a table shows of a claim: the first value that disagrees, else is undecided, else agrees."""
     for outcome in (Outcome.DISAGREES, Outcome.UNDECIDED, Outcome.AGREES):
         for item in evidence:
             if item.outcome is outcome:

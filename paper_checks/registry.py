@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 
 from paper_checks.claim import Claim
 
@@ -50,7 +51,7 @@ def in_order(found: Iterable[Claim]) -> tuple[Claim, ...]:
         If two claims have the same id.
     """
     ordered = sorted(found, key=lambda claim: _position(claim.id))
-    for one, next_one in zip(ordered, ordered[1:], strict=False):
+    for one, next_one in pairwise(ordered):
         if one.id == next_one.id:
             raise ValueError(f"two claims have the id {one.id}: {one.title!r} and {next_one.title!r}")
     return tuple(ordered)

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeAlias
 
-from paper_checks.claim import Claim, Control, Evidence, Note, Outcome, Profile, Verdict, applicable, gather, judge
+from paper_checks.claim import (
+    Claim,
+    Control,
+    Evidence,
+    Note,
+    Outcome,
+    Profile,
+    Verdict,
+    applicable,
+    gather,
+    judge,
+)
 from paper_checks.instance import Instance
 from paper_checks.phrasing import comparison, headline, number, plural
 
@@ -26,7 +37,7 @@ class AssumptionResult:
 
 @dataclass(frozen=True)
 class ControlResult:
-    """The verdict on a statement that is false; `instance` is the one that refuted it, or the last one tried."""
+    """The verdict on a statement that is false; `instance` refuted it, or was tried last."""
 
     what: str
     instance: str
@@ -172,7 +183,9 @@ def _combine(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict.SUPPORTED if counted else Verdict.ASSUMPTIONS_NOT_MET
 
 
-def _control(control: Control, applied_to: Sequence[Instance], profile: Profile, *, seed: int) -> ControlResult:
+def _control(
+    control: Control, applied_to: Sequence[Instance], profile: Profile, *, seed: int
+) -> ControlResult:
     """Try a false statement until an instance refutes it, its own one last."""
     for instance in applied_to if control.on_given else ():
         verdict = judge(gather(control.check, instance, profile)[0])
@@ -202,7 +215,9 @@ def _reason(
         return f"Cannot be decided: {comparison(item)}."
     if undecided:
         return f"Cannot be decided whether it applies: {_found(undecided)}."
-    return "The check found nothing to judge."
+    judged = {item.instance for item in evidence}
+    silent = next(instance.name for instance in applied_to if instance.name not in judged)
+    return f"The check found nothing to judge on {silent}."
 
 
 def _found(assumption: AssumptionResult) -> str:

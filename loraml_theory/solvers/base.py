@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from loraml_theory.objectives import Objective, Parameters
 from loraml_theory.structure import Array
@@ -59,7 +59,9 @@ class Solution:
         xp = array_namespace(self.status)
         if bool(xp.all(self.converged)):
             return self
-        counts = ", ".join(f"{int(xp.sum(xp.astype(self.status == s, xp.int64)))} {s.name.lower()}" for s in Status)
+        counts = ", ".join(
+            f"{int(xp.sum(xp.astype(self.status == s, xp.int64)))} {s.name.lower()}" for s in Status
+        )
         raise ConvergenceError(f"after {self.iterations} iterations: {counts}")
 
 
@@ -72,7 +74,7 @@ def finish(
     norm = gradient_norm(objective, objective.gradient(at))
     tolerance = xp.broadcast_to(tolerance, value.shape)
     finite = xp.isfinite(value) & xp.isfinite(norm)
-    code = xp.full(value.shape, int(ended), dtype=xp.int64)
+    code = xp.full(value.shape, int(ended), dtype=xp.int64, device=device(value))
     code = xp.where(norm <= tolerance, xp.full_like(code, int(Status.CONVERGED)), code)
     code = xp.where(finite, code, xp.full_like(code, int(Status.DIVERGED)))
     solution = Solution(at, value, norm, tolerance, code, iterations)
@@ -99,7 +101,8 @@ def ravel(objective: Objective, point: Parameters) -> Array:
 def unravel(objective: Objective, flat: Array, like: Parameters) -> Parameters:
     """Undo `ravel`: cut the last axis of `flat`, ``(..., p)``, into the core shapes of `like`."""
     xp = array_namespace(flat)
-    arrays, start = [], 0
+    arrays: list[Array] = []
+    start = 0
     for value, axes in zip(like, objective.core_axes, strict=True):
         if value is None:
             arrays.append(None)

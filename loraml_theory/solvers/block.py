@@ -23,8 +23,9 @@ def block_descent(
 ) -> Solution:
     r"""Minimise ``sum_t w_t l_t(A + U_t V_t^T) + (ridge/2) sum_t ||A + U_t V_t^T||_F^2`` one block at a time.
 
-    Each block is minimised exactly: all adapters by reduced-rank regression given the base (FT-1), then the base by
-    a linear solve given the shifts (SR-1). The objective never increases; the matrices may be rectangular.
+    Each block is minimised exactly: all adapters by reduced-rank regression given the base (FT-1), then the
+    base by a linear solve given the shifts (SR-1). The objective never increases; the matrices may be
+    rectangular.
 
     Parameters
     ----------
@@ -45,8 +46,8 @@ def block_descent(
 
     Returns
     -------
-    A `Solution` with A ``(..., d_out, d_in)``, U ``(..., T, d_out, rank)`` and V ``(..., T, d_in, rank)``, where
-    V^T S^{1/2} has orthogonal rows.
+    A `Solution` with A ``(..., d_out, d_in)``, U ``(..., T, d_out, rank)`` and V ``(..., T, d_in, rank)``,
+    where V^T S^{1/2} has orthogonal rows.
 
     Raises
     ------
@@ -71,7 +72,12 @@ def block_descent(
         A = standard_retraining(moments.around(U @ transpose(V)))
         iterations += 1
         solution = finish(
-            objective, Parameters(A, U, V), tolerance, iterations=iterations, ended=Status.MAX_ITERATIONS, throw=False
+            objective,
+            Parameters(A, U, V),
+            tolerance,
+            iterations=iterations,
+            ended=Status.MAX_ITERATIONS,
+            throw=False,
         )
         if bool(xp.all(solution.converged)) or iterations >= max_iterations:
             return solution.require_converged() if throw else solution

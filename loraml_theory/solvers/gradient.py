@@ -30,8 +30,8 @@ def alternating_gradient_descent(
         U_t <- U_t - inner_step_size * dl_t/dU_t                    (inner_steps times)
         A   <- A   - outer_step_size * (1/T) sum_t dl_t/dA          (once)
 
-    The adapters' step is on each task's own loss, the base's on the mean over tasks: the factors 1 and 1/T of the
-    public code. A step costs O(T d^2 k), whatever the number of samples.
+    The adapters' step is on each task's own loss, the base's on the mean over tasks: the factors 1 and 1/T of
+    the public code. A step costs O(T d^2 k), whatever the number of samples.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ def alternating_gradient_descent(
     outer_steps, outer_step_size, inner_steps, inner_step_size
         Defaults are the paper's.
     relative_tolerance
-        The end counts as converged where the gradient norm is at most this times the objective's gradient scale.
+        The end counts as converged where the gradient norm is at most this times the objective's gradient
+        scale.
     observe
         Called as ``observe(step, parameters)`` at the start (0) and after every outer step.
     throw
@@ -74,8 +75,8 @@ def gradient_descent(
 ) -> Solution:
     """Minimise any objective by ``x <- x - step_size * gradient``.
 
-    The paper fine-tunes so: step size 5e-3, from U, V ~ 0.1 N(0, 1). U = V = 0 is a saddle and stays where it is.
-    Parameters are as in `alternating_gradient_descent`.
+    The paper fine-tunes so: step size 5e-3, from U, V ~ 0.1 N(0, 1). U = V = 0 is a saddle and stays where it
+    is. Parameters are as in `alternating_gradient_descent`.
     """
     at = start
     if observe is not None:

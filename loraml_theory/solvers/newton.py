@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from array_api_compat import array_namespace
 
 from loraml_theory.objectives import Objective, Parameters
@@ -20,9 +22,9 @@ def newton(
 ) -> Solution:
     r"""Minimise any objective to a gradient norm of ``relative_tolerance * objective.gradient_scale``.
 
-    Steihaug's truncated conjugate gradients solve each trust-region problem approximately, with Hessian-vector
-    products alone; directions of negative curvature are followed to the boundary. All batch elements advance
-    together, each with its own radius, and rest once they are done.
+    Steihaug's truncated conjugate gradients solve each trust-region problem approximately, with
+    Hessian-vector products alone; directions of negative curvature are followed to the boundary. All batch
+    elements advance together, each with its own radius, and rest once they are done.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ def newton(
 
     Notes
     -----
-    Where the predicted decrease drowns in the rounding of f, a step is judged by the gradient norm instead; that is
-    what lets minima with f > 0 (ML-5) be found to full accuracy.
+    Where the predicted decrease drowns in the rounding of f, a step is judged by the gradient norm instead;
+    that is what lets minima with f > 0 (ML-5) be found to full accuracy.
     """
     x = ravel(objective, start)
     xp = array_namespace(x)
@@ -90,7 +92,12 @@ def newton(
 
 
 def _steihaug(
-    hessian: object, g: Array, radius: Array, tolerance: Array, active: Array, max_inner: int
+    hessian: Callable[[Array], Array],
+    g: Array,
+    radius: Array,
+    tolerance: Array,
+    active: Array,
+    max_inner: int,
 ) -> Array:
     """Return an approximate minimiser of ``g.p + p.Hp/2`` over ``||p|| <= radius``; zero where not active."""
     xp = array_namespace(g)
@@ -108,7 +115,11 @@ def _steihaug(
         r = xp.where(active[..., None], r - alpha[..., None] * Hd, r)
         new = _dot(r, r)
         active = active & ~beyond & (xp.sqrt(new) > tolerance)
-        direction = xp.where(active[..., None], r + (new / xp.where(rr > 0, rr, xp.ones_like(rr)))[..., None] * direction, direction)
+        direction = xp.where(
+            active[..., None],
+            r + (new / xp.where(rr > 0, rr, xp.ones_like(rr)))[..., None] * direction,
+            direction,
+        )
         rr = new
     return p
 

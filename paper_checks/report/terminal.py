@@ -11,7 +11,7 @@ from rich.text import Text
 
 from loraml_theory.structure_file import one_line
 from paper_checks.claim import Claim, Verdict
-from paper_checks.phrasing import headline, number
+from paper_checks.phrasing import expected, headline, number
 from paper_checks.verify import ClaimResult, Run
 
 LOOKS = {
@@ -20,7 +20,6 @@ LOOKS = {
     Verdict.ASSUMPTIONS_NOT_MET: ("–", "not met", "cyan"),
     Verdict.INCONCLUSIVE: ("?", "inconclusive", "yellow"),
 }
-SIGNS = {"equal": "≈", "slope": "≈", "at most": "≤", "at least": "≥"}
 
 
 def show_run(console: Console, run: Run, report: str) -> None:
@@ -30,7 +29,7 @@ def show_run(console: Console, run: Run, report: str) -> None:
     table.add_column("", ratio=1)
     table.add_column("verdict", no_wrap=True)
     table.add_column("measured", justify="right", no_wrap=True)
-    table.add_column("predicted", no_wrap=True)
+    table.add_column("expected", no_wrap=True)
     table.add_column("controls", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
     for result in run.claims:
@@ -45,12 +44,12 @@ def show_run(console: Console, run: Run, report: str) -> None:
 
 
 def summary(run: Run) -> str:
-    """Count the verdicts and the controls, as in '12 supported, 1 inconclusive; 30 of 30 controls refuted'."""
+    """Count the verdicts and the controls, as in '12 supported, 1 refuted; 30 of 30 controls refuted'."""
     counts = Counter(result.verdict for result in run.claims)
     verdicts = ", ".join(f"{counts[v]} {str(v).replace('_', ' ')}" for v in Verdict if counts[v])
     controls = [control for result in run.claims for control in result.controls]
     refuted = sum(control.verdict is Verdict.REFUTED for control in controls)
-    return f"{verdicts}; {refuted} of {len(controls)} controls refuted, as they should be"
+    return f"{verdicts}; {refuted} of {len(controls)} controls refuted"
 
 
 def show_list(console: Console, claims: Sequence[Claim]) -> None:
@@ -63,38 +62,41 @@ def show_list(console: Console, claims: Sequence[Claim]) -> None:
         console.print()
 
 
-def show_claim(console: Console, claim: Claim) -> None:
-    """Print one claim in full, with the false statements that its check must refute."""
-    _show_head(console, claim)
-    for assumption in claim.assumptions:
-        _show_field(console, "needs", assumption.what)
-    for control in claim.controls:
-        _show_field(console, "control", control.what)
-    _show_field(console, "source", claim.source)
+def show_claims(console: Console, claims: Sequence[Claim]) -> None:
+    """Print claims in full, with the false statements that their checks must refute."""
+    for claim in claims:
+        _show_head(console, claim)
+        for assumption in claim.assumptions:
+            _show_field(console, "needs", assumption.what)
+        for control in claim.controls:
+            _show_field(console, "refutes", control.what)
+        _show_field(console, "source", claim.source)
+        console.print()
 
 
 def _row(result: ClaimResult) -> list[Text]:
     sign, word, style = LOOKS[result.verdict]
     item = headline(result.evidence)
     refuted = sum(control.verdict is Verdict.REFUTED for control in result.controls)
-    complete = refuted == len(result.controls)
+    controls = f"{refuted}/{len(result.controls)}" if result.controls else ""
     return [
         Text(result.claim.id, "bold"),
         Text(result.claim.title),
         Text(f"{sign} {word}", style),
         Text(number(item.measured) if item else ""),
-        Text(f"{SIGNS[item.relation]} {number(item.predicted)}" if item else ""),
-        Text(f"{refuted}/{len(result.controls)}" if result.controls else "", "default" if complete else "bold red"),
+        Text(expected(item) if item else ""),
+        Text(controls, "default" if refuted == len(result.controls) else "bold red"),
         Text(f"{result.seconds:.1f}", "dim"),
     ]
 
 
 def _worth_saying(result: ClaimResult) -> list[str]:
-    reasons = [] if result.verdict is Verdict.SUPPORTED else [result.reason]
-    missed = [control for control in result.controls if control.verdict is not Verdict.REFUTED]
-    return reasons + [
-        f"Control not refuted but {str(c.verdict).replace('_', ' ')} on {c.instance}: {c.what}." for c in missed
-    ]
+    sentences = [] if result.verdict is Verdict.SUPPORTED else [result.reason]
+    for control in result.controls:
+        if control.verdict is not Verdict.REFUTED:
+            said = str(control.verdict).replace("_", " ")
+            sentences.append(f"Control not refuted but {said} on {control.instance}: {control.what}.")
+    return sentences
 
 
 def _show_head(console: Console, claim: Claim) -> None:

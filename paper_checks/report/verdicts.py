@@ -132,5 +132,4 @@ def _claim(result: ClaimResult) -> dict[str, Any]:
 
 
 def _evidence(item: Evidence) -> dict[str, Any]:
-    shown = ("kind", "instance", "what", "measured", "predicted", "interval", "relation", "tolerance", "reason", "outcome")
-    return {name: getattr(item, name) for name in shown}
+    return {**vars(item), "outcome": item.outcome}

@@ -1,0 +1,56 @@
+"""The claims' assumptions as predicates on instances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from loraml_theory.spectra import best_triple_separation, separation
+from paper_checks.claim import Assumption, Finding
+from paper_checks.instance import Instance
+
+INDEPENDENT = 1e-10  # separations above are independence, float64 resolves them to 6 digits
+DEPENDENT = 1e-13  # separations below are rounding of exact dependence
+
+
+def independence(measured: float) -> Finding:
+    """Decide joint independence from a `separation`; between the two thresholds float64 cannot tell."""
+    if measured > INDEPENDENT:
+        return Finding(True, measured)
+    return Finding(False if measured < DEPENDENT else None, measured)
+
+
+def _decide(condition: Callable[[Instance], bool], number: Callable[[Instance], float]) -> Callable[[Instance], Finding]:
+    return lambda instance: Finding(condition(instance), number(instance))
+
+
+ALL_TASKS_INDEPENDENT = Assumption(
+    "I: [U_1*, .., U_{T+1}*] has full column rank k(T+1) <= d (measured: its smallest singular value, columns normalised)",
+    lambda instance: independence(float(separation(instance.truth.U_star))),
+)
+
+RETRAINING_PAIR_INDEPENDENT = Assumption(
+    "[U_1*, U_2*] has full column rank 2k <= d (measured: its smallest singular value, columns normalised)",
+    lambda instance: independence(float(separation(instance.truth.U_star[:2]))),
+)
+
+
+def _triple(instance: Instance) -> Finding:
+    if instance.truth.T < 3:
+        return Finding(False, 0.0)
+    return independence(float(best_triple_separation(instance.truth.U_retraining)))
+
+
+SOME_TRIPLE_INDEPENDENT = Assumption(
+    "some three of U_1*..U_T* are jointly independent, so d >= 3k (measured: largest smallest singular value of a "
+    "triple, columns normalised)",
+    _triple,
+)
+
+TEST_FACTOR_OF_FULL_RANK = Assumption(
+    "U_{T+1}* has full column rank k (measured: its smallest singular value, columns normalised)",
+    lambda instance: independence(float(separation(instance.truth.U_star[-1:]))),
+)
+
+TWO_TASKS = Assumption("T = 2 (measured: T)", _decide(lambda i: i.truth.T == 2, lambda i: i.truth.T))
+
+THREE_TASKS = Assumption("T >= 3 (measured: T)", _decide(lambda i: i.truth.T >= 3, lambda i: i.truth.T))

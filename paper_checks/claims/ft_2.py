@@ -1,0 +1,157 @@
+"""FT-2: the error of fine-tuning, with its constants and at finite n."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from loraml_theory import moments
+from loraml_theory.rates import degrees_of_freedom, excess_rank_degrees, parameter_error
+from paper_checks.assumptions import TEST_FACTOR_OF_FULL_RANK
+from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.drawn import all_kinds, carry
+from paper_checks.instance import Instance
+from paper_checks.measure import mean_evidence
+from paper_checks.trials import BIAS, Drawer, Setting, fine_tuning_errors, resolvable, setting_for, trials_for
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Rate = Callable[[int, int, Setting], float]
+REASON = f"first order in the squared noise-to-signal ratio 1e-4, relative bias at most {BIAS:g}"
+
+
+def predicted_parameter_error(rank: int, d: int, setting: Setting) -> float:
+    """Return FT-2's ``E ||Delta||_F^2``."""
+    return parameter_error(rank, d, setting.n, sigma=setting.sigma, sigma_x=setting.sigma_x)
+
+
+def check(
+    instance: Instance,
+    profile: Profile,
+    *,
+    rate: Rate = predicted_parameter_error,
+    degrees: Callable[[int, int], int] = degrees_of_freedom,
+    drawer: Drawer = moments.draw,
+) -> Iterator[Evidence | Note]:
+    """Fine-tune rank k from A*, where the residual R_{T+1}* has rank exactly k; then at other ranks."""
+    truth = instance.truth
+    d, k = truth.d, truth.k
+    for n in (3 * d, 20 * d):
+        setting = setting_for(truth.R[-1], k, n=n)
+        yield Note(instance.name, f"fine-tuning at rank {k}: {setting}")
+        yield from _rank(instance, profile, k, setting, rate, degrees, drawer)
+    yield from _other_ranks(instance, profile, setting_for(truth.R[-1], k, n=10 * d), rate)
+
+
+def _rank(
+    instance: Instance, profile: Profile, rank: int, setting: Setting, rate: Rate,
+    degrees: Callable[[int, int], int], drawer: Drawer,
+) -> Iterator[Evidence]:
+    truth = instance.truth
+    rng = instance.rng(f"rank {rank}, {setting}")
+    trials = trials_for(profile, rank, truth.d)
+    errors = fine_tuning_errors(rng, truth.W_test, truth.A_star, rank, setting, trials, drawer=drawer)
+    predicted = rate(rank, truth.d, setting)
+    if not resolvable(instance, truth.A_star, rank, setting, predicted):
+        yield _hidden(instance, predicted)
+        return
+    yield mean_evidence(
+        instance, f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, {setting}",
+        setting.n / setting.sigma**2 * errors.in_sample, degrees(rank, truth.d), bias=BIAS, reason=REASON,
+    )
+    yield mean_evidence(
+        instance, f"||Delta||_F^2 over its prediction at rank {rank}, {setting}", errors.parameter / predicted, 1.0,
+        bias=BIAS, reason=REASON,
+    )
+
+
+def _other_ranks(instance: Instance, profile: Profile, setting: Setting, rate: Rate) -> Iterator[Evidence]:
+    """Check the full fit, which is exact, and a rank above the true one, where truncation selects noise."""
+    truth = instance.truth
+    d, k = truth.d, truth.k
+    if not resolvable(instance, truth.A_star, d, setting, rate(k, d, setting)):
+        yield _hidden(instance, rate(k, d, setting))
+        return
+    full = fine_tuning_errors(
+        instance.rng("full fit"), truth.W_test, truth.A_star, d, setting, trials_for(profile, k, d)
+    )
+    yield mean_evidence(
+        instance, f"||Delta||_F^2 over its prediction, full fit, {setting}", full.parameter / rate(d, d, setting), 1.0,
+        bias=0.0, reason="exact: sigma^2 d^2 / (sigma_x^2 (n - d - 1))",
+    )
+    if k + 1 < d <= 20:
+        rank, rng = k + 1, instance.rng("excess rank")
+        errors = fine_tuning_errors(rng, truth.W_test, truth.A_star, rank, setting, trials_for(profile, rank, d))
+        predicted, error = excess_rank_degrees(rng, k, rank, d)
+        yield mean_evidence(
+            instance, f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, one above the true rank, {setting}",
+            setting.n / setting.sigma**2 * errors.in_sample, predicted, bias=BIAS, reason=REASON, predicted_error=error,
+        )
+
+
+def _hidden(instance: Instance, predicted: float) -> Evidence:
+    return Evidence(
+        "statistical", instance.name, "||Delta||_F^2", float("nan"), predicted, "equal", 0.0,
+        "the predicted error is below the rounding of max||W_t||_F: float64 cannot show it",
+    )
+
+
+def figure(ax: Axes, instance: Instance) -> None:
+    """Draw the error against n, measured and predicted."""
+    truth = instance.truth
+    d, k = truth.d, truth.k
+    sizes = np.unique(np.geomspace(d + 4, 100 * d, 9).astype(int))
+    sigma = setting_for(truth.R[-1], k, n=int(sizes[0])).sigma
+    settings = [Setting(int(n), sigma, 1.0) for n in sizes]
+    for rank, label, colour in ((k, f"rank k = {k}", "C0"), (d, f"rank d = {d}", "C1")):
+        measured = [
+            fine_tuning_errors(instance.rng(f"figure {rank} {s}"), truth.W_test, truth.A_star, rank, s, 100).parameter
+            for s in settings
+        ]
+        ax.loglog(sizes, [m.mean() for m in measured], "o", color=colour, label=label)
+        ax.loglog(sizes, [predicted_parameter_error(rank, d, s) for s in settings], color=colour)
+    ax.set(xlabel="test samples n", ylabel=r"$\|\Delta\|_F^2$ (points: mean of 100, line: FT-2)")
+    ax.legend(frameon=False)
+
+
+def draw_with_wrong_root(rng: np.random.Generator, W: np.ndarray, n: int, **kwargs: Any) -> moments.Moments:
+    """Draw moments with ``C = W S + (sigma/sqrt(n)) G L`` in place of ``G L^T``: a mutant."""
+    right = moments.draw(rng, W, n, **kwargs)
+    L = np.linalg.cholesky(right.S)
+    noise = (right.W - W) @ L  # G sigma / sqrt(n), since W_ls - W = (sigma / sqrt(n)) G L^{-1}
+    return moments.Moments(right.S, W + noise @ L @ np.linalg.inv(right.S), right.noise, right.n)
+
+
+CLAIM = Claim(
+    id="FT-2",
+    title="The rate of fine-tuning",
+    statement=(
+        "With Gaussian data, a residual of rank exactly r and sigma_r(residual) >> 2 (sigma/sigma_x) sqrt(d/n): "
+        "E||Delta||_F^2 = (sigma^2/sigma_x^2)[r d/(n-d-1) + r(d-r)/(n-r-1)] and n E tr(Delta S Delta^T)/sigma^2 = r(2d-r) "
+        "to first order; the full fit has exactly sigma^2 d^2/(sigma_x^2 (n-d-1))."
+    ),
+    source="beyond arXiv 2410.22264, which states the order; THEORY FT-2",
+    nature="theorem",
+    assumptions=(TEST_FACTOR_OF_FULL_RANK,),
+    check=check,
+    controls=(
+        Control("mutated: without sigma_x", partial(
+            check, rate=lambda r, d, s: predicted_parameter_error(r, d, Setting(s.n, s.sigma, 1.0))),
+            carry("generic", 10, 1, 3)),
+        Control("mutated: with a factor 1/2", partial(
+            check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) / 2), carry("generic", 10, 1, 3)),
+        Control("mutated: r(2d - r)/n without the finite-n form", partial(
+            check, rate=lambda r, d, s: (s.sigma / s.sigma_x) ** 2 * degrees_of_freedom(r, d) / s.n),
+            carry("generic", 10, 1, 3)),
+        Control("mutated: 2rd degrees of freedom", partial(check, degrees=lambda r, d: 2 * r * d),
+                carry("generic", 10, 3, 3)),
+        Control("mutated: moments drawn with G L for G L^T", partial(check, drawer=draw_with_wrong_root),
+                carry("generic", 10, 1, 3)),
+    ),
+    instances=all_kinds,
+    figure=figure,
+)

@@ -1,0 +1,113 @@
+"""SR-1: the closed form of standard retraining."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from loraml_theory.closed_forms import standard_retraining
+from loraml_theory.landscape import curvature
+from loraml_theory.moments import Moments, from_samples, population
+from loraml_theory.objectives import Parameters, StandardRetraining
+from loraml_theory.solvers import newton
+from loraml_theory.structure import GroundTruth
+from paper_checks.claim import Claim, Control, Evidence, Profile
+from paper_checks.drawn import all_kinds, carry
+from paper_checks.instance import Instance
+from paper_checks.measure import zero_evidence
+
+
+def _truth_formula(truth: GroundTruth) -> np.ndarray:
+    return truth.A_star + np.mean(truth.R[:-1], axis=0)
+
+
+def _unweighted(moments: Moments) -> np.ndarray:
+    return standard_retraining(Moments(moments.S, moments.W, moments.noise, n=1.0))
+
+
+def check(
+    instance: Instance,
+    _profile: Profile,
+    *,
+    formula: Callable[[GroundTruth], np.ndarray] = _truth_formula,
+    pooled: Callable[[Moments], np.ndarray] = standard_retraining,
+) -> Iterator[Evidence]:
+    """Compare the formula with Newton's minimiser, and the sample form with least squares on stacked samples."""
+    truth = instance.truth
+    scale, expected = float(truth.scale), formula(truth)
+    objective = StandardRetraining(population(truth.W_retraining))
+    found = newton(objective, Parameters(A=np.zeros_like(truth.A_star))).require_converged().parameters.A
+    yield zero_evidence(
+        instance, "||A_SR by Newton - (A* + mean_t R_t*)||_F / max||W_t||_F", np.linalg.norm(found - expected) / scale,
+        condition=1.0,
+    )
+    gradient = objective.gradient(Parameters(A=expected)).A
+    yield zero_evidence(
+        instance, "||gradient at A* + mean_t R_t*||_F / (T max||W_t||_F)", np.linalg.norm(gradient) / (truth.T * scale),
+        condition=1.0,
+    )
+    if truth.d <= 12:
+        spectrum = curvature(objective, Parameters(A=expected))
+        yield Evidence(
+            "numerical", instance.name, "smallest eigenvalue of the Hessian (positive: the minimiser is unique)",
+            float(spectrum[0]), float(truth.T), "equal", 1e-12 * truth.T, "the Hessian is T times the identity",
+        )
+    yield from _samples(instance, pooled)
+
+
+def _samples(instance: Instance, pooled: Callable[[Moments], np.ndarray]) -> Iterator[Evidence]:
+    """Draw unequal samples of every task and solve the stacked least-squares problem by QR."""
+    truth, rng = instance.truth, instance.rng("samples")
+    sizes = [3 * truth.d + 7 * t for t in range(truth.T)]
+    X = [rng.standard_normal((truth.d, n)) for n in sizes]
+    noise = 0.01 * float(truth.scale)
+    Y = [W @ x + noise * rng.standard_normal(x.shape) for W, x in zip(truth.W_retraining, X, strict=True)]
+    parts = [_task_moments(x, y) for x, y in zip(X, Y, strict=True)]
+    moments = Moments(*(np.stack(field) for field in zip(*parts, strict=True)), n=tuple(map(float, sizes)))
+    stacked = np.concatenate(X, axis=1)
+    expected = np.linalg.lstsq(stacked.T, np.concatenate(Y, axis=1).T, rcond=None)[0].T
+    yield zero_evidence(
+        instance,
+        f"||(sum_t N_t C_t)(sum_t N_t S_t)^-1 - least squares on all samples||_F / max||W_t||_F, N_t = {sizes[0]}..{sizes[-1]}",
+        np.linalg.norm(pooled(moments) - expected) / float(truth.scale),
+        condition=float(np.linalg.cond(stacked)) ** 2,
+    )
+
+
+def _task_moments(X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    moments = from_samples(X, Y)
+    return moments.S, moments.W, moments.noise
+
+
+CLAIM = Claim(
+    id="SR-1",
+    title="Closed form of standard retraining",
+    statement=(
+        "The unique population minimiser of standard retraining is A_SR = A* + (1/T) sum_t R_t*. From samples it is "
+        "(sum_t N_t C_t)(sum_t N_t S_t)^-1 where the sum of the S_t is positive definite."
+    ),
+    source="arXiv 2410.22264, section 3; THEORY SR-1",
+    nature="theorem",
+    assumptions=(),
+    check=check,
+    controls=(
+        Control(
+            "mutated: A* + (1/(T+1)) sum_t R_t*",
+            partial(check, formula=lambda truth: truth.A_star + np.sum(truth.R[:-1], axis=0) / (truth.T + 1)),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: A* + sum_t R_t*",
+            partial(check, formula=lambda truth: truth.A_star + np.sum(truth.R[:-1], axis=0)),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: tasks with unequal N_t weighted equally",
+            partial(check, pooled=_unweighted),
+            carry("generic", 10, 1, 3),
+        ),
+    ),
+    instances=all_kinds,
+)

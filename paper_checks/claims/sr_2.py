@@ -1,0 +1,107 @@
+"""SR-2: the residual after standard retraining has rank k(T+1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loraml_theory.closed_forms import spectral_recovery, standard_retraining
+from loraml_theory.moments import population
+from loraml_theory.objectives import FineTuning, Parameters
+from loraml_theory.solvers import newton
+from loraml_theory.structure import GroundTruth
+from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
+from paper_checks.claim import Claim, Control, Evidence, Profile
+from paper_checks.drawn import all_kinds, carry
+from paper_checks.instance import Instance
+from paper_checks.measure import inertia_evidence
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def residual(truth: GroundTruth) -> np.ndarray:
+    """Return ``W_{T+1} - A_SR`` of the population, ``(d, d)``."""
+    return truth.W_test - standard_retraining(population(truth.W_retraining))
+
+
+def check(
+    instance: Instance,
+    _profile: Profile,
+    *,
+    inertia: Callable[[int, int], tuple[int, int]] = lambda k, T: (k, k * T),
+) -> Iterator[Evidence]:
+    """Count the eigenvalues of the residual's sign; reach the floor of symmetric fine-tuning."""
+    truth = instance.truth
+    M, k, T = residual(truth), truth.k, truth.T
+    factor = np.concatenate([truth.U_star[-1], *truth.U_retraining], axis=1)
+    middle = np.diag(np.repeat([1.0, -1.0 / T], [k, k * T]))
+    yield from inertia_evidence(instance, "W_{T+1} - A_SR", M, factor=factor, middle=middle, predicted=inertia(k, T))
+    if truth.d <= 12:
+        yield _symmetric_floor(instance, M)
+
+
+def _symmetric_floor(instance: Instance, M: np.ndarray) -> Evidence:
+    """Fine-tune with U U^T of full rank by Newton: half the squared negative eigenvalues remain."""
+    truth = instance.truth
+    floor = float(np.sum(np.minimum(np.linalg.eigvalsh((M + M.T) / 2), 0) ** 2)) / 2
+    start = np.sqrt(np.linalg.norm(M)) * instance.rng("symmetric start").standard_normal((truth.d, truth.d)) / truth.d
+    objective = FineTuning(population(truth.W_test), truth.W_test - M)
+    end = newton(objective, Parameters(U=start), relative_tolerance=1e-10)
+    whole = float(np.linalg.norm(M) ** 2) / 2
+    return Evidence(
+        "numerical",
+        instance.name,
+        "loss left by symmetric fine-tuning U U^T of rank d, over the loss of the base",
+        float(end.value) / whole,
+        floor / whole,
+        "equal",
+        1e-9,
+        "Newton to a relative gradient of 1e-10; the zero eigenvalues make the minimum degenerate",
+        decidable=bool(end.converged),
+    )
+
+
+def figure(ax: Axes, instance: Instance) -> None:
+    """Draw the singular values of the residual from both bases."""
+    truth = instance.truth
+    ax.semilogy(_visible(residual(truth)), "o-", label="standard retraining")
+    if truth.T >= 3 and 3 * truth.k <= truth.d:
+        base = spectral_recovery(truth.W_retraining, truth.k).A
+        ax.semilogy(_visible(truth.W_test - base), "s--", label="LoRA-ML")
+    ax.axvline(truth.k * (truth.T + 1) + 0.5, color="0.6", lw=1)
+    ax.text(truth.k * (truth.T + 1) + 0.4, ax.get_ylim()[1], "k(T+1) ", ha="right", va="top", color="0.4")
+    ax.set(xlabel="index", ylabel="singular value of $W_{T+1}-\\hat A$")
+    ax.legend(frameon=False)
+
+
+def _visible(M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values = np.linalg.svd(M, compute_uv=False)
+    return np.arange(1, values.size + 1), np.maximum(values, 1e-17 * values[0])
+
+
+CLAIM = Claim(
+    id="SR-2",
+    title="Standard retraining needs rank k(T+1)",
+    statement=(
+        "W_{T+1} - A_SR = R_{T+1}* - (1/T) sum_t R_t* has inertia exactly (k, kT, d - k(T+1)), hence rank k(T+1): "
+        "adapters of any smaller rank cannot reach the test task. Symmetric adapters U U^T reach it at no rank."
+    ),
+    source="arXiv 2410.22264, proposition on standard retraining; THEORY SR-2",
+    nature="theorem",
+    assumptions=(ALL_TASKS_INDEPENDENT,),
+    check=check,
+    controls=(
+        Control("mutated: rank kT, inertia (k, k(T-1))", partial(check, inertia=lambda k, T: (k, k * (T - 1))),
+                carry("generic", 10, 1, 3)),
+        Control("mutated: signs exchanged, inertia (kT, k)", partial(check, inertia=lambda k, T: (k * T, k)),
+                carry("generic", 10, 1, 3)),
+        Control("broken assumption: k(T+1) > d", check, carry("generic", 10, 3, 3), on_given=False),
+        Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
+    ),
+    instances=all_kinds,
+    figure=figure,
+)

@@ -1,0 +1,116 @@
+"""SR-3: what adapters of too small a rank leave, whatever the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from loraml_theory.closed_forms import best_rank_error, fine_tune
+from loraml_theory.moments import draw, population
+from loraml_theory.objectives import FineTuning, Parameters
+from loraml_theory.solvers import newton
+from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
+from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claims.sr_2 import residual
+from paper_checks.drawn import all_kinds, carry
+from paper_checks.instance import Instance
+from paper_checks.measure import level
+
+
+def _half_tail(M: np.ndarray, rank: int) -> float:
+    return float(best_rank_error(M, rank)) / 2
+
+
+def check(
+    instance: Instance,
+    profile: Profile,
+    *,
+    floor: Callable[[np.ndarray, int], float] = _half_tail,
+    needed: Callable[[int, int], int] = lambda k, T: k * (T + 1),
+) -> Iterator[Evidence | Note]:
+    """Fine-tune the base of standard retraining at ranks k and k(T+1) - 1: population, solver, and samples."""
+    truth = instance.truth
+    M = residual(truth)
+    whole = float(np.linalg.norm(M) ** 2) / 2
+    top = needed(truth.k, truth.T)
+    for rank in sorted({truth.k, top - 1}):
+        predicted = floor(M, rank) / whole
+        yield from _population(instance, M, rank, predicted, whole, profile)
+        yield from _samples(instance, M, rank, predicted, whole)
+    yield _positive(instance, M, top - 1, whole)
+
+
+def _population(
+    instance: Instance, M: np.ndarray, rank: int, predicted: float, whole: float, profile: Profile
+) -> Iterator[Evidence | Note]:
+    """Compare the least population loss, by the closed form and by Newton from random starts, with the floor."""
+    truth = instance.truth
+    objective = FineTuning(population(truth.W_test), truth.W_test - M)
+    tolerance = 1e3 * truth.d * float(np.finfo(float).eps) * (float(truth.scale) ** 2 / whole)
+    what = f"population loss at rank {rank} over the base's, "
+    shift = fine_tune(objective.moments, objective.base, rank) - objective.base
+    best = float(np.linalg.norm(M - shift) ** 2) / 2 / whole
+    reason = "10^3 d eps of max||W_t||_F^2"
+    yield Evidence("numerical", instance.name, what + "closed form", best, predicted, "equal", tolerance, reason)
+    if truth.d > 12:
+        return
+    scale = np.sqrt(np.linalg.norm(M, 2) / truth.d)
+    U, V = scale * instance.rng(f"rank {rank}").standard_normal((2, profile.starts, truth.d, rank))
+    ends = newton(objective, Parameters(U=U, V=V), relative_tolerance=1e-10)
+    yield Note(instance.name, f"rank {rank}: {int(ends.converged.sum())} of {profile.starts} random starts converged")
+    least = float(np.min(ends.value)) / whole
+    yield Evidence(
+        "numerical", instance.name, what + f"least of {profile.starts} Newton ends", least, predicted, "equal",
+        1e-8, "gradient to 1e-10 relative, the loss is quadratic in it", decidable=bool(np.any(ends.converged)),
+    )
+
+
+def _samples(instance: Instance, M: np.ndarray, rank: int, predicted: float, whole: float) -> Iterator[Evidence]:
+    """Fine-tune on samples, few and many: the population loss never falls below the floor."""
+    truth, base = instance.truth, instance.truth.W_test - M
+    sigma = float(np.linalg.norm(M, 2)) / 100
+    for n in (2 * truth.d, 10**9):
+        moments = draw(instance.rng(f"n = {n}"), truth.W_test, n, sigma=sigma, batch=(20,))
+        delta = fine_tune(moments, base, rank) - truth.W_test
+        least = float(np.min(np.sum(delta**2, axis=(-2, -1)))) / 2 / whole
+        yield Evidence(
+            "numerical", instance.name,
+            f"population loss at rank {rank} over the base's, least of 20 samples of n = {n}, sigma = {sigma:.2g}",
+            least, predicted, "at least", 1e-12, "holds for every sample; rounding only",
+        )
+
+
+def _positive(instance: Instance, M: np.ndarray, rank: int, whole: float) -> Evidence:
+    """Say that the floor one rank below k(T+1) is positive."""
+    visible = level(instance) ** 2 / 2 / whole
+    return Evidence(
+        "numerical", instance.name, f"floor at rank {rank} over the base's loss (positive)",
+        _half_tail(M, rank) / whole, 10 * visible, "at least", 0.0,
+        "ten times the squared rounding of max||W_t||_F is clearly positive",
+    )
+
+
+CLAIM = Claim(
+    id="SR-3",
+    title="Too small a rank leaves an error that no data remove",
+    statement=(
+        "For r < k(T+1) the least loss over rank-r shifts of the standard base is 1/2 sum_{i>r} sigma_i^2(W_{T+1} - A_SR) "
+        "> 0, for every sample, however many test samples there are."
+    ),
+    source="arXiv 2410.22264, corollary on standard retraining (Eckart-Young); THEORY SR-3",
+    nature="theorem",
+    assumptions=(ALL_TASKS_INDEPENDENT,),
+    check=check,
+    controls=(
+        Control("mutated: no factor 1/2", partial(check, floor=lambda M, r: float(best_rank_error(M, r))),
+                carry("generic", 10, 1, 3)),
+        Control("mutated: the tail from i >= r", partial(check, floor=lambda M, r: _half_tail(M, r - 1)),
+                carry("generic", 10, 1, 3)),
+        Control("mutated: a positive floor at rank k(T+1) too", partial(check, needed=lambda k, T: k * (T + 1) + 1),
+                carry("generic", 10, 1, 3)),
+        Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
+    ),
+    instances=all_kinds,
+)

@@ -1,0 +1,187 @@
+"""What the commands of `loraml` do; each returns an exit status and the text for standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loraml_theory.atomic import replacing
+from loraml_theory.structure_file import MAX_ENTRIES, one_line, read_structure, write_structure
+from paper_checks import registry
+from paper_checks.claim import PROFILES, Profile
+from paper_checks.instance import Instance
+from paper_checks.verify import Run, Study
+from paper_checks.verify import verify as run_checks
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DEFAULT_OUT = Path("reports/verify")
+
+
+class InputError(ValueError):
+    """Something the user can put right; the text is one line."""
+
+
+def verify(
+    *,
+    structure: Path | None,
+    claim: str | None,
+    profile: str,
+    seed: str,
+    out: Path,
+    as_json: bool,
+    command: str,
+) -> tuple[int, str]:
+    """Check claims, write verdicts.json and report.html to `out`, and return the table or the JSON text."""
+    chosen = registry.claims() if claim is None else registry.get(_listed("--claim", claim))
+    level, root = _profile(profile), _whole("--seed", seed)
+    given, notes = _given(structure, root)
+    _prepare(out)
+    with _progress() as progress:
+        run = run_checks(
+            chosen,
+            level,
+            seed=root,
+            given=given,
+            real=_real_study() if structure is None and claim is None else None,
+            notes=notes,
+            progress=progress,
+        )
+        progress("report")
+        text = _write_reports(run, out, command)
+    return run.exit_status, text if as_json else _table(run, out)
+
+
+def claims(ids: str | None) -> tuple[int, str]:
+    """Return every claim in short, or some in full."""
+    from paper_checks.report.terminal import show_claims, show_list
+
+    if ids is None:
+        return 0, _rendered(lambda console: show_list(console, registry.claims()))
+    chosen = registry.get(_listed("claims", ids))
+    return 0, _rendered(lambda console: show_claims(console, chosen))
+
+
+def structure(kind: str, *, sizes: dict[str, str], seed: str, out: Path) -> tuple[int, str]:
+    """Draw a structure of sizes d, k and T and write it to `out`."""
+    from loraml_theory.zoo import KINDS
+
+    d, k, T = (_whole(f"--{name}", sizes[name]) for name in "dkT")
+    rng = np.random.default_rng(_whole("--seed", seed))
+    if kind not in KINDS:
+        raise InputError(f"KIND: got {kind!r}, expected one of {', '.join(sorted(KINDS))}")
+    if d * max(d, (T + 1) * k) > MAX_ENTRIES:
+        raise InputError(f"--d, --k, --T: got {d}, {k}, {T}, expected at most {MAX_ENTRIES} numbers")
+    try:
+        truth = KINDS[kind](rng, d, k, T)
+    except ValueError as problem:
+        raise InputError(f"{kind} with d = {d}, k = {k}, T = {T}: {problem}") from None
+    with _writing(out):
+        write_structure(out, truth)
+    return 0, f"{out}: {kind}, d = {truth.d}, k = {truth.k}, T = {truth.T}, seed {seed}\n"
+
+
+def _listed(option: str, text: str) -> list[str]:
+    """Split a comma-separated list; claims' ids may be written in small letters."""
+    ids = [word.strip().upper() for word in text.split(",") if word.strip()]
+    if not ids:
+        raise InputError(f"{option}: got {text!r}, expected ids of claims with commas between them")
+    return ids
+
+
+def _whole(option: str, text: str) -> int:
+    """Read a whole number >= 0; 18 digits are enough for any of them."""
+    if not (text.isdecimal() and text.isascii() and len(text) <= 18):
+        raise InputError(f"{option}: got {text!r}, expected a whole number >= 0")
+    return int(text)
+
+
+def _profile(name: str) -> Profile:
+    if name not in PROFILES:
+        raise InputError(f"--profile: got {name!r}, expected {' or '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def _given(structure: Path | None, seed: int) -> tuple[list[Instance] | None, list[str]]:
+    """Read the user's structure, if there is one, as an instance under the file's name."""
+    if structure is None:
+        return None, []
+    truth, notes = read_structure(structure)
+    name = one_line(structure.name)
+    return [Instance(name, truth, seed)], [f"{name}: {note}" for note in notes]
+
+
+def _real_study() -> Study:
+    from realdata.digits import study
+
+    return study
+
+
+def _prepare(out: Path) -> None:
+    """Make the folder and see that it can be written, before the long computation rather than after it."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file, expected a folder or a name that is free")
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+
+
+def _write_reports(run: Run, out: Path, command: str) -> str:
+    """Write both reports, complete in memory before the first byte is written, and return the JSON text."""
+    from paper_checks.report import html, verdicts
+
+    environment = verdicts.environment(command)
+    text = verdicts.dumps(verdicts.document(run, environment))
+    page = html.render(run, environment)
+    with _writing(out):
+        for name, content in (("verdicts.json", text), ("report.html", page)):
+            with replacing(out / name) as file:
+                file.write(content.encode())
+    return text
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as problem:
+        what = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise InputError(f"{path}: cannot be written ({what})") from None
+
+
+def _table(run: Run, out: Path) -> str:
+    from paper_checks.report.terminal import show_run
+
+    return _rendered(lambda console: show_run(console, run, str(out / "report.html")))
+
+
+def _rendered(show: Callable[[Console], None]) -> str:
+    """Return what `show` prints, in colour where standard output is a terminal."""
+    from rich.console import Console
+
+    page = StringIO()
+    show(Console(file=page, force_terminal=sys.stdout.isatty() or None, highlight=False))
+    return page.getvalue()
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows on standard error what is being done, if that is a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(Text(text))

@@ -1,0 +1,107 @@
+"""From raw numbers to evidence: ranks with brackets, values with rounding, means with intervals."""
+
+from __future__ import annotations
+
+from math import inf, isfinite, sqrt
+from statistics import NormalDist
+
+import numpy as np
+
+from loraml_theory.spectra import inertia, rounding_level, separation
+from paper_checks.assumptions import DEPENDENT
+from paper_checks.claim import Evidence, Relation
+from paper_checks.instance import Instance
+
+FALSE_ALARM = 1e-5  # of each interval; about 150 intervals a run make 0.15 % a run
+RESOLUTION = 0.2  # an interval wider than this, relative to the prediction, on either side, decides nothing
+
+
+def level(instance: Instance) -> float:
+    """Return the size below which singular values on this instance are rounding of its largest W_t."""
+    return float(rounding_level(instance.truth.scale, instance.truth.d))
+
+
+def inertia_evidence(
+    instance: Instance, what: str, M: np.ndarray, *, factor: np.ndarray, middle: np.ndarray, predicted: tuple[int, int]
+) -> list[Evidence]:
+    r"""Compare the inertia of M with a prediction, where theory says ``M = factor middle factor^T``.
+
+    Sylvester's law fixes the inertia; Ostrowski's bound ``sigma_min(factor)^2 min |eig(middle)|`` on the smallest
+    non-zero eigenvalue says whether float64 can see it: if the bound is not clearly above rounding, the count is
+    decidable only where it agrees.
+    """
+    cut = level(instance)
+    counts = inertia(M, np.asarray(cut))
+    floor = congruence_floor(factor, middle)
+    reason = (
+        f"counted exactly; eigenvalues below {cut:.1e} (8 sqrt(d) eps max||W_t||_F) are rounding, above {10 * cut:.1e} "
+        f"they are not; theory bounds the smallest from below by {floor:.1e}"
+    )
+    rows = []
+    for sign, found, expected in zip(("positive", "negative"), counts, predicted, strict=True):
+        low, high = int(found.low), int(found.high)
+        decidable = low == high and (floor > 10 * cut or high >= expected)
+        rows.append(
+            Evidence("numerical", instance.name, f"{sign} eigenvalues of {what}", low, expected, "equal", 0.0, reason,
+                     decidable=decidable)
+        )
+    return rows
+
+
+def congruence_floor(factor: np.ndarray, middle: np.ndarray) -> float:
+    """Bound the smallest non-zero eigenvalue of ``factor middle factor^T`` from below (Ostrowski).
+
+    A dependent factor breaks the assumption behind every use of the bound; a control that asserts the claim there
+    is taken at its word, with an infinite bound.
+    """
+    if float(separation(factor[None, ...])) < DEPENDENT:
+        return inf
+    nonzero = np.abs(np.linalg.eigvalsh(middle))
+    return float(np.linalg.svd(factor, compute_uv=False)[-1] ** 2 * nonzero[nonzero > 1e-12].min())
+
+
+def zero_evidence(
+    instance: Instance, what: str, value: float, *, condition: float, slack: float = 0.0, factor: float = 100.0
+) -> Evidence:
+    """State that a non-negative value, relative to max||W_t||_F, is zero to rounding times a condition number.
+
+    Tolerance: ``condition * (factor d eps + slack)``; above 1e-3 it would say nothing and the evidence is undecided.
+    """
+    d = instance.truth.d
+    tolerance = condition * (factor * d * float(np.finfo(float).eps) + slack)
+    reason = f"condition number {condition:.2g} times ({factor:g} d eps{f' + {slack:.1e}' if slack else ''})"
+    return Evidence("numerical", instance.name, what, value, 0.0, "equal", tolerance, reason, decidable=tolerance < 1e-3)
+
+
+def mean_evidence(
+    instance: Instance,
+    what: str,
+    samples: np.ndarray,
+    predicted: float,
+    *,
+    bias: float,
+    reason: str,
+    relation: Relation = "equal",
+    predicted_error: float = 0.0,
+) -> Evidence:
+    """Compare the mean of independent samples with a prediction that is right up to a relative bias.
+
+    The interval is the normal one of false-alarm probability `FALSE_ALARM`, widened by the prediction's own standard
+    error; it must be narrower than `RESOLUTION` times the prediction, or nothing is decided.
+    """
+    mean = float(np.mean(samples))
+    error = sqrt(float(np.var(samples, ddof=1)) / samples.size + predicted_error**2)
+    half = NormalDist().inv_cdf(1 - FALSE_ALARM / 2) * error
+    sharp = isfinite(half) and half <= RESOLUTION * abs(predicted)
+    return Evidence(
+        "statistical",
+        instance.name,
+        what,
+        mean,
+        predicted,
+        relation,
+        bias * abs(predicted),
+        f"{reason}; interval of {samples.size} trials, false-alarm probability {FALSE_ALARM:g}",
+        interval=(mean - half, mean + half),
+        decidable=sharp,
+    )

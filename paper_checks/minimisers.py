@@ -1,0 +1,115 @@
+"""Points of the population LoRA-ML objective: known minimisers, and the ends of solvers sorted by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from loraml_theory.closed_forms import boost, spectral_recovery, two_task_orbit
+from loraml_theory.moments import population
+from loraml_theory.objectives import LoRAML, Parameters, ProjectedLoRAML
+from loraml_theory.rates import off_tangent_spectrum
+from loraml_theory.solvers import Solution, newton
+from loraml_theory.spectra import best_triple_separation
+from loraml_theory.structure import GroundTruth
+from paper_checks.assumptions import DEPENDENT, INDEPENDENT
+from paper_checks.claim import Note, Profile
+from paper_checks.instance import Instance
+
+GLOBAL = 1e-9  # misfits below this, relative to max||W_t||_F, are global minima to rounding
+
+
+@dataclass(frozen=True)
+class Minimiser:
+    """A point (A, U) whose misfit ``(sum_t ||A + U_t U_t^T - W_t||_F^2)^{1/2} = (2 f)^{1/2}`` is rounding."""
+
+    origin: str
+    A: np.ndarray
+    U: np.ndarray
+    misfit: float
+
+
+Points: TypeAlias = Callable[[Instance, Profile], Iterator[Minimiser | Note]]
+
+
+def minimiser(origin: str, truth: GroundTruth, A: np.ndarray, U: np.ndarray) -> Minimiser:
+    """Measure the misfit of a point on a truth."""
+    f = float(LoRAML(population(truth.W_retraining)).value(Parameters(A=A, U=U)))
+    return Minimiser(origin, A, U, float(np.sqrt(2 * f)))
+
+
+def known(instance: Instance, profile: Profile) -> Iterator[Minimiser | Note]:
+    """Yield the truth; at T >= 3 what Newton makes of the spectral start; at T = 2 a point of the orbit."""
+    truth = instance.truth
+    yield minimiser("the truth", truth, truth.A_star, truth.U_retraining)
+    if truth.T == 2:
+        yield orbit_point(instance)
+    elif 3 * truth.k <= truth.d:
+        recovered = spectral_recovery(truth.W_retraining, truth.k)
+        yield from _sorted_ends(instance, recovered.U[None, ...], "the spectral start")
+
+
+def orbit_point(instance: Instance, rapidities: np.ndarray | None = None) -> Minimiser:
+    """Draw a point of the two-task orbit; all rapidities non-zero, from 0.3 to 1.5, unless given."""
+    rng, k = instance.rng("orbit"), instance.truth.k
+    drawn = rng.uniform(0.3, 1.5, k)
+    H = boost(drawn if rapidities is None else rapidities, *np.linalg.qr(rng.standard_normal((2, 2, k, k)))[0])
+    return minimiser("a point of the two-task orbit", instance.truth, *two_task_orbit(instance.truth, H))
+
+
+def all_minimisers(instance: Instance, profile: Profile) -> Iterator[Minimiser | Note]:
+    """Yield the known minimisers and the ends of Newton from random starts that are global; note the others."""
+    yield from known(instance, profile)
+    starts = random_starts(instance, profile.starts)
+    yield from _sorted_ends(instance, starts, f"{profile.starts} random starts")
+
+
+def random_starts(instance: Instance, count: int) -> np.ndarray:
+    """Draw standard normal factors, scaled so that shifts are as large as the tasks' differences, (count, T, d, k)."""
+    truth = instance.truth
+    W = truth.W_retraining
+    scale = np.sqrt(np.max(np.linalg.norm(W - W.mean(axis=0), axis=(-2, -1))) / truth.d)
+    return scale * instance.rng("random starts").standard_normal((count, truth.T, truth.d, truth.k))
+
+
+def solve(instance: Instance, starts: np.ndarray) -> tuple[Solution, np.ndarray, np.ndarray]:
+    """Run Newton from a batch of starts; return the solution, the bases and the misfits relative to max||W_t||_F.
+
+    The tolerance is below what the claims need, so that quadratic convergence goes on to rounding.
+    """
+    objective = ProjectedLoRAML(population(instance.truth.W_retraining))
+    solution = newton(objective, Parameters(U=starts), relative_tolerance=1e-14)
+    return solution, objective.base(solution.parameters), np.sqrt(2 * solution.value) / float(instance.truth.scale)
+
+
+def stationary(solution: Solution, instance: Instance) -> np.ndarray:
+    """Return which ends have ``||grad|| <= 1e-12 max_t ||W_t||_F^{3/2}``."""
+    return solution.gradient_norm <= 1e-12 * float(instance.truth.scale) ** 1.5
+
+
+def _sorted_ends(instance: Instance, starts: np.ndarray, origin: str) -> Iterator[Minimiser | Note]:
+    solution, bases, misfits = solve(instance, starts)
+    reached = misfits <= GLOBAL
+    still = stationary(solution, instance)
+    for i in np.flatnonzero(reached):
+        yield Minimiser(origin, bases[i], solution.parameters.U[i], float(misfits[i] * instance.truth.scale))
+    yield Note(
+        instance.name,
+        f"from {origin}: {int(reached.sum())} of {reached.size} reached a global minimum, "
+        f"{int((~reached & still).sum())} ended stationary above it, {int((~reached & ~still).sum())} did not converge",
+    )
+
+
+def recovery_condition(truth: GroundTruth) -> float:
+    """Return ``1 / lambda_min(sum_t P_t^perp)``, the amplification of misfits in the base near the truth (ML-3).
+
+    Where no triple of tasks is independent the claim's assumption is broken and nothing bounds the amplification;
+    a control that asserts the claim there is taken at its word, with condition 1.
+    """
+    if truth.T < 3 or float(best_triple_separation(truth.U_retraining)) < DEPENDENT:
+        return 1.0
+    smallest = float(off_tangent_spectrum(truth)[0])
+    return 1 / smallest if smallest > INDEPENDENT**2 else float("inf")

@@ -1,0 +1,137 @@
+"""Pictures of the report: SVG as data URIs, once in the colours of a light page and once of a dark one."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from math import copysign, isfinite
+from typing import TYPE_CHECKING, Any
+
+from paper_checks.claim import Evidence, Outcome
+from paper_checks.verify import ClaimResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT = "#3a3d44", "#d8d4cb"
+DARK = {INK: "#c9c6bf", FAINT: "#3b3e45"}
+CYCLE = ("#3f74b5", "#c96a2b", "#3b9168", "#9a62b3", "#b08a1e", "#6f7680")  # readable on both pages
+MARKS = {Outcome.AGREES: ("o", CYCLE[2]), Outcome.DISAGREES: ("X", "#cf4637")}
+EDGE = 3.0  # in units of the tolerance; what lies further out is drawn at the edge
+STYLE: dict[str, Any] = {
+    "svg.hashsalt": "loraml",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.facecolor": "none",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure: data URIs for a light and a dark page, and what it shows in words."""
+
+    light: str
+    dark: str
+    caption: str
+
+
+def picture(result: ClaimResult) -> Picture | None:
+    """Draw the claim's own figure on the first instance it applies to, or else how far its values are off."""
+    if result.claim.figure is not None and result.applied_to:
+        instance = result.applied_to[0]
+        with _axes(height=3.2) as (figure, ax):
+            result.claim.figure(ax, instance)
+            return _encode(figure, f"{result.claim.title}, on {instance.name}")
+    drawn = [e for e in result.evidence if isfinite(e.measured) and isfinite(e.predicted)]
+    if not drawn:
+        return None
+    rows = list(dict.fromkeys(e.what for e in drawn))
+    with _axes(height=0.7 + 0.48 * len(rows)) as (figure, ax):
+        _draw_margins(ax, drawn, rows)
+        return _encode(figure, "Measured minus predicted value, in units of the tolerance; shaded: within it")
+
+
+def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -> None:
+    """Draw one line per quantity and one mark per instance."""
+    ax.axvspan(-1, 1, color=CYCLE[2], alpha=0.12, linewidth=0)
+    ax.axvline(0, color=INK, linewidth=0.8)
+    for item in evidence:
+        if item.outcome not in MARKS:
+            continue
+        marker, colour = MARKS[item.outcome]
+        y = rows.index(item.what) + 0.2
+        if item.interval and all(map(isfinite, item.interval)):
+            low, high = (_margin(item, value) for value in item.interval)
+            ax.plot([low, high], [y, y], color=colour, linewidth=2, alpha=0.5, solid_capstyle="butt")
+        margin = _margin(item, item.measured)
+        if abs(margin) == EDGE and item.outcome is Outcome.AGREES:
+            marker = "<" if margin < 0 else ">"
+        ax.plot(margin, y, marker, color=colour, alpha=0.8, markeredgewidth=0)
+    for y, row in enumerate(rows):  # above the marks rather than beside them: legible on a phone
+        ax.text(-EDGE, y - 0.2, _shortened(row), verticalalignment="center", fontsize="small")
+    ax.set_yticks([])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(-EDGE - 0.2, EDGE + 0.2)
+    ax.grid(visible=False)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("(measured − predicted) / tolerance")
+
+
+def _margin(item: Evidence, value: float) -> float:
+    off = value - item.predicted
+    if abs(off) <= EDGE * item.tolerance:
+        return off / item.tolerance if item.tolerance else 0.0
+    return copysign(EDGE, off)
+
+
+def _shortened(text: str, length: int = 72) -> str:
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
+@contextmanager
+def _axes(height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Yield fresh axes that no user setting and no other figure has an influence on."""
+    from matplotlib import cycler, rc_context, rcdefaults
+    from matplotlib.figure import Figure
+
+    with rc_context():
+        rcdefaults()
+        with rc_context({**STYLE, "axes.prop_cycle": cycler(color=CYCLE)}):
+            figure = Figure(figsize=(5.2, height), layout="constrained")
+            yield figure, figure.subplots()
+
+
+def _encode(figure: Figure, caption: str) -> Picture:
+    page = StringIO()
+    figure.savefig(page, format="svg", metadata={"Date": None, "Creator": None})
+    light = page.getvalue()
+    dark = light
+    for colour, replacement in DARK.items():
+        dark = dark.replace(colour, replacement)
+    return Picture(_data_uri(light), _data_uri(dark), caption)
+
+
+def _data_uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"

@@ -1,0 +1,115 @@
+"""`report.html`: one page with everything in it and nothing loaded from outside."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from paper_checks.claim import Evidence, Outcome, Verdict
+from paper_checks.phrasing import expected, headline, number, plural
+from paper_checks.report.figures import picture
+from paper_checks.verify import AssumptionResult, Run
+
+VERDICTS = {
+    Verdict.SUPPORTED: ("✓", "supported"),
+    Verdict.REFUTED: ("✗", "refuted"),
+    Verdict.ASSUMPTIONS_NOT_MET: ("–", "assumptions not met"),
+    Verdict.INCONCLUSIVE: ("?", "inconclusive"),
+}
+OUTCOMES = {Outcome.AGREES: "✓", Outcome.DISAGREES: "✗", Outcome.UNDECIDED: "?"}
+RELATIONS = {"equal": "=", "slope": "=", "at most": "≤", "at least": "≥"}
+HOLDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "cannot be told")}
+
+SCRIPT = re.compile(
+    r"(?<=[^\s_])(?P<sign>[_^])(?:\{(?P<braced>[^{}]+)\}|(?P<short>-?\d+|[^\W\d_]{1,2})(?![^\W_]))"
+)
+
+
+def render(run: Run, environment: dict[str, Any]) -> str:
+    """Return the page; every text in it is escaped.
+
+    Parameters
+    ----------
+    run
+        The results.
+    environment
+        What made them, see `paper_checks.report.verdicts.environment`.
+    """
+    pages = Environment(
+        loader=PackageLoader("paper_checks", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters.update(formula=formula, expected=expected, typeset=typeset, plural=plural)
+    controls = [control for result in run.claims for control in result.controls]
+    return pages.get_template("report.html.j2").render(
+        run=run,
+        environment=environment,
+        claims=[(result, headline(result.evidence), picture(result)) for result in run.claims],
+        counts=Counter(result.verdict for result in run.claims),
+        controls=controls,
+        controls_refuted=sum(control.verdict is Verdict.REFUTED for control in controls),
+        by_instance=_by_instance,
+        by_assumption=_by_assumption,
+        verdicts=VERDICTS,
+        outcomes=OUTCOMES,
+        holds=HOLDS,
+        relations=RELATIONS,
+    )
+
+
+def typeset(value: float | str | None) -> Markup:
+    """Write a number, or a text with numbers in it, as in print: true minus signs and powers of ten.
+
+    Examples
+    --------
+    >>> print(typeset(-1.5e-13))
+    −1.5&thinsp;×&thinsp;10<sup>−13</sup>
+    """
+    text = str(escape(value if isinstance(value, str) else number(value)))
+    text = re.sub(r"(?<!\w)-(?=\d)", "−", text)
+    return Markup(re.sub(r"(?<=\d)e([+-]?\d+)\b", _power_of_ten, text))
+
+
+def _power_of_ten(found: re.Match[str]) -> str:
+    return f"&thinsp;×&thinsp;10<sup>{str(int(found[1])).replace('-', '−')}</sup>"
+
+
+def formula(text: str) -> Markup:
+    """Set the formulas in a claim's own words: ``W_{T+1}``, ``sum_t``, ``10^-9``, ``<=``.
+
+    Examples
+    --------
+    >>> print(formula("||W_{T+1} - A_SR|| <= 10^-9, not A_star"))
+    ‖W<sub>T+1</sub> − A<sub>SR</sub>‖ ≤ 10<sup>−9</sup>, not A_star
+    """
+    page = str(escape(text))
+    for pattern, symbol in SYMBOLS.items():
+        page = re.sub(pattern, symbol, page)
+    return Markup(SCRIPT.sub(_script, page))
+
+
+def _script(found: re.Match[str]) -> str:
+    tag = "sub" if found["sign"] == "_" else "sup"
+    content = (found["braced"] or found["short"]).replace("-", "−")
+    return f"<{tag}>{content}</{tag}>"
+
+
+def _by_instance(evidence: Iterable[Evidence]) -> list[tuple[str, list[Evidence]]]:
+    """Group evidence, which comes instance by instance."""
+    return [(name, list(items)) for name, items in groupby(evidence, key=lambda item: item.instance)]
+
+
+def _by_assumption(found: Iterable[AssumptionResult]) -> dict[str, list[AssumptionResult]]:
+    groups: dict[str, list[AssumptionResult]] = {}
+    for item in found:
+        groups.setdefault(item.what, []).append(item)
+    return groups

@@ -1,0 +1,115 @@
+"""How the test error moves with the number of retraining tasks, on nested subsets of one truth's tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loraml_theory.rates import signal_to_noise
+from paper_checks.claim import Evidence, Note, Profile
+from paper_checks.measure import FALSE_ALARM, mean_evidence
+from paper_checks.trials import BIAS, Setting, fine_tuning_errors, resolvable, setting_for, trials_for
+
+if TYPE_CHECKING:
+    from loraml_theory.structure import GroundTruth
+    from paper_checks.instance import Instance
+
+REASON = f"first order in the squared noise-to-signal ratio 1e-4, relative bias at most {BIAS:g}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way to retrain and fine-tune.
+
+    Parameters
+    ----------
+    base
+        From the truth to the retrained base.
+    rank, predicted_rank
+        From (k, T, d) to the rank that is fine-tuned, and the rank the prediction is made for.
+    rate
+        From (rank, d, setting) to the predicted ``E ||Delta||_F^2``.
+    """
+
+    base: Callable[[GroundTruth], np.ndarray]
+    rank: Callable[[int, int, int], int]
+    predicted_rank: Callable[[int, int, int], int]
+    rate: Callable[[int, int, Setting], float]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Errors ``||Delta||_F^2`` of trials for every T, with their predictions."""
+
+    tasks: tuple[int, ...]
+    setting: Setting
+    errors: tuple[np.ndarray, ...]
+    predicted: tuple[float, ...]
+    visible: bool
+
+    def evidence(self, instance: Instance) -> Iterator[Evidence | Note]:
+        """Compare the mean at every T with its prediction."""
+        yield Note(instance.name, f"retraining on T = {self.tasks[0]}..{self.tasks[-1]} tasks, fine-tuning: {self.setting}")
+        for T, errors, predicted in zip(self.tasks, self.errors, self.predicted, strict=True):
+            row = mean_evidence(
+                instance, f"||Delta||_F^2 over its prediction, T = {T}, {self.setting}", errors / predicted, 1.0,
+                bias=BIAS, reason=REASON,
+            )
+            yield row if self.visible else _hidden(row)
+
+
+def grow(instance: Instance, profile: Profile, line: Line, tasks: Iterable[int]) -> Growth:
+    """Retrain on the first T tasks for every T, then fine-tune on the same setting, chosen for the hardest T."""
+    truth, counts = instance.truth, tuple(tasks)
+    bases = [line.base(truth.with_tasks(range(T))) for T in counts]
+    ranks = [line.rank(truth.k, T, truth.d) for T in counts]
+    n = 10 * truth.d
+    residuals = [truth.W_test - base for base in bases]
+    ratios = [signal_to_noise(M, r, n, sigma=1.0) for M, r in zip(residuals, ranks, strict=True)]
+    hardest = int(np.argmin(ratios))
+    setting = setting_for(residuals[hardest], ranks[hardest], n=n)
+    errors = tuple(
+        fine_tuning_errors(
+            instance.rng(f"T = {T}, {setting}"), truth.W_test, base, rank, setting, trials_for(profile, rank, truth.d)
+        ).parameter
+        for T, base, rank in zip(counts, bases, ranks, strict=True)
+    )
+    predicted = tuple(line.rate(line.predicted_rank(truth.k, T, truth.d), truth.d, setting) for T in counts)
+    visible = all(
+        resolvable(instance, base, rank, setting, p) for base, rank, p in zip(bases, ranks, predicted, strict=True)
+    )
+    return Growth(counts, setting, errors, predicted, visible)
+
+
+def slope_evidence(instance: Instance, growth: Growth) -> Evidence:
+    """Compare the log-log slope of the error in T with the slope of the predicted curve over the same points.
+
+    The interval follows from the standard errors of the means by the delta method.
+    """
+    x = np.log(growth.tasks)
+    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    means = np.array([errors.mean() for errors in growth.errors])
+    relative = np.array([errors.std(ddof=1) / np.sqrt(errors.size) for errors in growth.errors]) / means
+    half = NormalDist().inv_cdf(1 - FALSE_ALARM / 2) * float(np.sqrt(np.sum((weights * relative) ** 2)))
+    slope = float(weights @ np.log(means))
+    tolerance = BIAS * float(np.sum(np.abs(weights)))
+    row = Evidence(
+        "statistical", instance.name,
+        f"log-log slope of ||Delta||_F^2 in T = {growth.tasks[0]}..{growth.tasks[-1]}, {growth.setting}",
+        slope, float(weights @ np.log(growth.predicted)), "slope", tolerance,
+        f"relative bias {BIAS:g} at each point; interval by the delta method, false-alarm probability {FALSE_ALARM:g}",
+        interval=(slope - half, slope + half), decidable=half <= 0.3,
+    )
+    return row if growth.visible else _hidden(row)
+
+
+def _hidden(row: Evidence) -> Evidence:
+    """Return the row as undecidable: its predicted error is below the rounding of max||W_t||_F."""
+    return Evidence(
+        row.kind, row.instance, row.what, row.measured, row.predicted, row.relation, row.tolerance,
+        "the predicted error is below the rounding of max||W_t||_F: float64 cannot show it", row.interval, decidable=False,
+    )

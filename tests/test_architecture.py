@@ -1,0 +1,132 @@
+"""Imports go one way, ``paper_checks -> {sims, realdata} -> loraml_theory``, and the core imports lightly."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAY_IMPORT = {
+    "loraml_theory": set[str](),
+    "sims": {"loraml_theory"},
+    "realdata": {"loraml_theory"},
+    "paper_checks": {"loraml_theory", "sims", "realdata"},
+}
+HEAVY = {"torch", "cupy", "numba", "matplotlib", "scipy", "sklearn", "hypothesis"}
+IMPORT_CALLS = {"import_module", "__import__"}
+
+
+def imported_modules(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and absolute name of every module a file imports, at its top or anywhere inside.
+
+    Relative imports stay within their own part and are left out.
+    """
+    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.lineno, node.module or ""
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in IMPORT_CALLS:
+                yield node.lineno, str(node.args[0].value)
+
+
+def violations(root: Path) -> list[str]:
+    """Return ``file:line imports module`` for every import that goes the wrong way below `root`."""
+    found = []
+    for part, allowed in MAY_IMPORT.items():
+        forbidden = {*MAY_IMPORT, "tests"} - allowed - {part}
+        for path in sorted((root / part).rglob("*.py")):
+            for line, module in imported_modules(path):
+                if module.partition(".")[0] in forbidden:
+                    found.append(f"{path.relative_to(root)}:{line} imports {module}")
+    return found
+
+
+def test_imports_go_one_way() -> None:
+    assert (ROOT / "loraml_theory").is_dir()
+    assert violations(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "source", "module"),
+    [
+        ("loraml_theory", "import realdata", "realdata"),
+        ("loraml_theory", "def lazy():\n    from paper_checks.claim import Claim", "paper_checks.claim"),
+        ("loraml_theory", "import numpy, sims.sweep as sweep", "sims.sweep"),
+        ("sims", "from realdata import methods", "realdata"),
+        ("sims", "if TYPE_CHECKING:\n    import paper_checks", "paper_checks"),
+        ("realdata", "importlib.import_module('sims.backend')", "sims.backend"),
+        ("realdata", "__import__('paper_checks')", "paper_checks"),
+        ("paper_checks", "from tests.conftest import pytest_configure", "tests.conftest"),
+    ],
+)
+def test_wrong_way_is_caught(tmp_path: Path, part: str, source: str, module: str) -> None:
+    path = tmp_path / part / "inner" / "module.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(source, "utf-8")
+    (message,) = violations(tmp_path)
+    assert message.startswith(f"{part}/inner/module.py:")
+    assert message.endswith(f" imports {module}")
+
+
+@pytest.mark.parametrize(
+    ("part", "source"),
+    [
+        ("paper_checks", "import sims, realdata, loraml_theory"),
+        ("realdata", "from loraml_theory.moments import Moments"),
+        ("sims", "from . import realdata"),
+        ("loraml_theory", "import loraml_theory.structure, numpy, simsalabim"),
+        ("tests", "import paper_checks"),
+    ],
+)
+def test_right_way_passes(tmp_path: Path, part: str, source: str) -> None:
+    (tmp_path / part).mkdir()
+    (tmp_path / part / "module.py").write_text(source, "utf-8")
+    assert violations(tmp_path) == []
+
+
+IMPORT_COST = """
+import json, sys, time
+start = time.perf_counter()
+import numpy
+middle = time.perf_counter()
+import loraml_theory
+seconds = [middle - start, time.perf_counter() - middle]
+print(json.dumps([*seconds, sorted(set(sys.argv[1:]) & set(sys.modules))]))
+"""
+
+
+def import_cost(program: str = IMPORT_COST) -> tuple[float, float, list[str]]:
+    """Return seconds to import NumPy, further seconds for the core, and the heavy modules loaded by both."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *HEAVY], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    numpy_seconds, core_seconds, loaded = json.loads(done.stdout)
+    return numpy_seconds, core_seconds, loaded
+
+
+def test_core_imports_nothing_heavy() -> None:
+    assert import_cost()[2] == []
+
+
+def test_heavy_import_is_caught() -> None:
+    program = IMPORT_COST.replace("import loraml_theory", "import loraml_theory, sklearn")
+    assert {"scipy", "sklearn"} <= set(import_cost(program)[2])
+
+
+def test_core_imports_fast() -> None:
+    """The least of several runs, since a busy machine only ever adds."""
+    runs = [import_cost() for _ in range(5)]
+    numpy_seconds, core_seconds = min(run[0] for run in runs), min(run[1] for run in runs)
+    assert core_seconds <= 0.3, (
+        f"import loraml_theory takes {core_seconds:.3f} s beyond NumPy's {numpy_seconds:.3f} s, "
+        f"{1 + core_seconds / numpy_seconds:.2f} times NumPy alone; at most 0.3 s more expected"
+    )

@@ -1,0 +1,78 @@
+"""What README.md and CONTRIBUTING.md show is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraml_theory.structure_file import read_structure
+from paper_checks import registry
+from paper_checks.claim import PROFILES, Verdict
+from paper_checks.cli import main
+from paper_checks.verify import check
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """Return the fenced blocks of one language in a document."""
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", (ROOT / document).read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+
+
+def test_python_writes_a_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("README.md", "python")[0], {})
+    truth, notes = read_structure("my.npz")
+    assert (truth.d, truth.k, truth.T, notes) == (8, 2, 3, [])
+
+
+def test_python_example_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    example = blocks("README.md", "python")[1]
+    exec(example, {})
+    assert capsys.readouterr().out == blocks("README.md", "text")[0]
+    assert len([line for line in example.splitlines() if line]) == 10
+
+
+def test_command_writes_a_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (command,) = re.findall(r"^loraml (structure .*?) +#", "".join(blocks("README.md", "sh")), re.MULTILINE)
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 0
+    assert read_structure("my.npz")[0].T == 3
+
+
+def test_claim_table_matches_the_registry() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    table = text.partition("<!-- claims:begin -->")[2].partition("<!-- claims:end -->")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    assert [(row[0], row[1]) for row in rows] == [(claim.id, claim.title) for claim in registry.claims()]
+    assert {row[2].strip("`") for row in rows} <= set(Verdict)
+
+
+def test_verdicts_are_explained() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert all(f"| `{verdict}` |" in text for verdict in Verdict)
+
+
+def test_claim_of_the_recipe_is_supported_and_its_controls_refuted() -> None:
+    module: dict[str, Any] = {}
+    exec(blocks("CONTRIBUTING.md", "python")[0], module)
+    claim = module["CLAIM"]
+    assert claim.id not in {known.id for known in registry.claims()}
+    result = check(claim, claim.instances(0), PROFILES["quick"], seed=0)
+    assert result.verdict is Verdict.SUPPORTED, result.reason
+    assert {control.verdict for control in result.controls} == {Verdict.REFUTED}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_local_links_lead_somewhere(document: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / document).read_text("utf-8"))
+    local = [link for link in links if not link.startswith(("http:", "https:"))]
+    assert [link for link in local if not (ROOT / document).parent.joinpath(link).exists()] == []
