@@ -70,8 +70,8 @@ def reduced_rank_regression(moments: Moments, rank: int, *, ridge: float = 0.0) 
         At least 0; from min(d_out, d_in) on, the unconstrained fit.
     """
     moments = moments.ridge(ridge)
-    root = symmetric_power(moments.S, 0.5)
-    return truncate(moments.W @ root, rank) @ symmetric_power(moments.S, -0.5)
+    root, inverse_root = symmetric_power(moments.S, 0.5, -0.5)
+    return truncate(moments.W @ root, rank) @ inverse_root
 
 
 def fine_tune(moments: Moments, base: Array, rank: int, *, ridge: float = 0.0) -> Array:
@@ -172,7 +172,8 @@ def spectral_recovery(W: Array, k: int) -> SpectralRecovery:
     r"""Recover base and factors from the retraining tasks' parameters without iteration (ML-6, T >= 3).
 
     1. ``W_t - W_s`` has column space span[U_t*, U_s*]: its 2k eigenvectors of largest modulus, B_ts.
-    2. The spaces of two pairs meet in span(U_t*): the k leading left singular vectors of ``B_ts^T B_tr``.
+    2. The spaces of two pairs meet in span(U_t*): ``B_ts`` times the last k right singular vectors of
+       ``(I - B_tr B_tr^T) B_ts``.
     3. In the basis [E_t, E_s] the difference is ``diag(K_t, -K_s)``; ``R_t* = E_t K_t E_t^T``, the oblique
        projection that annihilates U_s*.
     4. ``A = W_t - R_t*``; every task's factor is the PSD part of rank k of ``W_s - A``; A is then the mean of
@@ -232,24 +233,31 @@ def _split(ts: tuple[Array, Array], tr: tuple[Array, Array], sr: tuple[Array, Ar
     """Return R_t and the condition of finding it, from the eigenpairs of a triple's three differences."""
     xp = array_namespace(ts[0])
     k = int(ts[0].shape[-1]) // 2
-    coordinates, sines = [], []
+    coordinates, gaps = [], []
     for other in (tr, sr):  # intersect range(W_t - W_s) with the other two ranges: span(U_t*), span(U_s*)
-        left, cosines, _ = xp.linalg.svd(transpose(ts[1]) @ other[1])
-        coordinates.append(left[..., :k])
-        sines.append(
-            xp.sqrt(xp.where(cosines[..., k] < 1, 1 - cosines[..., k] ** 2, xp.zeros_like(cosines[..., k])))
-        )
+        outside = ts[1] - other[1] @ (transpose(other[1]) @ ts[1])
+        _, sines, right = xp.linalg.svd(
+            outside, full_matrices=False
+        )  # sines resolve angles that cosines do not
+        coordinates.append(transpose(right[..., k:, :]))
+        gaps.append(sines[..., k - 1])
     joint = xp.concat(coordinates, axis=-1)
-    separation = xp.linalg.svdvals(joint)[..., -1] ** 2
-    spreads = [xp.max(xp.abs(v), axis=-1) / xp.min(xp.abs(v), axis=-1) for v, _ in (ts, tr, sr)]
-    condition = xp.maximum(xp.maximum(spreads[0], spreads[1]), spreads[2])
-    condition = condition / (xp.minimum(sines[0], sines[1]) * separation)
-    solvable = xp.isfinite(condition) & (condition < 1 / float(xp.finfo(joint.dtype).eps))
+    reciprocal = xp.linalg.svdvals(joint)[..., -1] ** 2 * xp.minimum(gaps[0], gaps[1])
+    reciprocal = reciprocal * xp.minimum(xp.minimum(_spread(ts[0]), _spread(tr[0])), _spread(sr[0]))
+    solvable = reciprocal > float(xp.finfo(joint.dtype).eps)
     eye = xp.eye(2 * k, dtype=joint.dtype, device=device(joint))
     inverse = xp.linalg.inv(xp.where(solvable[..., None, None], joint, eye))
     K_t = ((inverse * ts[0][..., None, :]) @ transpose(inverse))[..., :k, :k]
     E_t = ts[1] @ coordinates[0]
+    condition = 1 / xp.where(solvable, reciprocal, xp.ones_like(reciprocal))
     return E_t @ K_t @ transpose(E_t), xp.where(solvable, condition, xp.full_like(condition, inf))
+
+
+def _spread(values: Array) -> Array:
+    """Return the smallest over the largest modulus on the last axis, 0 where all are 0."""
+    xp = array_namespace(values)
+    largest = xp.max(xp.abs(values), axis=-1)
+    return xp.min(xp.abs(values), axis=-1) / xp.where(largest > 0, largest, xp.ones_like(largest))
 
 
 def _rank_in_range(rank: int, M: Array) -> int:

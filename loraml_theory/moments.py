@@ -15,18 +15,22 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 
-def symmetric_power(S: Array, power: float) -> Array:
-    r"""Return ``S^power`` of symmetric PSD matrices ``(..., d, d)``, on the range of S only.
+def symmetric_power(S: Array, *powers: float) -> Array | tuple[Array, ...]:
+    r"""Return ``S^power`` of symmetric PSD matrices ``(..., d, d)``, on the range of S only; one for each power.
 
     Eigenvalues below ``d * eps * lambda_max`` count as zero, so ``symmetric_power(S, -1)`` is the
-    pseudo-inverse. One method for every root keeps ``S^{1/2} S^{-1/2}`` the projector on the range.
+    pseudo-inverse. One eigendecomposition for all powers keeps ``S^{1/2} S^{-1/2}`` the projector on the range.
     """
     xp = array_namespace(S)
     values, vectors = xp.linalg.eigh(S)
     cut = S.shape[-1] * float(xp.finfo(S.dtype).eps) * xp.max(xp.abs(values), axis=-1, keepdims=True)
     kept = values > cut
-    powers = xp.where(kept, xp.where(kept, values, xp.ones_like(values)) ** power, xp.zeros_like(values))
-    return (vectors * powers[..., None, :]) @ transpose(vectors)
+    safe = xp.where(kept, values, xp.ones_like(values))
+    results = tuple(
+        (vectors * xp.where(kept, safe**power, xp.zeros_like(values))[..., None, :]) @ transpose(vectors)
+        for power in powers
+    )
+    return results if len(powers) > 1 else results[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -154,10 +154,29 @@ def _sum_tasks(G: Array, moments: Moments) -> Array:
 class LoRAML:
     r"""Meta-learned retraining: ``f(A, U, V) = sum_t w_t l_t(A + U_t V_t^T)``, V = U when symmetric (ML-1).
 
-    In the population with sigma_x = 1: ``1/2 sum_t ||A + U_t V_t^T - W_t||_F^2``.
+    In the population with sigma_x = 1: ``1/2 sum_t ||A + U_t V_t^T - W_t||_F^2``. With a ridge
+
+        f(A, U, V) = sum_t w_t [ l_t(A + U_t V_t^T) + (ridge/2) (||A||_F^2 + ||U_t V_t^T||_F^2) ],
+
+    the penalty of `standard_retraining` on the base and that of `FineTuning` on every shift.
+
+    Parameters
+    ----------
+    moments
+        ``(..., T, ...)``: the last batch axis is the task.
+    ridge
+        Strength of the penalty, >= 0.
+
+    Notes
+    -----
+    On tasks that no base and shifts fit exactly, f without a ridge need not attain its infimum: with
+    ``A = -s u v^T`` and ``U_t V_t^T = s (u + b_t/s)(v + c_t/s)^T`` the sum tends to ``b_t v^T + u c_t^T``,
+    of rank 2 with adapters of rank 1, while the base diverges with s. A penalty on ``A + U_t V_t^T`` alone,
+    which `Moments.ridge` gives, does not prevent that; one on both terms does.
     """
 
     moments: Moments
+    ridge: float = 0.0
 
     @property
     def core_axes(self) -> tuple[int, int, int]:
@@ -166,12 +185,16 @@ class LoRAML:
 
     @property
     def gradient_scale(self) -> Array:
-        """``max_t ||S_t|| ||W_t||_F^{3/2}``."""
-        return array_namespace(self.moments.W).max(_gradient_scales(self.moments, 1.5), axis=-1)
+        """``max_t ||S_t|| ||W_t||_F^{3/2}`` of the moments with their ridge."""
+        scales = _gradient_scales(self.moments.ridge(self.ridge), 1.5)
+        return array_namespace(scales).max(scales, axis=-1)
 
     def value(self, at: Parameters) -> Array:
         """Return f, ``(...)``."""
-        losses = task_losses(self.moments, at.A[..., None, :, :] + shift(at))
+        shifts, base = shift(at), at.A[..., None, :, :]
+        losses = task_losses(self.moments, base + shifts)
+        if self.ridge:
+            losses = losses + self.ridge / 2 * (frobenius(base) ** 2 + frobenius(shifts) ** 2)
         return array_namespace(losses).sum(_weighted(losses, self.moments.weights, 0), axis=-1)
 
     def loss_gradient(self, at: Parameters) -> Array:
@@ -182,14 +205,23 @@ class LoRAML:
     def gradient(self, at: Parameters) -> Parameters:
         """Return the gradient, shaped like `at`."""
         G = self.loss_gradient(at)
-        return pull_back(G, at)._replace(A=array_namespace(G).sum(G, axis=-3))
+        return pull_back(G + self._penalty_gradient(shift(at)), at)._replace(A=self._base_gradient(G, at.A))
 
     def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
         """Return the second derivative applied to `direction`, shaped like `at`."""
-        dM = direction.A[..., None, :, :] + shift_derivative(at, direction)
-        dG = _weighted(dM @ self.moments.S, self.moments.weights, 2)
-        curved = _curvature_terms(self.loss_gradient(at), dG, at, direction)
-        return curved._replace(A=array_namespace(dG).sum(dG, axis=-3))
+        dShift = shift_derivative(at, direction)
+        dG = _weighted((direction.A[..., None, :, :] + dShift) @ self.moments.S, self.moments.weights, 2)
+        G = self.loss_gradient(at) + self._penalty_gradient(shift(at))
+        curved = _curvature_terms(G, dG + self._penalty_gradient(dShift), at, direction)
+        return curved._replace(A=self._base_gradient(dG, direction.A))
+
+    def _penalty_gradient(self, shifts: Array) -> Array:
+        """Return ``ridge w_t U_t V_t^T``."""
+        return _weighted(self.ridge * shifts, self.moments.weights, 2)
+
+    def _base_gradient(self, G: Array, A: Array) -> Array:
+        """Return ``sum_t (G_t + ridge w_t A)``; the weights sum to T."""
+        return array_namespace(G).sum(G, axis=-3) + self.ridge * G.shape[-3] * A
 
 
 @dataclass(frozen=True, eq=False)

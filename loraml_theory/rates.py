@@ -125,11 +125,11 @@ def off_tangent_spectrum(truth: GroundTruth) -> np.ndarray:
     off = np.stack([np.eye(q) - (joint.T @ E) @ (joint.T @ E).T for E in spans])
     pairs = list(combinations_with_replacement(range(q), 2))
     i, j = (np.array([p[a] for p in pairs]) for a in (0, 1))
-    norm = np.where(i == j, 1.0, np.sqrt(2.0))
+    norm = np.where(i == j, 2.0, np.sqrt(2.0))
     inner = np.zeros((len(pairs), len(pairs)))
-    # <B_ab, P B_ij P> in the orthonormal basis B_ij = (e_i e_j^T + e_j e_i^T) / (sqrt(2), or 2 if i = j)
+    # <B_ab, P B_ij P> in the orthonormal basis B_ij = (e_i e_j^T + e_j e_i^T) / norm_ij
     for P in off:
-        inner += (P[i][:, i] * P[j][:, j] + P[i][:, j] * P[j][:, i]) / (norm[:, None] * norm[None, :])
+        inner += 2 * (P[i][:, i] * P[j][:, j] + P[i][:, j] * P[j][:, i]) / (norm[:, None] * norm[None, :])
     cross = np.repeat(np.linalg.eigvalsh(off.sum(axis=0)), d - q)
     rest = np.full(d * d - len(pairs) - cross.size, float(T))
     return np.sort(np.concatenate([np.linalg.eigvalsh(inner), cross, rest]))

@@ -124,7 +124,7 @@ def _archive(path: Path_, file: IO[bytes]) -> zipfile.ZipFile:
 
 
 def _check_header(path: Path_, archive: zipfile.ZipFile, name: str) -> None:
-    """Raise unless a member declares real numbers in the expected number of axes, and is as large as it declares."""
+    """Raise unless a member declares real numbers, in the expected axes, and is as large as it declares."""
     try:
         member = archive.getinfo(f"{name}.npy")
     except KeyError:

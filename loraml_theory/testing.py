@@ -37,6 +37,7 @@ from loraml_theory.structure import GroundTruth
 
 Floats: TypeAlias = NDArray[np.float64]
 Sizes: TypeAlias = int | SearchStrategy[int]
+SpectrumShape: TypeAlias = Literal["even", "one large", "one small"]
 Assumption: TypeAlias = Literal["independence", "triple", "two-task independence"]
 
 
@@ -109,6 +110,30 @@ def truth_with_spectrum(
     if free_test_task:
         joint = np.concatenate([joint, test], axis=1)
     return GroundTruth(base, np.moveaxis(joint.reshape(d, T + 1, k), 1, 0).copy())
+
+
+def spectrum_of(length: int, largest: float = 1.0, shape: SpectrumShape = "even") -> tuple[float, ...]:
+    """Construct a descending spectrum from `largest` to 1.
+
+    Parameters
+    ----------
+    length, largest
+        Number of values and the first of them.
+    shape
+        ``even`` on a log axis, or all but the first (``one large``) or the last (``one small``) equal.
+
+    Examples
+    --------
+    >>> spectrum_of(3, 4.0), spectrum_of(3, 4.0, "one small")
+    ((4.0, 2.0, 1.0), (4.0, 4.0, 1.0))
+    """
+    place = np.arange(length)
+    exponents = {
+        "even": np.linspace(1, 0, length),
+        "one large": (place == 0).astype(float),
+        "one small": (place < length - 1).astype(float),
+    }[shape]
+    return tuple(float(value) for value in largest**exponents)
 
 
 def moments_with_spectrum(
@@ -217,8 +242,13 @@ def seeds() -> SearchStrategy[int]:
 
 
 def spectra(length: int, *, conditioning: float = 10.0) -> SearchStrategy[tuple[float, ...]]:
-    """Draw `length` singular values in ``[1, conditioning]``, which shrink to ones."""
-    return st.tuples(*[st.floats(1.0, conditioning)] * length)
+    """Draw `length` singular values from `conditioning` down to 1, see `spectrum_of`; they shrink to ones.
+
+    Two choices whatever the length, which Hypothesis shrinks better than one choice a value.
+    """
+    return st.builds(
+        spectrum_of, st.just(length), st.floats(1.0, conditioning), st.sampled_from(get_args(SpectrumShape))
+    )
 
 
 def orthogonals(k: Sizes) -> SearchStrategy[Floats]:

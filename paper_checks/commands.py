@@ -153,9 +153,8 @@ def _write_reports(run: Run, out: Path, command: str) -> str:
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as problem:
-        what = problem.strerror if isinstance(problem, OSError) else str(problem)
-        raise InputError(f"{path}: cannot be written ({what})") from None
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be written ({problem.strerror})") from None
 
 
 def _table(run: Run, out: Path) -> str:

@@ -9,11 +9,12 @@ import numpy as np
 
 from loraml_theory.spectra import inertia, rounding_level, separation
 from paper_checks.assumptions import DEPENDENT
-from paper_checks.claim import Evidence, Relation
+from paper_checks.claim import Evidence
 from paper_checks.instance import Instance
 
 FALSE_ALARM = 1e-5  # of each interval; about 150 intervals a run make 0.15 % a run
-RESOLUTION = 0.2  # an interval wider than this, relative to the prediction, on either side, decides nothing
+VISIBLE = 1e-2  # a share of rounding above this hides a value from float64
+RESOLUTION = 0.2  # an interval wider than this on either side, relative to the values compared, decides nothing
 
 
 def level(instance: Instance) -> float:
@@ -81,27 +82,27 @@ def mean_evidence(
     *,
     bias: float,
     reason: str,
-    relation: Relation = "equal",
+    rounding: float = 0.0,
     predicted_error: float = 0.0,
 ) -> Evidence:
-    """Compare the mean of independent samples with a prediction that is right up to a relative bias.
+    """Compare the mean of independent samples with a prediction that is right up to a relative bias and rounding.
 
     The interval is the normal one of false-alarm probability `FALSE_ALARM`, widened by the prediction's own standard
-    error; it must be narrower than `RESOLUTION` times the prediction, or nothing is decided.
+    error. Nothing is decided where it is wider than `RESOLUTION` allows or rounding above `VISIBLE` hides the value.
     """
     mean = float(np.mean(samples))
     error = sqrt(float(np.var(samples, ddof=1)) / samples.size + predicted_error**2)
     half = NormalDist().inv_cdf(1 - FALSE_ALARM / 2) * error
-    sharp = isfinite(half) and half <= RESOLUTION * abs(predicted)
+    sharp = isfinite(half) and half <= RESOLUTION * max(abs(predicted), abs(mean))
     return Evidence(
         "statistical",
         instance.name,
         what,
         mean,
         predicted,
-        relation,
-        bias * abs(predicted),
-        f"{reason}; interval of {samples.size} trials, false-alarm probability {FALSE_ALARM:g}",
+        "equal",
+        (bias + rounding) * abs(predicted),
+        f"{reason}; rounding at most {rounding:.1g}; interval of {samples.size} trials, false-alarm probability {FALSE_ALARM:g}",
         interval=(mean - half, mean + half),
-        decidable=sharp,
+        decidable=sharp and rounding <= VISIBLE,
     )

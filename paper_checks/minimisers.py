@@ -68,10 +68,9 @@ def all_minimisers(instance: Instance, profile: Profile) -> Iterator[Minimiser |
 
 
 def random_starts(instance: Instance, count: int) -> np.ndarray:
-    """Draw standard normal factors, scaled so that shifts are as large as the tasks' differences, (count, T, d, k)."""
+    """Draw standard normal factors, scaled so that shifts are as large as the largest true one, (count, T, d, k)."""
     truth = instance.truth
-    W = truth.W_retraining
-    scale = np.sqrt(np.max(np.linalg.norm(W - W.mean(axis=0), axis=(-2, -1))) / truth.d)
+    scale = np.sqrt(np.max(np.linalg.norm(truth.R, axis=(-2, -1))) / truth.d)
     return scale * instance.rng("random starts").standard_normal((count, truth.T, truth.d, truth.k))
 
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from paper_checks.claim import Evidence, Outcome
 
 
-def number(value: float | None) -> str:
-    """Write a number with four significant digits, small integers in full.
+def number(value: float | None, digits: int = 4) -> str:
+    """Write a number with so many significant digits, one less with an exponent, and small integers in full.
 
     Examples
     --------
     >>> number(3.0), number(0.123456), number(1.5e-13), number(-2.5e7), number(float("nan")), number(None)
     ('3', '0.1235', '1.5e-13', '-2.5e+07', 'not finite', 'not finite')
     """
-    if value is None or value != value or value in (float("inf"), float("-inf")):
+    if value is None or not isfinite(value):
         return "not finite"
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
-    text = f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 else f"{value:.3g}"
+    text = f"{value:.{digits}g}" if 1e-3 <= abs(value) < 1e5 else f"{value:.{max(digits - 1, 2)}g}"
     return text.replace("e-0", "e-")
 
 
@@ -41,21 +42,31 @@ def expected(evidence: Evidence) -> str:
         return f"≤ {number(predicted + tolerance)}"
     if evidence.relation == "at least":
         return f"≥ {number(predicted - tolerance)}"
-    return f"{number(predicted)} ± {number(tolerance)}" if tolerance else number(predicted)
+    return f"{number(predicted)} ± {number(tolerance, 2)}" if tolerance else number(predicted)
+
+
+def measured(evidence: Evidence) -> str:
+    """Write the measured value, with half the width of its confidence interval."""
+    if evidence.interval is None:
+        return number(evidence.measured)
+    low, high = evidence.interval
+    return f"{number(evidence.measured)} ± {number((high - low) / 2, 2)}"
 
 
 def comparison(evidence: Evidence) -> str:
-    """Say what was measured and what was expected, with numbers."""
+    """Say what was measured, what was expected, and how far off it is: four digits may not show it."""
     interval = evidence.interval
     spread = f" [{number(interval[0])}, {number(interval[1])}]" if interval else ""
+    off = abs(evidence.measured - evidence.predicted)
+    apart = f", {number(off, 2)} off" if isfinite(off) else ""
     return (
         f"{evidence.what} on {evidence.instance}: measured {number(evidence.measured)}{spread}, "
-        f"expected {expected(evidence)}"
+        f"expected {expected(evidence)}{apart}"
     )
 
 
 def headline(evidence: Sequence[Evidence]) -> Evidence | None:
-    """Return what a table shows of a claim: the first value that disagrees, else is undecided, else agrees."""
+    """Return what a table shows of a claim: the first value that disagrees, is undecided, or agrees."""
     for outcome in (Outcome.DISAGREES, Outcome.UNDECIDED, Outcome.AGREES):
         for item in evidence:
             if item.outcome is outcome:

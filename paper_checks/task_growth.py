@@ -11,14 +11,20 @@ import numpy as np
 
 from loraml_theory.rates import signal_to_noise
 from paper_checks.claim import Evidence, Note, Profile
-from paper_checks.measure import FALSE_ALARM, mean_evidence
-from paper_checks.trials import BIAS, Setting, fine_tuning_errors, resolvable, setting_for, trials_for
+from paper_checks.measure import FALSE_ALARM, VISIBLE, mean_evidence
+from paper_checks.trials import (
+    BIAS,
+    FIRST_ORDER,
+    Setting,
+    fine_tuning_errors,
+    rounding_share,
+    setting_for,
+    trials_for,
+)
 
 if TYPE_CHECKING:
     from loraml_theory.structure import GroundTruth
     from paper_checks.instance import Instance
-
-REASON = f"first order in the squared noise-to-signal ratio 1e-4, relative bias at most {BIAS:g}"
 
 
 @dataclass(frozen=True)
@@ -43,23 +49,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Growth:
-    """Errors ``||Delta||_F^2`` of trials for every T, with their predictions."""
+    """Errors ``||Delta||_F^2`` of trials for every T, their predictions, and the largest share of rounding in them."""
 
     tasks: tuple[int, ...]
     setting: Setting
     errors: tuple[np.ndarray, ...]
     predicted: tuple[float, ...]
-    visible: bool
+    rounding: float
 
     def evidence(self, instance: Instance) -> Iterator[Evidence | Note]:
         """Compare the mean at every T with its prediction."""
         yield Note(instance.name, f"retraining on T = {self.tasks[0]}..{self.tasks[-1]} tasks, fine-tuning: {self.setting}")
         for T, errors, predicted in zip(self.tasks, self.errors, self.predicted, strict=True):
-            row = mean_evidence(
+            yield mean_evidence(
                 instance, f"||Delta||_F^2 over its prediction, T = {T}, {self.setting}", errors / predicted, 1.0,
-                bias=BIAS, reason=REASON,
+                bias=BIAS, rounding=self.rounding, reason=FIRST_ORDER,
             )
-            yield row if self.visible else _hidden(row)
 
 
 def grow(instance: Instance, profile: Profile, line: Line, tasks: Iterable[int]) -> Growth:
@@ -79,10 +84,8 @@ def grow(instance: Instance, profile: Profile, line: Line, tasks: Iterable[int])
         for T, base, rank in zip(counts, bases, ranks, strict=True)
     )
     predicted = tuple(line.rate(line.predicted_rank(truth.k, T, truth.d), truth.d, setting) for T in counts)
-    visible = all(
-        resolvable(instance, base, rank, setting, p) for base, rank, p in zip(bases, ranks, predicted, strict=True)
-    )
-    return Growth(counts, setting, errors, predicted, visible)
+    rounding = max(rounding_share(instance, base, setting, p) for base, p in zip(bases, predicted, strict=True))
+    return Growth(counts, setting, errors, predicted, rounding)
 
 
 def slope_evidence(instance: Instance, growth: Growth) -> Evidence:
@@ -96,20 +99,12 @@ def slope_evidence(instance: Instance, growth: Growth) -> Evidence:
     relative = np.array([errors.std(ddof=1) / np.sqrt(errors.size) for errors in growth.errors]) / means
     half = NormalDist().inv_cdf(1 - FALSE_ALARM / 2) * float(np.sqrt(np.sum((weights * relative) ** 2)))
     slope = float(weights @ np.log(means))
-    tolerance = BIAS * float(np.sum(np.abs(weights)))
-    row = Evidence(
+    tolerance = (BIAS + growth.rounding) * float(np.sum(np.abs(weights)))
+    return Evidence(
         "statistical", instance.name,
         f"log-log slope of ||Delta||_F^2 in T = {growth.tasks[0]}..{growth.tasks[-1]}, {growth.setting}",
         slope, float(weights @ np.log(growth.predicted)), "slope", tolerance,
-        f"relative bias {BIAS:g} at each point; interval by the delta method, false-alarm probability {FALSE_ALARM:g}",
-        interval=(slope - half, slope + half), decidable=half <= 0.3,
+        f"relative bias {BIAS:g} and rounding {growth.rounding:.1g} at each point; interval by the delta method, false-alarm probability {FALSE_ALARM:g}",
+        interval=(slope - half, slope + half), decidable=half <= 0.3 and growth.rounding <= VISIBLE,
     )
-    return row if growth.visible else _hidden(row)
 
-
-def _hidden(row: Evidence) -> Evidence:
-    """Return the row as undecidable: its predicted error is below the rounding of max||W_t||_F."""
-    return Evidence(
-        row.kind, row.instance, row.what, row.measured, row.predicted, row.relation, row.tolerance,
-        "the predicted error is below the rounding of max||W_t||_F: float64 cannot show it", row.interval, decidable=False,
-    )

@@ -19,6 +19,8 @@ SIGNAL_TO_NOISE = 100.0
 BIAS = 10 / SIGNAL_TO_NOISE**2
 """Relative size of what FT-2 neglects: of the order of the squared inverse ratio; 10 is a margin for its constant."""
 
+FIRST_ORDER = f"first order in the squared noise-to-signal ratio {SIGNAL_TO_NOISE**-2:g}, relative bias at most {BIAS:g}"
+
 Drawer: TypeAlias = Callable[..., Moments]
 
 
@@ -87,8 +89,8 @@ def fine_tuning_errors(
     return Errors(np.concatenate(parameter), np.concatenate(in_sample))
 
 
-def resolvable(instance: Instance, base: np.ndarray, rank: int, setting: Setting, predicted: float) -> bool:
-    """Return whether the predicted ``||Delta||_F^2`` is 10^4 times what rounding leaves of fits without noise."""
+def rounding_share(instance: Instance, base: np.ndarray, setting: Setting, predicted: float) -> float:
+    """Return the ``||Delta||_F^2`` that rounding leaves of a full fit without noise, over the predicted error."""
     silent = Setting(setting.n, 0.0, setting.sigma_x)
-    rounding = fine_tuning_errors(instance.rng("rounding"), instance.truth.W_test, base, rank, silent, 10)
-    return predicted > 1e4 * float(rounding.parameter.max())
+    rounding = fine_tuning_errors(instance.rng("rounding"), instance.truth.W_test, base, instance.truth.d, silent, 3)
+    return float(rounding.parameter.max()) / predicted

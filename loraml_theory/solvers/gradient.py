@@ -54,9 +54,11 @@ def alternating_gradient_descent(
         observe(0, at)
     for step in range(1, outer_steps + 1):
         for _ in range(inner_steps):
-            at = _descend(at, pull_back(_task_gradients(objective, at), at), inner_step_size)
+            G = _task_gradients(objective, at) + objective.ridge * shift(at)
+            at = _descend(at, pull_back(G, at), inner_step_size)
         G = _task_gradients(objective, at)
-        at = _descend(at, Parameters(A=array_namespace(G).mean(G, axis=-3)), outer_step_size)
+        dA = array_namespace(G).mean(G, axis=-3) + objective.ridge * at.A
+        at = _descend(at, Parameters(A=dA), outer_step_size)
         if observe is not None:
             observe(step, at)
     tolerance = relative_tolerance * objective.gradient_scale

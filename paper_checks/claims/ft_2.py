@@ -15,13 +15,21 @@ from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import all_kinds, carry
 from paper_checks.instance import Instance
 from paper_checks.measure import mean_evidence
-from paper_checks.trials import BIAS, Drawer, Setting, fine_tuning_errors, resolvable, setting_for, trials_for
+from paper_checks.trials import (
+    BIAS,
+    FIRST_ORDER,
+    Drawer,
+    Setting,
+    fine_tuning_errors,
+    rounding_share,
+    setting_for,
+    trials_for,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rate = Callable[[int, int, Setting], float]
-REASON = f"first order in the squared noise-to-signal ratio 1e-4, relative bias at most {BIAS:g}"
 
 
 def predicted_parameter_error(rank: int, d: int, setting: Setting) -> float:
@@ -56,16 +64,14 @@ def _rank(
     trials = trials_for(profile, rank, truth.d)
     errors = fine_tuning_errors(rng, truth.W_test, truth.A_star, rank, setting, trials, drawer=drawer)
     predicted = rate(rank, truth.d, setting)
-    if not resolvable(instance, truth.A_star, rank, setting, predicted):
-        yield _hidden(instance, predicted)
-        return
+    share = rounding_share(instance, truth.A_star, setting, predicted)
     yield mean_evidence(
         instance, f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, {setting}",
-        setting.n / setting.sigma**2 * errors.in_sample, degrees(rank, truth.d), bias=BIAS, reason=REASON,
+        setting.n / setting.sigma**2 * errors.in_sample, degrees(rank, truth.d), bias=BIAS, rounding=share, reason=FIRST_ORDER,
     )
     yield mean_evidence(
         instance, f"||Delta||_F^2 over its prediction at rank {rank}, {setting}", errors.parameter / predicted, 1.0,
-        bias=BIAS, reason=REASON,
+        bias=BIAS, rounding=share, reason=FIRST_ORDER,
     )
 
 
@@ -73,15 +79,13 @@ def _other_ranks(instance: Instance, profile: Profile, setting: Setting, rate: R
     """Check the full fit, which is exact, and a rank above the true one, where truncation selects noise."""
     truth = instance.truth
     d, k = truth.d, truth.k
-    if not resolvable(instance, truth.A_star, d, setting, rate(k, d, setting)):
-        yield _hidden(instance, rate(k, d, setting))
-        return
+    share = rounding_share(instance, truth.A_star, setting, rate(k, d, setting))
     full = fine_tuning_errors(
         instance.rng("full fit"), truth.W_test, truth.A_star, d, setting, trials_for(profile, k, d)
     )
     yield mean_evidence(
         instance, f"||Delta||_F^2 over its prediction, full fit, {setting}", full.parameter / rate(d, d, setting), 1.0,
-        bias=0.0, reason="exact: sigma^2 d^2 / (sigma_x^2 (n - d - 1))",
+        bias=0.0, rounding=share, reason="exact: sigma^2 d^2 / (sigma_x^2 (n - d - 1))",
     )
     if k + 1 < d <= 20:
         rank, rng = k + 1, instance.rng("excess rank")
@@ -89,15 +93,8 @@ def _other_ranks(instance: Instance, profile: Profile, setting: Setting, rate: R
         predicted, error = excess_rank_degrees(rng, k, rank, d)
         yield mean_evidence(
             instance, f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, one above the true rank, {setting}",
-            setting.n / setting.sigma**2 * errors.in_sample, predicted, bias=BIAS, reason=REASON, predicted_error=error,
+            setting.n / setting.sigma**2 * errors.in_sample, predicted, bias=BIAS, rounding=share, reason=FIRST_ORDER, predicted_error=error,
         )
-
-
-def _hidden(instance: Instance, predicted: float) -> Evidence:
-    return Evidence(
-        "statistical", instance.name, "||Delta||_F^2", float("nan"), predicted, "equal", 0.0,
-        "the predicted error is below the rounding of max||W_t||_F: float64 cannot show it",
-    )
 
 
 def figure(ax: Axes, instance: Instance) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of the report: SVG as data URIs, once in the colours of a light page and once of a dark one."""
+"""Pictures of the report: transparent SVG as data URIs; on a dark page the style sheet inverts them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
+from io import BytesIO
 from math import copysign, isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT = "#3a3d44", "#d8d4cb"
-DARK = {INK: "#c9c6bf", FAINT: "#3b3e45"}
 CYCLE = ("#3f74b5", "#c96a2b", "#3b9168", "#9a62b3", "#b08a1e", "#6f7680")  # readable on both pages
 MARKS = {Outcome.AGREES: ("o", CYCLE[2]), Outcome.DISAGREES: ("X", "#cf4637")}
+CAPTION = "All values: measured minus predicted, in units of the tolerance; shaded: within it"
 EDGE = 3.0  # in units of the tolerance; what lies further out is drawn at the edge
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "loraml",
@@ -50,10 +50,9 @@ STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure: data URIs for a light and a dark page, and what it shows in words."""
+    """One figure: a data URI, and what it shows in words."""
 
-    light: str
-    dark: str
+    uri: str
     caption: str
 
 
@@ -64,24 +63,22 @@ def picture(result: ClaimResult) -> Picture | None:
         with _axes(height=3.2) as (figure, ax):
             result.claim.figure(ax, instance)
             return _encode(figure, f"{result.claim.title}, on {instance.name}")
-    drawn = [e for e in result.evidence if isfinite(e.measured) and isfinite(e.predicted)]
+    drawn = [e for e in result.evidence if e.outcome in MARKS]
     if not drawn:
         return None
-    rows = list(dict.fromkeys(e.what for e in drawn))
-    with _axes(height=0.7 + 0.48 * len(rows)) as (figure, ax):
+    rows = list(dict.fromkeys(e.instance for e in drawn))
+    with _axes(height=0.7 + 0.42 * len(rows)) as (figure, ax):
         _draw_margins(ax, drawn, rows)
-        return _encode(figure, "Measured minus predicted value, in units of the tolerance; shaded: within it")
+        return _encode(figure, CAPTION)
 
 
 def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -> None:
-    """Draw one line per quantity and one mark per instance."""
+    """Draw one line per instance and one mark per value."""
     ax.axvspan(-1, 1, color=CYCLE[2], alpha=0.12, linewidth=0)
     ax.axvline(0, color=INK, linewidth=0.8)
     for item in evidence:
-        if item.outcome not in MARKS:
-            continue
         marker, colour = MARKS[item.outcome]
-        y = rows.index(item.what) + 0.2
+        y = rows.index(item.instance) + 0.2
         if item.interval and all(map(isfinite, item.interval)):
             low, high = (_margin(item, value) for value in item.interval)
             ax.plot([low, high], [y, y], color=colour, linewidth=2, alpha=0.5, solid_capstyle="butt")
@@ -113,25 +110,16 @@ def _shortened(text: str, length: int = 72) -> str:
 @contextmanager
 def _axes(height: float) -> Iterator[tuple[Figure, Axes]]:
     """Yield fresh axes that no user setting and no other figure has an influence on."""
-    from matplotlib import cycler, rc_context, rcdefaults
+    from cycler import cycler
+    from matplotlib import style
     from matplotlib.figure import Figure
 
-    with rc_context():
-        rcdefaults()
-        with rc_context({**STYLE, "axes.prop_cycle": cycler(color=CYCLE)}):
-            figure = Figure(figsize=(5.2, height), layout="constrained")
-            yield figure, figure.subplots()
+    with style.context({**STYLE, "axes.prop_cycle": cycler(color=CYCLE)}, after_reset=True):
+        figure = Figure(figsize=(5.2, height), layout="constrained")
+        yield figure, figure.subplots()
 
 
 def _encode(figure: Figure, caption: str) -> Picture:
-    page = StringIO()
+    page = BytesIO()
     figure.savefig(page, format="svg", metadata={"Date": None, "Creator": None})
-    light = page.getvalue()
-    dark = light
-    for colour, replacement in DARK.items():
-        dark = dark.replace(colour, replacement)
-    return Picture(_data_uri(light), _data_uri(dark), caption)
-
-
-def _data_uri(svg: str) -> str:
-    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+    return Picture(f"data:image/svg+xml;base64,{b64encode(page.getvalue()).decode()}", caption)

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from paper_checks.claim import Evidence, Outcome, Verdict
-from paper_checks.phrasing import expected, headline, number, plural
+from paper_checks.phrasing import expected, headline, measured, number, plural
 from paper_checks.report.figures import picture
 from paper_checks.verify import AssumptionResult, Run
 
@@ -27,8 +27,21 @@ RELATIONS = {"equal": "=", "slope": "=", "at most": "≤", "at least": "≥"}
 HOLDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "cannot be told")}
 
 SCRIPT = re.compile(
-    r"(?<=[^\s_])(?P<sign>[_^])(?:\{(?P<braced>[^{}]+)\}|(?P<short>-?\d+|[^\W\d_]{1,2})(?![^\W_]))"
+    r"(?<=[^\s_])(?P<sign>[_^])(?:\{(?P<braced>[^{}]+)\}|(?P<short>-?\d+|[A-Za-z]{1,2})(?![A-Za-z\d]))"
 )
+POWER_OF_TEN = re.compile(r"(?<=\d)e([+-]?\d+)\b")
+SYMBOLS = {
+    r"\bsum(?=_)": "Σ",
+    r"\bsigma(?![a-z])": "σ",
+    r"\blambda(?![a-z])": "λ",
+    r"\bDelta(?![a-z])": "Δ",
+    r"\|\|": "‖",
+    r"\bsqrt(?=\()": "√",
+    r"&gt;&gt;": "≫",
+    r"&lt;=": "≤",
+    r"&gt;=": "≥",
+    r"(?<=\s)-(?=\s|\d)": "−",
+}
 
 
 def render(run: Run, environment: dict[str, Any]) -> str:
@@ -48,7 +61,7 @@ def render(run: Run, environment: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters.update(formula=formula, expected=expected, typeset=typeset, plural=plural)
+    pages.filters.update(formula=formula, expected=expected, measured=measured, typeset=typeset, plural=plural)
     controls = [control for result in run.claims for control in result.controls]
     return pages.get_template("report.html.j2").render(
         run=run,
@@ -76,7 +89,7 @@ def typeset(value: float | str | None) -> Markup:
     """
     text = str(escape(value if isinstance(value, str) else number(value)))
     text = re.sub(r"(?<!\w)-(?=\d)", "−", text)
-    return Markup(re.sub(r"(?<=\d)e([+-]?\d+)\b", _power_of_ten, text))
+    return Markup(POWER_OF_TEN.sub(_power_of_ten, text))
 
 
 def _power_of_ten(found: re.Match[str]) -> str:
@@ -94,7 +107,7 @@ def formula(text: str) -> Markup:
     page = str(escape(text))
     for pattern, symbol in SYMBOLS.items():
         page = re.sub(pattern, symbol, page)
-    return Markup(SCRIPT.sub(_script, page))
+    return Markup(POWER_OF_TEN.sub(_power_of_ten, SCRIPT.sub(_script, page)))
 
 
 def _script(found: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from loraml_theory.structure_file import one_line
 from paper_checks.claim import Claim, Verdict
-from paper_checks.phrasing import expected, headline, number
+from paper_checks.phrasing import expected, headline, measured
 from paper_checks.verify import ClaimResult, Run
 
 LOOKS = {
@@ -26,7 +26,7 @@ def show_run(console: Console, run: Run, report: str) -> None:
     """Print the table of verdicts, the reasons that matter, and where the report is."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("claim", no_wrap=True)
-    table.add_column("", ratio=1)
+    table.add_column("", ratio=1, min_width=14)
     table.add_column("verdict", no_wrap=True)
     table.add_column("measured", justify="right", no_wrap=True)
     table.add_column("expected", no_wrap=True)
@@ -83,7 +83,7 @@ def _row(result: ClaimResult) -> list[Text]:
         Text(result.claim.id, "bold"),
         Text(result.claim.title),
         Text(f"{sign} {word}", style),
-        Text(number(item.measured) if item else ""),
+        Text(measured(item) if item else ""),
         Text(expected(item) if item else ""),
         Text(controls, "default" if refuted == len(result.controls) else "bold red"),
         Text(f"{result.seconds:.1f}", "dim"),

@@ -24,21 +24,26 @@ def size(of: Instance) -> float:
     return float(np.max(of.truth.U_star))
 
 
+def evidence(**changes: Any) -> Evidence:
+    """Return evidence that one is one."""
+    made = Evidence(
+        kind="exact",
+        instance="small",
+        what="largest entry",
+        measured=1.0,
+        predicted=1.0,
+        relation="equal",
+        tolerance=0.1,
+        reason="a tenth",
+    )
+    return replace(made, **changes)
+
+
 def measures_size(predicted: float, **changes: Any) -> Check:
     """Return a check that the largest entry is `predicted`, with one note."""
 
     def check(on: Instance, _profile: Profile) -> Iterator[Evidence | Note]:
-        evidence = Evidence(
-            kind="exact",
-            instance=on.name,
-            what="largest entry",
-            measured=size(on),
-            predicted=predicted,
-            relation="equal",
-            tolerance=0.1,
-            reason="a tenth",
-        )
-        yield replace(evidence, **changes)
+        yield evidence(**{"instance": on.name, "measured": size(on), "predicted": predicted, **changes})
         yield Note(on.name, "seen")
 
     return check
@@ -48,7 +53,7 @@ def says_nothing(_on: Instance, _profile: Profile) -> Iterator[Evidence | Note]:
     yield from ()
 
 
-def assumption(holds: bool | None | Callable[[Instance], bool | None]) -> Assumption:
+def assumption(holds: bool | Callable[[Instance], bool | None] | None) -> Assumption:
     def test(on: Instance) -> Finding:
         return Finding(holds(on) if callable(holds) else holds, size(on))
 
@@ -57,7 +62,9 @@ def assumption(holds: bool | None | Callable[[Instance], bool | None]) -> Assump
 
 def control(predicted: float = 2.0, *, own: Instance | None = None, on_given: bool = True) -> Control:
     carried = own or instance("own")
-    return Control(f"the largest entry is {predicted:g}", measures_size(predicted), lambda _: carried, on_given)
+    return Control(
+        f"the largest entry is {predicted:g}", measures_size(predicted), lambda _: carried, on_given
+    )
 
 
 def claim(**changes: Any) -> Claim:

@@ -1,0 +1,150 @@
+"""ML-2: with two tasks the minimisers form an orbit of O(k, k), and rank 3k is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loraml_theory.closed_forms import boost, two_task_orbit
+from loraml_theory.spectra import separation
+from loraml_theory.structure import GroundTruth
+from paper_checks.assumptions import DEPENDENT, INDEPENDENT, RETRAINING_PAIR_INDEPENDENT, TWO_TASKS
+from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.drawn import all_kinds, carry, draw
+from paper_checks.instance import Instance
+from paper_checks.measure import inertia_evidence, zero_evidence
+from paper_checks.minimisers import Minimiser, minimiser, random_starts, solve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Element = Callable[[np.random.Generator, np.ndarray], np.ndarray]
+RAPIDITIES = (0.3, 1.5)
+
+
+def _boost(rng: np.random.Generator, rapidities: np.ndarray) -> np.ndarray:
+    k = rapidities.size
+    return np.asarray(boost(rapidities, *np.linalg.qr(rng.standard_normal((2, 2, k, k)))[0]))
+
+
+def _orthogonal(rng: np.random.Generator, rapidities: np.ndarray) -> np.ndarray:
+    return np.linalg.qr(rng.standard_normal((2 * rapidities.size, 2 * rapidities.size)))[0]
+
+
+def check(
+    instance: Instance,
+    profile: Profile,
+    *,
+    element: Element = _boost,
+    non_zero: Callable[[int], int] = lambda k: k,
+    needed: Callable[[int], int] = lambda k: 3 * k,
+) -> Iterator[Evidence | Note]:
+    """Construct minimisers from O(k, k), count their ranks, and find the group element behind solvers' minimisers."""
+    truth, k = instance.truth, instance.truth.k
+    rng = instance.rng("orbit")
+    pair = np.concatenate(list(truth.U_retraining[:2]), axis=1)
+    for active in sorted({k, k - 1}, reverse=True):
+        rapidities = np.concatenate([rng.uniform(*RAPIDITIES, active), np.zeros(k - active)])
+        H = element(rng, rapidities)
+        point = minimiser("orbit", truth, *two_task_orbit(truth, H))
+        yield zero_evidence(
+            instance, f"misfit of the orbit point with {active} non-zero rapidities, over max||W_t||_F",
+            point.misfit / float(truth.scale), condition=float(np.linalg.norm(H, 2)) ** 2,
+        )
+        middle = np.diag(np.repeat([1.0, 0.0], k)) - H[:, :k] @ H[:, :k].T
+        count = non_zero(active)
+        if count:
+            yield from inertia_evidence(
+                instance, f"A - A*, {active} non-zero rapidities", point.A - truth.A_star, factor=pair, middle=middle,
+                predicted=(count, count),
+            )
+        if active == k:
+            yield from _adaptation(instance, point, pair, middle, needed)
+    yield from _converse(instance, profile, pair)
+
+
+def _adaptation(
+    instance: Instance, point: Minimiser, pair: np.ndarray, middle: np.ndarray, needed: Callable[[int], int]
+) -> Iterator[Evidence | Note]:
+    """Count the inertia (2k, k) of ``W_3 - A`` where the test task is independent of the other two."""
+    truth, k = instance.truth, instance.truth.k
+    apart = float(separation(truth.U_star))
+    if DEPENDENT < apart < INDEPENDENT or 3 * k > truth.d:
+        yield Note(instance.name, f"assumption I is not clear (separation {apart:.1e}): the rank 3k is not judged")
+        return
+    whole = np.block([[np.eye(k), np.zeros((k, 2 * k))], [np.zeros((2 * k, k)), -middle]])
+    yield from inertia_evidence(
+        instance, "W_3 - A, all rapidities non-zero", truth.W_test - point.A,
+        factor=np.concatenate([truth.U_star[-1], pair], axis=1), middle=whole, predicted=(needed(k) - k, k),
+    )
+
+
+def _converse(instance: Instance, profile: Profile, pair: np.ndarray) -> Iterator[Evidence | Note]:
+    """Solve from random starts; at each global minimum reached, ``H = [U_1*, U_2*]^+ [U_1, U_2]`` is in O(k, k)."""
+    truth, k = instance.truth, instance.truth.k
+    solution, _, misfits = solve(instance, random_starts(instance, profile.starts))
+    reached = np.flatnonzero(misfits <= 1e-9)
+    yield Note(instance.name, f"{reached.size} of {profile.starts} random starts reached a global minimum")
+    J = np.diag(np.repeat([1.0, -1.0], k))
+    condition = float(np.linalg.cond(pair)) ** 2
+    for i in reached:
+        U = np.concatenate(list(solution.parameters.U[i]), axis=1)
+        H = np.linalg.pinv(pair) @ U
+        size = float(np.linalg.norm(H, 2)) ** 2
+        error = max(
+            float(np.linalg.norm(H @ J @ H.T - J)) / size,
+            float(np.linalg.norm(U - pair @ H)) / float(np.linalg.norm(U)),
+        )
+        yield zero_evidence(
+            instance, f"distance of solver end {i} from the orbit: ||H J H^T - J|| / ||H||^2 and outside the span", error,
+            condition=condition, slack=10 * float(misfits[i]),
+        )
+
+
+def _coinciding(seed: int) -> Instance:
+    """Draw two retraining tasks that are the same task."""
+    truth = draw("generic", 10, 1, 2, seed).truth
+    return Instance("U_2* = U_1* d=10 k=1 T=2", GroundTruth(truth.A_star, truth.U_star[[0, 0, 2]]), seed)
+
+
+def figure(ax: Axes, instance: Instance) -> None:
+    """Draw the singular values of W_3 - A and the misfit along the orbit."""
+    truth, k = instance.truth, instance.truth.k
+    rapidities = np.linspace(0, 2.5, 26)
+    points = [minimiser("", truth, *two_task_orbit(truth, boost(np.full(k, r)))) for r in rapidities]
+    values = np.array([np.linalg.svd(truth.W_test - p.A, compute_uv=False) for p in points])
+    shown = min(truth.d, 3 * k + 1)
+    for i in range(shown):
+        ax.semilogy(rapidities, np.maximum(values[:, i], 1e-16), color="C0" if i < k else "C1" if i < 3 * k else "0.7")
+    ax.semilogy(rapidities, [max(p.misfit, 1e-17) for p in points], "k:", label="misfit $(2f)^{1/2}$")
+    ax.plot([], [], color="C0", label="singular values 1..k of $W_3-\\hat A$")
+    ax.plot([], [], color="C1", label="k+1..3k")
+    ax.set(xlabel="rapidity of all k boosts (0: the truth)", ylabel="singular values")
+    ax.legend(frameon=False)
+
+
+CLAIM = Claim(
+    id="ML-2",
+    title="Two tasks: the bound 3k is tight",
+    statement=(
+        "With [U_1*, U_2*] of rank 2k the minimisers at T = 2 are exactly [U_1, U_2] = [U_1*, U_2*] H, H in O(k, k), "
+        "A = A* + R_1* - U_1 U_1^T. rank(A - A*) is twice the number of non-zero rapidities of H; with all non-zero and "
+        "assumption I, W_3 - A has inertia (2k, k): rank 3k is needed."
+    ),
+    source="arXiv 2410.22264, the T = 2 case; THEORY ML-2",
+    nature="theorem",
+    assumptions=(TWO_TASKS, RETRAINING_PAIR_INDEPENDENT),
+    check=check,
+    controls=(
+        Control("mutated: any orthogonal H", partial(check, element=_orthogonal), carry("generic", 10, 1, 2)),
+        Control("mutated: rank(W_3 - A) = 2k", partial(check, needed=lambda k: 2 * k), carry("generic", 10, 1, 2)),
+        Control("mutated: rank(A - A*) = 2(non-zero rapidities - 1)", partial(check, non_zero=lambda active: max(0, active - 1)),
+                carry("asymmetric", 12, 2, 2)),
+        Control("broken assumption: U_2* = U_1*", check, _coinciding, on_given=False),
+    ),
+    instances=all_kinds,
+    figure=figure,
+)

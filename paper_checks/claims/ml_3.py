@@ -1,0 +1,112 @@
+"""ML-3: with three tasks or more every minimiser is the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from loraml_theory import zoo
+from loraml_theory.landscape import curvature, gauge_dimension
+from loraml_theory.moments import population
+from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from paper_checks.assumptions import SOME_TRIPLE_INDEPENDENT, THREE_TASKS
+from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.drawn import all_kinds, carry
+from paper_checks.instance import Instance
+from paper_checks.measure import zero_evidence
+from paper_checks.minimisers import Minimiser, Points, all_minimisers, minimiser, orbit_point, recovery_condition
+
+
+def check(instance: Instance, profile: Profile, *, points: Points = all_minimisers) -> Iterator[Evidence | Note]:
+    """Measure how far every global minimiser at hand is from the truth, and that the truth is isolated."""
+    truth = instance.truth
+    condition, scale = recovery_condition(truth), float(truth.scale)
+    for point in points(instance, profile):
+        if isinstance(point, Note):
+            yield point
+            continue
+        slack = 10 * np.sqrt(truth.T) * point.misfit / scale
+        U = point.U
+        shifts = U @ np.swapaxes(U, -1, -2) - truth.R[:-1]
+        yield zero_evidence(
+            instance, f"||A - A*||_F / max||W_t||_F at {point.origin}", np.linalg.norm(point.A - truth.A_star) / scale,
+            condition=condition, slack=slack,
+        )
+        yield zero_evidence(
+            instance, f"max_t ||U_t U_t^T - R_t*||_F / max||W_t||_F at {point.origin}",
+            np.max(np.linalg.norm(shifts, axis=(-2, -1))) / scale, condition=2 * condition, slack=slack,
+        )
+    if truth.T * truth.d * truth.k <= 120:
+        yield _isolated(instance, condition)
+
+
+def _isolated(instance: Instance, condition: float) -> Evidence:
+    """Count the Hessian's zero eigenvalues at the truth: only those of U_t -> U_t Q_t, so no minimiser is near."""
+    truth = instance.truth
+    balanced = truth.U_retraining / np.linalg.norm(truth.U_retraining, axis=(-2, -1), keepdims=True)
+    W = truth.A_star + balanced @ np.swapaxes(balanced, -1, -2)
+    spectrum = curvature(ProjectedLoRAML(population(W)), Parameters(U=balanced))
+    cut = 1e-9 * spectrum[-1]
+    return Evidence(
+        "numerical", instance.name, "zero eigenvalues of the Hessian at the truth, factors scaled to norm 1",
+        int(np.sum(spectrum < cut)), gauge_dimension(truth.k, truth.T), "equal", 0.0,
+        "counted below 1e-9 of the largest; T k(k-1)/2 belong to U_t -> U_t Q_t", decidable=condition < 1e6,
+    )
+
+
+def _second_minimiser(instance: Instance, _profile: Profile) -> Iterator[Minimiser | Note]:
+    """Yield the other minimiser of the dependent construction (`zoo.second_minimiser`, drawn again from the seed)."""
+    rng = np.random.default_rng([instance.seed, 0])
+    truth, A, U = zoo.second_minimiser(rng, instance.truth.d, instance.truth.k, instance.truth.T)
+    yield minimiser("the second minimiser", truth, A, U)
+
+
+def dependent(d: int, k: int, T: int, seed: int) -> Instance:
+    """Draw an instance with the second minimiser that `_second_minimiser` yields."""
+    truth, _, _ = zoo.second_minimiser(np.random.default_rng([seed, 0]), d, k, T)
+    return Instance(f"dependent d={d} k={k} T={T}", truth, seed)
+
+
+def _orbit(instance: Instance, _profile: Profile) -> Iterator[Minimiser | Note]:
+    yield orbit_point(instance)
+
+
+def _repeated(instance: Instance, _profile: Profile) -> Iterator[Minimiser | Note]:
+    """Yield the orbit point of the first two tasks, carried over to their repetitions."""
+    truth = instance.truth
+    pair = orbit_point(Instance(instance.name, truth.with_tasks([0, 1]), instance.seed))
+    U = np.stack([pair.U[t % 2] for t in range(truth.T)])
+    yield minimiser("the orbit point of the two distinct tasks", truth, pair.A, U)
+
+
+def _wider(instance: Instance, _profile: Profile) -> Iterator[Minimiser | Note]:
+    """Yield the minimiser with adapters of rank k + 1 that moves a rank-one matrix from the base to all adapters."""
+    truth = instance.truth
+    v = np.sqrt(float(truth.scale)) * instance.rng("wider").standard_normal((truth.d, 1)) / np.sqrt(truth.d)
+    U = np.concatenate([truth.U_retraining, np.broadcast_to(v, (truth.T, truth.d, 1))], axis=-1)
+    yield minimiser("a minimiser with adapters of rank k + 1", truth, truth.A_star - v @ v.T, U)
+
+
+CLAIM = Claim(
+    id="ML-3",
+    title="Three tasks or more: exact recovery",
+    statement=(
+        "If some three of U_1*..U_T* are jointly independent, every global minimiser of LoRA-ML has A = A* and "
+        "U_t U_t^T = R_t*: rank k is enough to fine-tune."
+    ),
+    source="arXiv 2410.22264, theorem on exact recovery for T >= 3; THEORY ML-3",
+    nature="theorem",
+    assumptions=(THREE_TASKS, SOME_TRIPLE_INDEPENDENT),
+    check=check,
+    controls=(
+        Control("mutated: adapters of rank k + 1", partial(check, points=_wider), carry("generic", 10, 1, 3)),
+        Control("broken assumption: T = 2", partial(check, points=_orbit), carry("generic", 10, 1, 2), on_given=False),
+        Control("broken assumption: a repeated task", partial(check, points=_repeated),
+                carry("repeated-task", 10, 1, 3), on_given=False),
+        Control("broken assumption: k = 2, all of U_3* in span[U_1*, U_2*]", partial(check, points=_second_minimiser),
+                lambda seed: dependent(10, 2, 3, seed), on_given=False),
+    ),
+    instances=all_kinds,
+)

@@ -1,0 +1,159 @@
+"""ML-4: with two tasks every stationary point is a global minimum or has a way down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+
+import numpy as np
+
+from loraml_theory.landscape import directional_curvature, escape_direction, most_negative_direction
+from loraml_theory.moments import population
+from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.solvers import newton
+from loraml_theory.solvers.base import gradient_norm
+from paper_checks.assumptions import TWO_TASKS
+from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.drawn import all_kinds, carry
+from paper_checks.instance import Instance
+from paper_checks.minimisers import GLOBAL, random_starts, solve, stationary
+
+
+@dataclass(frozen=True)
+class Stationary:
+    """A point (U_1, .., U_T), ``(T, d, r)``, with a vanishing gradient."""
+
+    origin: str
+    U: np.ndarray
+
+
+Points = Callable[[Instance, Profile], Iterator[Stationary | Note]]
+WayDown = Callable[[Instance, np.ndarray], np.ndarray]
+
+
+def _constructed_way_down(instance: Instance, U: np.ndarray) -> np.ndarray:
+    return np.asarray(escape_direction(instance.truth.W_retraining, U).direction)
+
+
+def _steepest_way_down(instance: Instance, U: np.ndarray) -> np.ndarray:
+    """Return the Hessian's lowest eigenvector, for controls where the construction does not apply."""
+    objective = ProjectedLoRAML(population(instance.truth.W_retraining))
+    return np.asarray(most_negative_direction(objective, Parameters(U=U)).U)
+
+
+def all_points(instance: Instance, profile: Profile) -> Iterator[Stationary | Note]:
+    """Yield the constructed stationary points, and those that Newton reaches from random starts and near saddles."""
+    yield from constructed(instance)
+    saddles = [p.U for p in constructed(instance)]
+    nearby = np.stack(saddles) + 1e-3 * np.stack(saddles).std() * instance.rng("nearby").standard_normal(
+        (len(saddles), *saddles[0].shape)
+    )
+    starts = np.concatenate([random_starts(instance, profile.starts), nearby])
+    solution, _, misfits = solve(instance, starts)
+    still = stationary(solution, instance)
+    yield Note(
+        instance.name,
+        f"{int((misfits <= GLOBAL).sum())} of {len(starts)} solver ends are global minima, "
+        f"{int((~still).sum())} did not converge",
+    )
+    for i in np.flatnonzero(still):
+        yield Stationary(f"solver end {i}", solution.parameters.U[i])
+
+
+def constructed(instance: Instance) -> Iterator[Stationary]:
+    """Yield stationary points in closed form: U_1 and U_2 made of i positive and j negative eigenpairs of M = W_1 - W_2.
+
+    Where d > 2k, columns left over are also filled with a vector of ker M that both factors share: the case of equal
+    norms in the proof, which solvers do not stumble on.
+    """
+    truth, k = instance.truth, instance.truth.k
+    M = truth.W_retraining[0] - truth.W_retraining[1]
+    values, vectors = np.linalg.eigh((M + M.T) / 2)
+    order = np.argsort(np.abs(values))
+    shared = np.sqrt(np.abs(values).max()) * vectors[:, order[0]]
+    for i, j in product(range(k + 1), repeat=2):
+        if (i, j) == (k, k):
+            continue
+        U = np.zeros((2, truth.d, k))
+        U[0, :, :i] = vectors[:, -i or truth.d :] * np.sqrt(np.maximum(values[-i or truth.d :], 0))
+        U[1, :, :j] = vectors[:, :j] * np.sqrt(np.maximum(-values[:j], 0))
+        yield Stationary(f"{i} positive and {j} negative eigenpairs", U)
+        if truth.d > 2 * k and max(i, j) < k:
+            U = U.copy()
+            U[:, :, -1] = shared
+            yield Stationary(f"{i} positive and {j} negative eigenpairs, a shared column in ker M", U)
+
+
+def check(
+    instance: Instance, profile: Profile, *, points: Points = all_points, way_down: WayDown = _constructed_way_down
+) -> Iterator[Evidence | Note]:
+    """Sort stationary points into global minima and points with a verified escape direction; count the rest."""
+    truth = instance.truth
+    objective = ProjectedLoRAML(population(truth.W_retraining))
+    scale = float(truth.scale)
+    curvatures, trapped, total, moving = [], [], 0, 0
+    for point in points(instance, profile):
+        if isinstance(point, Note):
+            yield point
+            continue
+        at = Parameters(U=point.U)
+        total += 1
+        moving += int(gradient_norm(objective, objective.gradient(at)) > 1e-11 * scale**1.5)
+        if np.sqrt(2 * float(objective.value(at))) <= GLOBAL * scale:
+            continue
+        direction = Parameters(U=way_down(instance, point.U))
+        curvatures.append(float(directional_curvature(objective, at, direction)) / scale)
+        if curvatures[-1] > -1e-12:
+            trapped.append(point.origin)
+    yield Evidence(
+        "numerical", instance.name, f"stationary points, of {total}, above the minimum and without a way down: "
+        + (", ".join(trapped) or "none"), len(trapped), 0, "equal", 0,
+        "global: misfit at most 1e-9 max||W_t||_F; way down: <v, Hv> below -1e-12 max||W_t||_F, evaluated by the "
+        "Hessian-vector product", decidable=total > 0 and moving == 0,
+    )
+    if curvatures:
+        yield Evidence(
+            "numerical", instance.name,
+            f"largest <v, Hv> / max||W_t||_F along the constructed direction over {len(curvatures)} non-global points",
+            max(curvatures), -1e-12, "at most", 0.0, "rounding of a Hessian-vector product", decidable=moving == 0,
+        )
+
+
+def _narrow(instance: Instance, _profile: Profile) -> Iterator[Stationary | Note]:
+    """Yield the best adapters of rank k - 1: the leading k - 1 eigenpairs on either side."""
+    truth, r = instance.truth, instance.truth.k - 1
+    M = truth.W_retraining[0] - truth.W_retraining[1]
+    values, vectors = np.linalg.eigh((M + M.T) / 2)
+    U = np.stack([vectors[:, -r:] * np.sqrt(values[-r:]), vectors[:, :r] * np.sqrt(-values[:r])])
+    yield Stationary("the best adapters of rank k - 1", U)
+
+
+def _third_task(instance: Instance, _profile: Profile) -> Iterator[Stationary | Note]:
+    """Yield the ends of 100 random starts at T = 3, spurious minima among them (ML-5)."""
+    starts = instance.rng("spurious").standard_normal((100, 3, instance.truth.d, 1))
+    ends = newton(ProjectedLoRAML(population(instance.truth.W_retraining)), Parameters(U=starts))
+    for i in np.flatnonzero(ends.converged):
+        yield Stationary(f"solver end {i}", ends.parameters.U[i])
+
+
+CLAIM = Claim(
+    id="ML-4",
+    title="Two tasks: no bad stationary points",
+    statement=(
+        "At T = 2 every second-order stationary point of LoRA-ML in the population is a global minimum, for every k: at "
+        "any other stationary point a direction of negative curvature can be constructed."
+    ),
+    source="arXiv 2410.22264, theorem on the T = 2 landscape; THEORY ML-4",
+    nature="theorem",
+    assumptions=(TWO_TASKS,),
+    check=check,
+    controls=(
+        Control("mutated: adapters of rank k - 1", partial(check, points=_narrow, way_down=_steepest_way_down),
+                carry("asymmetric", 12, 2, 2), on_given=False),
+        Control("broken assumption: T = 3", partial(check, points=_third_task, way_down=_steepest_way_down),
+                carry("spurious", 3, 1, 3), on_given=False),
+    ),
+    instances=all_kinds,
+)

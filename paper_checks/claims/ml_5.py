@@ -1,0 +1,101 @@
+"""ML-5: with three tasks or more there are spurious local minima."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from loraml_theory.landscape import curvature, gauge_dimension
+from loraml_theory.moments import population
+from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.solvers.base import gradient_norm
+from paper_checks.assumptions import THREE_TASKS
+from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.drawn import carry, draw
+from paper_checks.instance import Instance
+from paper_checks.minimisers import GLOBAL, random_starts, solve, stationary
+
+Candidate = Callable[[Instance, Profile], np.ndarray | None]
+
+
+def search(instance: Instance, profile: Profile) -> np.ndarray | None:
+    """Run Newton from random starts; return the lowest stationary end above the global minimum, if any."""
+    truth = instance.truth
+    count = profile.starts * max(1, 1000 // (truth.T * truth.d * truth.k))
+    solution, _, misfits = solve(instance, random_starts(instance, count))
+    above = np.flatnonzero(stationary(solution, instance) & (misfits > 1e3 * GLOBAL))
+    if not above.size:
+        return None
+    lowest = above[np.argmin(solution.value[above])]
+    return np.asarray(solution.parameters.U[lowest])
+
+
+def check(instance: Instance, profile: Profile, *, candidate: Candidate = search) -> Iterator[Evidence | Note]:
+    """Offer a point as a strict spurious minimum: stationary, above the global minimum 0, Hessian positive."""
+    truth = instance.truth
+    objective, scale = ProjectedLoRAML(population(truth.W_retraining)), float(truth.scale)
+    U = candidate(instance, profile)
+    if U is None:
+        yield Evidence(
+            "numerical", instance.name, "strict spurious minima found from random starts", 0, 1, "at least", 0,
+            "a search that finds none is no proof of absence", decidable=False,
+        )
+        return
+    at = Parameters(U=U)
+    eps = float(np.finfo(float).eps)
+    yield Evidence(
+        "numerical", instance.name, "||grad f|| / max||W_t||_F^{3/2} at the point",
+        float(gradient_norm(objective, objective.gradient(at))) / scale**1.5, 1e-12, "at most", 0.0, "stationary to rounding",
+    )
+    yield Evidence(
+        "numerical", instance.name, "f / max||W_t||_F^2 at the point (the global minimum is 0)",
+        float(objective.value(at)) / scale**2, 1e-10, "at least", 0.0, "far above rounding",
+    )
+    spectrum = curvature(objective, at) / scale
+    gauge = gauge_dimension(truth.k, truth.T)
+    yield Evidence(
+        "numerical", instance.name, f"eigenvalue {gauge + 1} of the Hessian / max||W_t||_F at the point ({gauge} belong to "
+        "U_t -> U_t Q_t)", float(spectrum[gauge]), 1e3 * spectrum.size * eps, "at least", 0.0,
+        "above the rounding of the Hessian by 10^3: strict minimum",
+    )
+    yield Evidence(
+        "numerical", instance.name, "smallest eigenvalue of the Hessian / max||W_t||_F", float(spectrum[0]), 0.0, "at least",
+        1e-9, "the gradient is 1e-12, not 0: zero eigenvalues of the orbit move by as much times the curvature's inverse",
+    )
+    yield Note(instance.name, f"f = {float(objective.value(at)):.7g}, eigenvalue {gauge + 1} of the Hessian {spectrum[gauge] * scale:.5g}")
+
+
+def _saddle(instance: Instance, _profile: Profile) -> np.ndarray:
+    """Return the best point with one adapter kept at zero: stationary, not a minimum."""
+    truth = instance.truth
+    U = np.zeros_like(truth.U_retraining)
+    M = (truth.W_retraining[0] - truth.W_retraining.mean(axis=0)) * truth.T / (truth.T - 1)
+    values, vectors = np.linalg.eigh((M + M.T) / 2)
+    U[0] = vectors[:, -truth.k :] * np.sqrt(np.maximum(values[-truth.k :], 0))
+    return U
+
+
+def _truth(instance: Instance, _profile: Profile) -> np.ndarray:
+    return np.asarray(instance.truth.U_retraining)
+
+
+CLAIM = Claim(
+    id="ML-5",
+    title="Three tasks or more: spurious local minima exist",
+    statement=(
+        "For T >= 3 the population objective can have strict local minima with f > 0, though every global minimiser is "
+        "the truth; one instance at d = 3, T = 3, k = 1 settles every d >= 3 by padding with zeros."
+    ),
+    source="arXiv 2410.22264, remark on T >= 3; THEORY ML-5",
+    nature="theorem",
+    assumptions=(THREE_TASKS,),
+    check=check,
+    controls=(
+        Control("a saddle offered as a spurious minimum", partial(check, candidate=_saddle), carry("generic", 10, 1, 3)),
+        Control("a global minimiser offered as a spurious minimum", partial(check, candidate=_truth),
+                carry("generic", 10, 1, 3)),
+    ),
+    instances=lambda seed: [draw("spurious", 3, 1, 3, seed), draw("spurious", 10, 1, 3, seed)],
+)

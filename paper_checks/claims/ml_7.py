@@ -1,0 +1,168 @@
+"""ML-7: after LoRA-ML the test error does not grow with T."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loraml_theory.closed_forms import boost, spectral_recovery, standard_retraining, two_task_orbit
+from loraml_theory.moments import draw, population
+from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.rates import base_error, off_tangent_spectrum
+from loraml_theory.solvers import newton
+from loraml_theory.spectra import best_triple_separation, separation
+from paper_checks.assumptions import (
+    ALL_TASKS_INDEPENDENT,
+    INDEPENDENT,
+    SOME_TRIPLE_INDEPENDENT,
+    TEST_FACTOR_OF_FULL_RANK,
+)
+from paper_checks.claim import Assumption, Claim, Control, Evidence, Finding, Note, Profile
+from paper_checks.claims.ft_2 import Rate, predicted_parameter_error
+from paper_checks.claims.sr_4 import figure
+from paper_checks.drawn import all_kinds, carry
+from paper_checks.instance import Instance
+from paper_checks.measure import mean_evidence
+from paper_checks.task_growth import Line, grow, slope_evidence
+
+if TYPE_CHECKING:
+    from loraml_theory.structure import GroundTruth
+
+Base = Callable[["GroundTruth"], np.ndarray]
+NOISE = 1e-3  # of the finite-N experiment: parameter noise over the smallest shift, times the condition number
+LARGE_N = 10**9
+
+
+def _identified(instance: Instance) -> Finding:
+    several = instance.truth.T >= 3
+    return (SOME_TRIPLE_INDEPENDENT if several else ALL_TASKS_INDEPENDENT).test(instance)
+
+
+IDENTIFIED = Assumption(
+    "T >= 3: some three of U_1*..U_T* are jointly independent; T = 2: assumption I (measured: smallest singular value)",
+    _identified,
+)
+
+
+def _recovered(truth: GroundTruth) -> np.ndarray:
+    return np.asarray(spectral_recovery(truth.W_retraining, truth.k).A)
+
+
+def _k(k: int, T: int, d: int) -> int:  # noqa: ARG001 - the point of the claim
+    return k
+
+
+def check(
+    instance: Instance,
+    profile: Profile,
+    *,
+    base: Base = _recovered,
+    predicted_rank: Callable[[int, int, int], int] = _k,
+    rate: Rate = predicted_parameter_error,
+    two_task_rank: Callable[[int], int] = lambda k: 3 * k,
+    finite_n_error: Callable[..., float] = base_error,
+) -> Iterator[Evidence | Note]:
+    """Fine-tune at rank k from T' = 3..T tasks, at rank 3k from two; measure the base's error at finite N."""
+    truth = instance.truth
+    identified = [
+        T
+        for T in range(3, truth.T + 1)
+        if float(best_triple_separation(truth.U_retraining[:T])) > INDEPENDENT
+    ]
+    if identified:
+        growth = grow(instance, profile, Line(base, _k, predicted_rank, rate), identified)
+        yield from growth.evidence(instance)
+        if len(identified) > 1:
+            yield slope_evidence(instance, growth)
+    if 3 * truth.k <= truth.d and float(separation(truth.U_star[[0, 1, -1]])) > INDEPENDENT:
+        yield from _two_tasks(instance, profile, rate, two_task_rank)
+    if truth.T >= 3 and truth.d <= 12:
+        yield from _finite_n(instance, profile, finite_n_error)
+
+
+def _two_tasks(
+    instance: Instance, profile: Profile, rate: Rate, two_task_rank: Callable[[int], int]
+) -> Iterator[Evidence | Note]:
+    """Retrain on the first two tasks, to a point of the orbit with rapidities from 0.2 to 2.5; fine-tune at rank 3k."""
+    rng, k = instance.rng("two tasks"), instance.truth.k
+    H = boost(np.linspace(0.2, 2.5, k + 2)[1:-1], *np.linalg.qr(rng.standard_normal((2, 2, k, k)))[0])
+
+    def orbit(truth: GroundTruth) -> np.ndarray:
+        return np.asarray(two_task_orbit(truth, H)[0])
+
+    def rank(k: int, T: int, d: int) -> int:  # noqa: ARG001
+        return two_task_rank(k)
+
+    yield from grow(instance, profile, Line(orbit, rank, rank, rate), [2]).evidence(instance)
+
+
+def _finite_n(
+    instance: Instance, profile: Profile, finite_n_error: Callable[..., float]
+) -> Iterator[Evidence | Note]:
+    """Minimise LoRA-ML on drawn moments, starting at the truth, and average ``||A - A*||_F^2``."""
+    truth, trials = instance.truth, max(50, profile.trials // 2)
+    condition = 1 / float(off_tangent_spectrum(truth)[0])
+    smallest = float(np.min(np.linalg.svd(truth.U_retraining, compute_uv=False)) ** 2)
+    noise = NOISE * smallest / condition
+    sigma, sigma_x = noise * np.sqrt(LARGE_N) / truth.d, 1.5
+    rng = instance.rng("finite N")
+    moments = draw(rng, truth.W_retraining, LARGE_N, sigma=sigma, sigma_x=sigma_x, batch=(trials,))
+    objective = ProjectedLoRAML(moments)
+    start = Parameters(U=np.broadcast_to(truth.U_retraining, (trials, *truth.U_retraining.shape)))
+    end = newton(objective, start, relative_tolerance=1e-11)
+    unconverged = trials - int(end.converged.sum())
+    predicted = finite_n_error(truth, LARGE_N, sigma=sigma, sigma_x=sigma_x)
+    errors = np.sum((objective.base(end.parameters) - truth.A_star) ** 2, axis=(-2, -1))
+    setting = f"N = 10^9, sigma = {sigma:.3g}, sigma_x = {sigma_x:g}"
+    visible = noise > 1e3 * float(np.finfo(float).eps) * condition * float(truth.scale)
+    if unconverged or not visible:
+        yield Note(
+            instance.name,
+            f"finite N ({setting}) is not judged: {unconverged} of {trials} minimisations did not converge"
+            + ("" if visible else "; the noise that keeps to first order is below the rounding of max||W_t||_F"),
+        )
+        return
+    yield mean_evidence(
+        instance, f"||A - A*||_F^2 over its prediction, T = {truth.T}, {setting}", errors / predicted, 1.0, bias=0.01,
+        reason="first order in the noise, 10^-3 of the smallest shift over the condition number; 1 % for its square",
+    )
+
+
+def _standard(truth: GroundTruth) -> np.ndarray:
+    return np.asarray(standard_retraining(population(truth.W_retraining)))
+
+
+def _lower_bound(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float) -> float:
+    return (sigma / sigma_x) ** 2 * truth.d**2 / (N * truth.T)
+
+
+CLAIM = Claim(
+    id="ML-7",
+    title="After LoRA-ML the test error does not grow with T",
+    statement=(
+        "From the population solution, rank-k fine-tuning has the error of FT-2 with r = k for every T >= 3; at T = 2 that "
+        "of FT-2 with r = 3k. From N samples a task the base is off by (sigma^2/(sigma_x^2 N)) tr[(sum_t P_t^perp)^-1]."
+    ),
+    source="arXiv 2410.22264, theorem on the test error of LoRA-ML; THEORY ML-7",
+    nature="theorem",
+    assumptions=(IDENTIFIED, TEST_FACTOR_OF_FULL_RANK),
+    check=check,
+    controls=(
+        Control("mutated: the same of the base of standard retraining", partial(check, base=_standard),
+                carry("generic", 10, 1, 3)),
+        Control("mutated: error of rank k(T+1), growing with T",
+                partial(check, predicted_rank=lambda k, T, d: min(d, k * (T + 1))), carry("generic", 20, 1, 3)),
+        Control("mutated: rank 2k at T = 2", partial(check, two_task_rank=lambda k: 2 * k), carry("generic", 10, 1, 2)),
+        Control("mutated: without sigma_x", partial(
+            check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) * s.sigma_x**2), carry("generic", 10, 1, 3)),
+        Control("mutated: with a factor 1/2 at finite N", partial(
+            check, finite_n_error=lambda *args, **kwargs: base_error(*args, **kwargs) / 2), carry("generic", 10, 1, 3)),
+        Control("mutated: the bound sigma^2 d^2/(NT) attained", partial(check, finite_n_error=_lower_bound),
+                carry("generic", 10, 3, 3)),
+    ),
+    instances=all_kinds,
+    figure=figure,
+)

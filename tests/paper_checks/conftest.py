@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from paper_checks import cli, commands, registry
+from paper_checks.claim import Claim
+from tests.paper_checks import fakes
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How `loraml` ended and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+Loraml: TypeAlias = Callable[..., Ended]
+
+
+@pytest.fixture
+def loraml(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Loraml:
+    """Run `loraml` in an empty folder, on fake claims (``known``) and a fake study of real data."""
+    monkeypatch.chdir(tmp_path)
+
+    def study(_profile: str, _seed: int) -> dict[str, Any]:
+        return {"summary": ["A sentence."], "table": [{"class": 0, "change": -1.5}]}
+
+    def run(*words: str | Path, known: Sequence[Claim] = (fakes.claim(),)) -> Ended:
+        monkeypatch.setattr(registry, "claims", lambda: tuple(known))
+        monkeypatch.setattr(commands, "_real_study", lambda: study)
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(word) for word in words])
+        printed = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, printed.out, printed.err)
+
+    return run

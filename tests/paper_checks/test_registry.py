@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from paper_checks import registry
+from tests.paper_checks import fakes
+
+
+def test_claims_come_in_the_order_of_the_paper() -> None:
+    shuffled = ["FT-2", "ML-10", "SR-2", "ML-2", "SR-1", "NL-1", "FT-1"]
+    found = registry.in_order(fakes.claim(id=name) for name in shuffled)
+    assert [claim.id for claim in found] == ["SR-1", "SR-2", "ML-2", "ML-10", "FT-1", "FT-2", "NL-1"]
+
+
+def test_a_claim_is_there_once() -> None:
+    with pytest.raises(ValueError, match="two claims have the id SR-1: 'one' and 'other'"):
+        registry.in_order([fakes.claim(title="one"), fakes.claim(title="other")])
+
+
+def test_ids_select_claims_once_and_in_order() -> None:
+    known = registry.in_order(fakes.claim(id=name) for name in ("SR-1", "SR-2", "ML-1"))
+    assert [claim.id for claim in registry.get(["ML-1", "SR-1", "ML-1"], known=known)] == ["SR-1", "ML-1"]
+
+
+def test_an_unknown_id_is_named_beside_those_that_exist() -> None:
+    expected = re.escape("claim: got 'ML-9', expected one of SR-1, SR-2")
+    known = [fakes.claim(), fakes.claim(id="SR-2")]
+    with pytest.raises(registry.UnknownClaimError, match=expected):
+        registry.get(["SR-1", "ML-9"], known=known)
+
+
+def test_every_claim_is_found_and_complete() -> None:
+    found = registry.claims()
+    assert found
+    for claim in found:
+        assert claim.controls, claim.id
+        assert claim.statement.endswith("."), claim.id
+        assert claim.source, claim.id

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from paper_checks.claim import Claim, Verdict
+from paper_checks.instance import Instance
+from paper_checks.verify import ClaimResult, check, verify
+from tests.paper_checks import fakes
+from tests.paper_checks.fakes import assumption, claim, control, instance, measures_size, says_nothing, size
+
+SMALL, LARGE = instance("one"), instance("two", size=2.0)
+
+
+def checked(made: Claim, *given: Instance) -> ClaimResult:
+    return check(made, given or (SMALL,), fakes.QUICK, seed=0)
+
+
+def test_supported_when_every_applicable_instance_agrees() -> None:
+    applies = claim(assumptions=(assumption(lambda on: size(on) == 1.0),))
+    result = checked(applies, SMALL, LARGE)
+    assert result.verdict is Verdict.SUPPORTED
+    assert result.reason == "1 value on 1 instance as predicted."
+    assert [item.instance for item in result.evidence] == ["one"]
+    assert [found.holds for found in result.assumptions] == [True, False]
+    assert [on.name for on in result.applied_to] == ["one"]
+    assert [note.text for note in result.notes] == ["seen"]
+
+
+def test_refuted_when_one_instance_disagrees() -> None:
+    result = checked(claim(), SMALL, LARGE)
+    assert result.verdict is Verdict.REFUTED
+    assert result.reason == "largest entry on two: measured 2, expected 1 ± 0.1, 1 off."
+
+
+def test_refuted_outweighs_undecided() -> None:
+    undecided_on_small = claim(assumptions=(assumption(lambda on: None if on is SMALL else True),))
+    assert checked(undecided_on_small, SMALL, LARGE).verdict is Verdict.REFUTED
+
+
+def test_assumptions_not_met_names_the_assumption() -> None:
+    result = checked(claim(assumptions=(assumption(True), assumption(False))), LARGE)
+    assert result.verdict is Verdict.ASSUMPTIONS_NOT_MET
+    assert result.reason == "Needs entries of size one; two has 2."
+    assert result.controls == ()
+    assert result.evidence == ()
+
+
+def test_an_assumption_that_fails_outweighs_one_that_is_undecided() -> None:
+    result = checked(claim(assumptions=(assumption(None), assumption(False))))
+    assert result.verdict is Verdict.ASSUMPTIONS_NOT_MET
+
+
+def test_without_instances_a_claim_does_not_apply() -> None:
+    result = check(claim(), (), fakes.QUICK, seed=0)
+    assert result.verdict is Verdict.ASSUMPTIONS_NOT_MET
+    assert result.reason == "There is no instance to check it on."
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"assumptions": (assumption(None),)},
+            "Cannot be decided whether it applies: entries of size one; one has 1.",
+        ),
+        (
+            {"check": measures_size(1.0, decidable=False)},
+            "Cannot be decided: largest entry on one: measured 1, expected 1 ± 0.1, 0 off.",
+        ),
+        (
+            {"check": measures_size(1.0, measured=float("nan"))},
+            "Cannot be decided: largest entry on one: measured not finite, expected 1 ± 0.1.",
+        ),
+        ({"check": says_nothing}, "The check found nothing to judge on one."),
+    ],
+)
+def test_inconclusive_otherwise(changes: dict[str, Any], reason: str) -> None:
+    result = checked(claim(**changes))
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.reason == reason
+
+
+def test_one_silent_instance_makes_a_claim_inconclusive() -> None:
+    def check(on: Instance, profile: Any) -> Any:
+        return measures_size(1.0)(on, profile) if on is SMALL else []
+
+    result = checked(claim(check=check), SMALL, LARGE)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.reason == "The check found nothing to judge on two."
+
+
+def test_a_control_is_tried_on_the_given_instances_first() -> None:
+    never = control(own=instance("never"))
+    (result,) = checked(claim(controls=(never,))).controls
+    assert (result.instance, result.verdict) == ("one", Verdict.REFUTED)
+
+
+def test_a_control_falls_back_on_its_own_instance() -> None:
+    says_two = control(2.0, own=instance("own"))
+    (result,) = checked(claim(controls=(says_two,)), LARGE).controls
+    assert (result.instance, result.verdict) == ("own", Verdict.REFUTED)
+
+
+def test_a_broken_assumption_is_tried_on_its_own_instance_only() -> None:
+    broken = control(on_given=False, own=instance("broken", size=3.0))
+    (result,) = checked(claim(controls=(broken,))).controls
+    assert (result.instance, result.verdict) == ("broken", Verdict.REFUTED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 0),
+        ({"check": measures_size(3.0)}, 1),
+        ({"check": measures_size(3.0), "nature": "empirical"}, 0),
+        ({"check": says_nothing}, 0),
+        ({"assumptions": (assumption(False),)}, 0),
+        ({"controls": (control(), control(1.0))}, 1),
+        ({"controls": (control(1.0),), "nature": "empirical"}, 1),
+        ({"assumptions": (assumption(False),), "controls": (control(1.0),)}, 0),
+    ],
+)
+def test_exit_status(changes: dict[str, Any], status: int) -> None:
+    assert verify([claim(**changes)], fakes.QUICK, seed=0).exit_status == status
+
+
+def test_a_bug_in_a_check_is_no_verdict() -> None:
+    def broken(_on: Instance, _profile: Any) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        checked(claim(check=broken))
+
+
+def test_claims_draw_their_instances_from_the_seed_unless_some_are_given() -> None:
+    seeds: list[int] = []
+
+    def instances(seed: int) -> list[Instance]:
+        seeds.append(seed)
+        return [SMALL]
+
+    made = claim(instances=instances)
+    assert verify([made], fakes.QUICK, seed=7).claims[0].applied_to == (SMALL,)
+    assert verify([made], fakes.QUICK, seed=8, given=[LARGE]).claims[0].applied_to == (LARGE,)
+    assert seeds == [7]
+
+
+def test_progress_and_the_study_of_real_data() -> None:
+    said: list[str] = []
+    run = verify(
+        [claim(), claim(id="ML-1")],
+        fakes.QUICK,
+        seed=3,
+        real=lambda profile, seed: {"summary": [f"{profile} {seed}"]},
+        progress=said.append,
+    )
+    assert run.real == {"summary": ["quick 3"]}
+    assert said == ["1/2  SR-1  largest entry", "2/2  ML-1  largest entry", "real data"]
