@@ -85,9 +85,7 @@ def write_structure(path: Path_, truth: GroundTruth) -> None:
     """
     arrays = {name: np.asarray(getattr(truth, name)) for name in SHAPES}
     if arrays["A_star"].ndim != 2:
-        raise ValueError(
-            f"truth: got A_star of shape {arrays['A_star'].shape}, expected (d, d), without batch axes"
-        )
+        raise ValueError(f"truth: got A_star of shape {arrays['A_star'].shape}, expected (d, d), without batch axes")
     with replacing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
@@ -129,9 +127,7 @@ def _check_header(path: Path_, archive: zipfile.ZipFile, name: str) -> None:
         member = archive.getinfo(f"{name}.npy")
     except KeyError:
         found = ", ".join(sorted(n.removesuffix(".npy") for n in archive.namelist())[:8]) or "nothing"
-        raise StructureFileError(
-            path, f"{name}: missing (found {found}), expected shape {SHAPES[name]}"
-        ) from None
+        raise StructureFileError(path, f"{name}: missing (found {found}), expected shape {SHAPES[name]}") from None
     shape, dtype, offset = _header(path, archive, name)
     if dtype.hasobject:
         raise StructureFileError(path, f"{name}: holds pickled objects (never loaded), expected real numbers")
@@ -149,17 +145,13 @@ def _check_header(path: Path_, archive: zipfile.ZipFile, name: str) -> None:
         )
 
 
-def _header(
-    path: Path_, archive: zipfile.ZipFile, name: str
-) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
+def _header(path: Path_, archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
     try:
         with archive.open(f"{name}.npy") as stream, catch_warnings(action="ignore"):
             shape, _, dtype = HEADERS[npy.read_magic(stream)](stream)
             return shape, dtype, stream.tell()
     except Exception as problem:  # bytes of unknown origin: whatever the parsers stumble over, it is no array
-        raise StructureFileError(
-            path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}"
-        ) from None
+        raise StructureFileError(path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}") from None
 
 
 def _load(path: Path_, archive: zipfile.ZipFile, name: str, notes: list[str]) -> NDArray[np.float64]:
@@ -168,9 +160,7 @@ def _load(path: Path_, archive: zipfile.ZipFile, name: str, notes: list[str]) ->
             array = npy.read_array(stream, allow_pickle=False)
             stream.read(1)  # the end of the stream is where its check sum is compared
     except Exception as problem:
-        raise StructureFileError(
-            path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}"
-        ) from None
+        raise StructureFileError(path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}") from None
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype=np.float64)
     if bool(np.isfinite(array).all()) and not bool(np.isfinite(converted).all()):

@@ -19,12 +19,15 @@ def independence(measured: float) -> Finding:
     return Finding(False if measured < DEPENDENT else None, measured)
 
 
-def _decide(condition: Callable[[Instance], bool], number: Callable[[Instance], float]) -> Callable[[Instance], Finding]:
+def _decide(
+    condition: Callable[[Instance], bool], number: Callable[[Instance], float]
+) -> Callable[[Instance], Finding]:
     return lambda instance: Finding(condition(instance), number(instance))
 
 
 ALL_TASKS_INDEPENDENT = Assumption(
-    "I: [U_1*, .., U_{T+1}*] has full column rank k(T+1) <= d (measured: its smallest singular value, columns normalised)",
+    "I: [U_1*, .., U_{T+1}*] has full column rank k(T+1) <= d "
+    "(measured: its smallest singular value, columns normalised)",
     lambda instance: independence(float(separation(instance.truth.U_star))),
 )
 

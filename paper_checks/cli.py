@@ -96,9 +96,7 @@ def structure(
     out: Annotated[Path, typer.Option(metavar="FILE.npz", help="The file to write.")],
     d: Annotated[str, typer.Option("--d", metavar="N", help="Dimension.")] = "10",
     k: Annotated[str, typer.Option("--k", metavar="N", help="Rank of each task's shift.")] = "1",
-    T: Annotated[
-        str, typer.Option("--T", metavar="N", help="Retraining tasks; the test task is one more.")
-    ] = "3",
+    T: Annotated[str, typer.Option("--T", metavar="N", help="Retraining tasks; the test task is one more.")] = "3",
     seed: Seed = "0",
 ) -> Work:
     """Draw a structure and write it to a file that `verify --structure` reads."""

@@ -23,7 +23,13 @@ def level(instance: Instance) -> float:
 
 
 def inertia_evidence(
-    instance: Instance, what: str, M: np.ndarray, *, factor: np.ndarray, middle: np.ndarray, predicted: tuple[int, int]
+    instance: Instance,
+    what: str,
+    M: np.ndarray,
+    *,
+    factor: np.ndarray,
+    middle: np.ndarray,
+    predicted: tuple[int, int],
 ) -> list[Evidence]:
     r"""Compare the inertia of M with a prediction, where theory says ``M = factor middle factor^T``.
 
@@ -43,8 +49,17 @@ def inertia_evidence(
         low, high = int(found.low), int(found.high)
         decidable = low == high and (floor > 10 * cut or high >= expected)
         rows.append(
-            Evidence("numerical", instance.name, f"{sign} eigenvalues of {what}", low, expected, "equal", 0.0, reason,
-                     decidable=decidable)
+            Evidence(
+                "numerical",
+                instance.name,
+                f"{sign} eigenvalues of {what}",
+                low,
+                expected,
+                "equal",
+                0.0,
+                reason,
+                decidable=decidable,
+            )
         )
     return rows
 
@@ -62,7 +77,13 @@ def congruence_floor(factor: np.ndarray, middle: np.ndarray) -> float:
 
 
 def zero_evidence(
-    instance: Instance, what: str, value: float, *, condition: float, slack: float = 0.0, factor: float = 100.0
+    instance: Instance,
+    what: str,
+    value: float | np.floating,
+    *,
+    condition: float,
+    slack: float = 0.0,
+    factor: float = 100.0,
 ) -> Evidence:
     """State that a non-negative value, relative to max||W_t||_F, is zero to rounding times a condition number.
 
@@ -71,7 +92,9 @@ def zero_evidence(
     d = instance.truth.d
     tolerance = condition * (factor * d * float(np.finfo(float).eps) + slack)
     reason = f"condition number {condition:.2g} times ({factor:g} d eps{f' + {slack:.1e}' if slack else ''})"
-    return Evidence("numerical", instance.name, what, value, 0.0, "equal", tolerance, reason, decidable=tolerance < 1e-3)
+    return Evidence(
+        "numerical", instance.name, what, float(value), 0.0, "equal", tolerance, reason, decidable=tolerance < 1e-3
+    )
 
 
 def mean_evidence(
@@ -102,7 +125,8 @@ def mean_evidence(
         predicted,
         "equal",
         (bias + rounding) * abs(predicted),
-        f"{reason}; rounding at most {rounding:.1g}; interval of {samples.size} trials, false-alarm probability {FALSE_ALARM:g}",
+        f"{reason}; rounding at most {rounding:.1g}; interval of {samples.size} trials, "
+        f"false-alarm probability {FALSE_ALARM:g}",
         interval=(mean - half, mean + half),
         decidable=sharp and rounding <= VISIBLE,
     )

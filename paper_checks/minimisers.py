@@ -41,7 +41,7 @@ def minimiser(origin: str, truth: GroundTruth, A: np.ndarray, U: np.ndarray) -> 
     return Minimiser(origin, A, U, float(np.sqrt(2 * f)))
 
 
-def known(instance: Instance, profile: Profile) -> Iterator[Minimiser | Note]:
+def known(instance: Instance) -> Iterator[Minimiser | Note]:
     """Yield the truth; at T >= 3 what Newton makes of the spectral start; at T = 2 a point of the orbit."""
     truth = instance.truth
     yield minimiser("the truth", truth, truth.A_star, truth.U_retraining)
@@ -62,7 +62,7 @@ def orbit_point(instance: Instance, rapidities: np.ndarray | None = None) -> Min
 
 def all_minimisers(instance: Instance, profile: Profile) -> Iterator[Minimiser | Note]:
     """Yield the known minimisers and the ends of Newton from random starts that are global; note the others."""
-    yield from known(instance, profile)
+    yield from known(instance)
     starts = random_starts(instance, profile.starts)
     yield from _sorted_ends(instance, starts, f"{profile.starts} random starts")
 
@@ -81,7 +81,11 @@ def solve(instance: Instance, starts: np.ndarray) -> tuple[Solution, np.ndarray,
     """
     objective = ProjectedLoRAML(population(instance.truth.W_retraining))
     solution = newton(objective, Parameters(U=starts), relative_tolerance=1e-14)
-    return solution, objective.base(solution.parameters), np.sqrt(2 * solution.value) / float(instance.truth.scale)
+    return (
+        solution,
+        objective.base(solution.parameters),
+        np.sqrt(2 * solution.value) / float(instance.truth.scale),
+    )
 
 
 def stationary(solution: Solution, instance: Instance) -> np.ndarray:

@@ -50,7 +50,7 @@ def measured(evidence: Evidence) -> str:
     if evidence.interval is None:
         return number(evidence.measured)
     low, high = evidence.interval
-    return f"{number(evidence.measured)} ± {number((high - low) / 2, 2)}"
+    return f"{number(evidence.measured, 3)} ± {number((high - low) / 2, 2)}"
 
 
 def comparison(evidence: Evidence) -> str:

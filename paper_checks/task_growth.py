@@ -59,11 +59,19 @@ class Growth:
 
     def evidence(self, instance: Instance) -> Iterator[Evidence | Note]:
         """Compare the mean at every T with its prediction."""
-        yield Note(instance.name, f"retraining on T = {self.tasks[0]}..{self.tasks[-1]} tasks, fine-tuning: {self.setting}")
+        yield Note(
+            instance.name,
+            f"retraining on T = {self.tasks[0]}..{self.tasks[-1]} tasks, fine-tuning: {self.setting}",
+        )
         for T, errors, predicted in zip(self.tasks, self.errors, self.predicted, strict=True):
             yield mean_evidence(
-                instance, f"||Delta||_F^2 over its prediction, T = {T}, {self.setting}", errors / predicted, 1.0,
-                bias=BIAS, rounding=self.rounding, reason=FIRST_ORDER,
+                instance,
+                f"||Delta||_F^2 over its prediction, T = {T}, {self.setting}",
+                errors / predicted,
+                1.0,
+                bias=BIAS,
+                rounding=self.rounding,
+                reason=FIRST_ORDER,
             )
 
 
@@ -79,7 +87,12 @@ def grow(instance: Instance, profile: Profile, line: Line, tasks: Iterable[int])
     setting = setting_for(residuals[hardest], ranks[hardest], n=n)
     errors = tuple(
         fine_tuning_errors(
-            instance.rng(f"T = {T}, {setting}"), truth.W_test, base, rank, setting, trials_for(profile, rank, truth.d)
+            instance.rng(f"T = {T}, {setting}"),
+            truth.W_test,
+            base,
+            rank,
+            setting,
+            trials_for(profile, rank, truth.d),
         ).parameter
         for T, base, rank in zip(counts, bases, ranks, strict=True)
     )
@@ -101,10 +114,15 @@ def slope_evidence(instance: Instance, growth: Growth) -> Evidence:
     slope = float(weights @ np.log(means))
     tolerance = (BIAS + growth.rounding) * float(np.sum(np.abs(weights)))
     return Evidence(
-        "statistical", instance.name,
+        "statistical",
+        instance.name,
         f"log-log slope of ||Delta||_F^2 in T = {growth.tasks[0]}..{growth.tasks[-1]}, {growth.setting}",
-        slope, float(weights @ np.log(growth.predicted)), "slope", tolerance,
-        f"relative bias {BIAS:g} and rounding {growth.rounding:.1g} at each point; interval by the delta method, false-alarm probability {FALSE_ALARM:g}",
-        interval=(slope - half, slope + half), decidable=half <= 0.3 and growth.rounding <= VISIBLE,
+        slope,
+        float(weights @ np.log(growth.predicted)),
+        "slope",
+        tolerance,
+        f"relative bias {BIAS:g} and rounding {growth.rounding:.1g} at each point; interval by the delta "
+        f"method, false-alarm probability {FALSE_ALARM:g}",
+        interval=(slope - half, slope + half),
+        decidable=half <= 0.3 and growth.rounding <= VISIBLE,
     )
-

@@ -19,7 +19,9 @@ SIGNAL_TO_NOISE = 100.0
 BIAS = 10 / SIGNAL_TO_NOISE**2
 """Relative size of what FT-2 neglects: of the order of the squared inverse ratio; 10 is a margin for its constant."""
 
-FIRST_ORDER = f"first order in the squared noise-to-signal ratio {SIGNAL_TO_NOISE**-2:g}, relative bias at most {BIAS:g}"
+FIRST_ORDER = (
+    f"first order in the squared noise-to-signal ratio {SIGNAL_TO_NOISE**-2:g}, relative bias at most {BIAS:g}"
+)
 
 Drawer: TypeAlias = Callable[..., Moments]
 

@@ -183,9 +183,7 @@ def _combine(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict.SUPPORTED if counted else Verdict.ASSUMPTIONS_NOT_MET
 
 
-def _control(
-    control: Control, applied_to: Sequence[Instance], profile: Profile, *, seed: int
-) -> ControlResult:
+def _control(control: Control, applied_to: Sequence[Instance], profile: Profile, *, seed: int) -> ControlResult:
     """Try a false statement until an instance refutes it, its own one last."""
     for instance in applied_to if control.on_given else ():
         verdict = judge(gather(control.check, instance, profile)[0])

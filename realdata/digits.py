@@ -14,9 +14,9 @@ from realdata.tasks import Task
 NAME = "digits"
 WHAT = (
     "Half-digit completion on scikit-learn's 1797 handwritten digits of 8 by 8 pixels: from the left half of "
-    "an image and a constant to its right half, ten classes as ten tasks. Each class in turn is held out: both "
-    "methods retrain on the other nine, fine-tune with rank k on n images of the held-out class, and are "
-    "tested on its other images."
+    "an image and a constant to its right half, ten classes as ten tasks. Each class in turn is held out: "
+    "both methods retrain on the other nine, fine-tune with rank k on n images of the held-out class, and "
+    "are tested on its other images."
 )
 EXPLANATIONS = {
     "pixels": "0 to 16, divided by 16",
@@ -66,8 +66,11 @@ def study(profile: str, seed: int, *, progress: Callable[[str], None] | None = N
     """
     if profile not in SETTINGS:
         raise ValueError(f"profile: got {profile!r}, expected one of {', '.join(SETTINGS)}")
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     settings = SETTINGS[profile]
-    found = compare(half_images(), settings, seed=seed, progress=progress or (lambda _: None))
+    with threadpool_limits(limits=1):  # matrices of 33 rows: threads only wait for each other
+        found = compare(half_images(), settings, seed=seed, progress=progress or (lambda _: None))
     shown = {
         name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()
     }
@@ -112,9 +115,10 @@ def summary(found: dict[str, Any]) -> list[str]:
         "Test error of LoRA-ML relative to standard retraining, mean over "
         f"{overall[0]['classes']} held-out classes with a 95 % interval over classes: {means}.",
         f"By class it goes from {_percent(least['difference_percent'])} (digit {least['class']}, "
-        f"{_where(least)}) to {_percent(most['difference_percent'])} (digit {most['class']}, {_where(most)}). "
-        f"Of {len(rows)} comparisons {lower} are lower and {higher} higher, with an interval over splits that "
-        "leaves out 0.",
+        f"{_where(least)}) to {_percent(most['difference_percent'])} (digit {most['class']}, "
+        f"{_where(most)}). "
+        f"Of {len(rows)} comparisons {lower} are lower and {higher} higher, with an interval over splits "
+        "that leaves out 0.",
         f"A fit from scratch, without any retraining, differs from standard retraining by {scratch}. "
         f"It is the best of the three in {best} of {len(rows)} comparisons.",
         _convergence(found["retraining"]),

@@ -66,16 +66,23 @@ class Solution:
 
 
 def finish(
-    objective: Objective, at: Parameters, tolerance: Array, *, iterations: int, ended: Status, throw: bool
+    objective: Objective,
+    at: Parameters,
+    tolerance: Array,
+    *,
+    iterations: int,
+    ended: Status | Array,
+    throw: bool,
 ) -> Solution:
-    """Evaluate the last point and give it a status: `ended` unless it is stationary or not finite."""
+    """Evaluate the last point; its status is `ended`, one or one an element, unless stationary or not finite."""
     value = objective.value(at)
     xp = array_namespace(value)
     norm = gradient_norm(objective, objective.gradient(at))
     tolerance = xp.broadcast_to(tolerance, value.shape)
     finite = xp.isfinite(value) & xp.isfinite(norm)
-    code = xp.full(value.shape, int(ended), dtype=xp.int64, device=device(value))
-    code = xp.where(norm <= tolerance, xp.full_like(code, int(Status.CONVERGED)), code)
+    if isinstance(ended, Status):
+        ended = xp.full(value.shape, int(ended), dtype=xp.int64, device=device(value))
+    code = xp.where(norm <= tolerance, xp.full_like(ended, int(Status.CONVERGED)), ended)
     code = xp.where(finite, code, xp.full_like(code, int(Status.DIVERGED)))
     solution = Solution(at, value, norm, tolerance, code, iterations)
     return solution.require_converged() if throw else solution

@@ -55,7 +55,9 @@ def newton(
         return objective.value(at), ravel(objective, objective.gradient(at))
 
     f, g = evaluate(x)
-    tolerance = xp.broadcast_to(relative_tolerance * objective.gradient_scale, f.shape)
+    scale = objective.gradient_scale
+    tolerance = xp.broadcast_to(relative_tolerance * scale, f.shape)
+    root_scale = xp.sqrt(xp.where(scale > 0, scale, xp.ones_like(scale)))
     radius = xp.maximum(_norm(x), xp.ones_like(f)) / 2
     smallest = eps * radius
     iterations = 0
@@ -69,7 +71,7 @@ def newton(
         def hessian(p: Array, at: Parameters = at) -> Array:
             return ravel(objective, objective.hessian_vector(at, unravel(objective, p, start)))
 
-        forcing = xp.minimum(_norm(g) / 10, _norm(g) ** 1.5 / xp.sqrt(objective.gradient_scale))
+        forcing = xp.minimum(_norm(g) / 10, _norm(g) ** 1.5 / root_scale)
         step = _steihaug(
             hessian, g, radius, xp.maximum(forcing, tolerance / 10), active, max_inner or 2 * int(x.shape[-1])
         )
@@ -86,7 +88,8 @@ def newton(
         x = xp.where(good[..., None], x + step, x)
         g = xp.where(good[..., None], g_new, g)
         f = xp.where(good, f_new, f)
-    ended = Status.MAX_ITERATIONS if iterations == max_iterations else Status.STALLED
+    stalled = xp.astype(radius <= smallest, xp.int64)  # the others ran out of iterations, or are done
+    ended = stalled * int(Status.STALLED) + (1 - stalled) * int(Status.MAX_ITERATIONS)
     at = unravel(objective, x, start)
     return finish(objective, at, tolerance, iterations=iterations, ended=ended, throw=throw)
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from loraml_theory.closed_forms import reduced_rank_regression, truncate
-from loraml_theory.landscape import most_negative_direction, directional_curvature
+from loraml_theory.landscape import directional_curvature, most_negative_direction
 from loraml_theory.moments import Moments, draw
 from loraml_theory.objectives import FineTuning, Parameters, task_losses
 from loraml_theory.solvers import gradient_descent, newton
@@ -32,7 +32,9 @@ def check(instance: Instance, profile: Profile, *, form: Form = reduced_rank_reg
     yield from _saddle(instance, objective)
 
 
-def _rank(instance: Instance, objective: FineTuning, rank: int, profile: Profile, form: Form) -> Iterator[Evidence | Note]:
+def _rank(
+    instance: Instance, objective: FineTuning, rank: int, profile: Profile, form: Form
+) -> Iterator[Evidence | Note]:
     d = instance.truth.d
     fitted = form(objective.residual, rank)
     loss = float(task_losses(objective.residual, fitted))
@@ -43,19 +45,38 @@ def _rank(instance: Instance, objective: FineTuning, rank: int, profile: Profile
     yield Note(instance.name, f"{setting}: {int(ends.converged.sum())} of {profile.starts} Newton starts converged")
     least = float(np.min(ends.value[ends.converged])) if np.any(ends.converged) else np.nan
     yield Evidence(
-        "numerical", instance.name, f"least loss of {profile.starts} Newton ends over the closed form's, {setting}",
-        least / loss, 1.0, "equal", 1e-9, "gradient to 1e-11 relative, the loss is quadratic in it",
+        "numerical",
+        instance.name,
+        f"least loss of {profile.starts} Newton ends over the closed form's, {setting}",
+        least / loss,
+        1.0,
+        "equal",
+        1e-9,
+        "gradient to 1e-11 relative, the loss is quadratic in it",
     )
     spectral = float(np.linalg.norm(objective.residual.S, 2))
     descent = gradient_descent(
-        objective, Parameters(U=U[:2], V=V[:2]), steps=4000, step_size=0.2 / (spectral * size), relative_tolerance=1e-6
+        objective,
+        Parameters(U=U[:2], V=V[:2]),
+        steps=4000,
+        step_size=0.2 / (spectral * size),
+        relative_tolerance=1e-6,
     )
-    yield Note(instance.name, f"{setting}: {int(descent.converged.sum())} of 2 gradient descents converged in 4000 steps")
+    yield Note(
+        instance.name,
+        f"{setting}: {int(descent.converged.sum())} of 2 gradient descents converged in 4000 steps",
+    )
     if np.any(descent.converged):
         reached = float(np.min(descent.value[descent.converged]))
         yield Evidence(
-            "numerical", instance.name, f"loss where gradient descent on U V^T converges over the closed form's, {setting}",
-            reached / loss, 1.0, "equal", 1e-6, "gradient to 1e-6 relative",
+            "numerical",
+            instance.name,
+            f"loss where gradient descent on U V^T converges over the closed form's, {setting}",
+            reached / loss,
+            1.0,
+            "equal",
+            1e-6,
+            "gradient to 1e-6 relative",
         )
 
 
@@ -66,8 +87,14 @@ def _saddle(instance: Instance, objective: FineTuning) -> Iterator[Evidence]:
     steepest = float(np.linalg.norm(objective.residual.C, 2))
     curvature = float(directional_curvature(objective, zero, most_negative_direction(objective, zero)))
     yield Evidence(
-        "numerical", instance.name, "smallest curvature at U = V = 0 over sigma_1(C - A S)", curvature / steepest, -1.0,
-        "equal", 1e-9, "the Hessian there is [[0, -G], [-G^T, 0]] per column; its eigenvalues are -+sigma_i",
+        "numerical",
+        instance.name,
+        "smallest curvature at U = V = 0 over sigma_1(C - A S)",
+        curvature / steepest,
+        -1.0,
+        "equal",
+        1e-9,
+        "the Hessian there is [[0, -G], [-G^T, 0]] per column; its eigenvalues are -+sigma_i",
     )
 
 
@@ -82,15 +109,21 @@ CLAIM = Claim(
         "With S positive definite the global minimum of fine-tuning over rank-r shifts is G_r S^{-1/2}, "
         "G = (C - A S) S^{-1/2} and G_r its truncated SVD; descent on U V^T reaches the same loss where it converges."
     ),
-    source="reduced-rank regression (Izenman 1975); THEORY FT-1",
+    source="reduced-rank regression (Izenman 1975); proof in docs/theory.md, FT-1",
     nature="theorem",
     assumptions=(TEST_FACTOR_OF_FULL_RANK,),
     check=check,
     controls=(
-        Control("mutated: the least-squares shift truncated without S^{1/2}", partial(check, form=_wrong_metric),
-                carry("generic", 10, 1, 3)),
-        Control("mutated: adapters of rank r + 1", partial(check, form=lambda m, r: reduced_rank_regression(m, r + 1)),
-                carry("generic", 10, 1, 3)),
+        Control(
+            "mutated: the least-squares shift truncated without S^{1/2}",
+            partial(check, form=_wrong_metric),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: adapters of rank r + 1",
+            partial(check, form=lambda m, r: reduced_rank_regression(m, r + 1)),
+            carry("generic", 10, 1, 3),
+        ),
     ),
     instances=up_to(20),
 )

@@ -56,8 +56,13 @@ def check(
 
 
 def _rank(
-    instance: Instance, profile: Profile, rank: int, setting: Setting, rate: Rate,
-    degrees: Callable[[int, int], int], drawer: Drawer,
+    instance: Instance,
+    profile: Profile,
+    rank: int,
+    setting: Setting,
+    rate: Rate,
+    degrees: Callable[[int, int], int],
+    drawer: Drawer,
 ) -> Iterator[Evidence]:
     truth = instance.truth
     rng = instance.rng(f"rank {rank}, {setting}")
@@ -66,12 +71,22 @@ def _rank(
     predicted = rate(rank, truth.d, setting)
     share = rounding_share(instance, truth.A_star, setting, predicted)
     yield mean_evidence(
-        instance, f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, {setting}",
-        setting.n / setting.sigma**2 * errors.in_sample, degrees(rank, truth.d), bias=BIAS, rounding=share, reason=FIRST_ORDER,
+        instance,
+        f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, {setting}",
+        setting.n / setting.sigma**2 * errors.in_sample,
+        degrees(rank, truth.d),
+        bias=BIAS,
+        rounding=share,
+        reason=FIRST_ORDER,
     )
     yield mean_evidence(
-        instance, f"||Delta||_F^2 over its prediction at rank {rank}, {setting}", errors.parameter / predicted, 1.0,
-        bias=BIAS, rounding=share, reason=FIRST_ORDER,
+        instance,
+        f"||Delta||_F^2 over its prediction at rank {rank}, {setting}",
+        errors.parameter / predicted,
+        1.0,
+        bias=BIAS,
+        rounding=share,
+        reason=FIRST_ORDER,
     )
 
 
@@ -84,16 +99,27 @@ def _other_ranks(instance: Instance, profile: Profile, setting: Setting, rate: R
         instance.rng("full fit"), truth.W_test, truth.A_star, d, setting, trials_for(profile, k, d)
     )
     yield mean_evidence(
-        instance, f"||Delta||_F^2 over its prediction, full fit, {setting}", full.parameter / rate(d, d, setting), 1.0,
-        bias=0.0, rounding=share, reason="exact: sigma^2 d^2 / (sigma_x^2 (n - d - 1))",
+        instance,
+        f"||Delta||_F^2 over its prediction, full fit, {setting}",
+        full.parameter / rate(d, d, setting),
+        1.0,
+        bias=0.0,
+        rounding=share,
+        reason="exact: sigma^2 d^2 / (sigma_x^2 (n - d - 1))",
     )
     if k + 1 < d <= 20:
         rank, rng = k + 1, instance.rng("excess rank")
         errors = fine_tuning_errors(rng, truth.W_test, truth.A_star, rank, setting, trials_for(profile, rank, d))
         predicted, error = excess_rank_degrees(rng, k, rank, d)
         yield mean_evidence(
-            instance, f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, one above the true rank, {setting}",
-            setting.n / setting.sigma**2 * errors.in_sample, predicted, bias=BIAS, rounding=share, reason=FIRST_ORDER, predicted_error=error,
+            instance,
+            f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, one above the true rank, {setting}",
+            setting.n / setting.sigma**2 * errors.in_sample,
+            predicted,
+            bias=BIAS,
+            rounding=share,
+            reason=FIRST_ORDER,
+            predicted_error=error,
         )
 
 
@@ -128,26 +154,40 @@ CLAIM = Claim(
     title="The rate of fine-tuning",
     statement=(
         "With Gaussian data, a residual of rank exactly r and sigma_r(residual) >> 2 (sigma/sigma_x) sqrt(d/n): "
-        "E||Delta||_F^2 = (sigma^2/sigma_x^2)[r d/(n-d-1) + r(d-r)/(n-r-1)] and n E tr(Delta S Delta^T)/sigma^2 = r(2d-r) "
+        "E||Delta||_F^2 = (sigma^2/sigma_x^2)[r d/(n-d-1) + r(d-r)/(n-r-1)] and n E tr(Delta S Delta^T)/sigma^2 "
+        "= r(2d-r) "
         "to first order; the full fit has exactly sigma^2 d^2/(sigma_x^2 (n-d-1))."
     ),
-    source="beyond arXiv 2410.22264, which states the order; THEORY FT-2",
+    source="beyond arXiv 2410.22264, which states the order; proof in docs/theory.md, FT-2",
     nature="theorem",
     assumptions=(TEST_FACTOR_OF_FULL_RANK,),
     check=check,
     controls=(
-        Control("mutated: without sigma_x", partial(
-            check, rate=lambda r, d, s: predicted_parameter_error(r, d, Setting(s.n, s.sigma, 1.0))),
-            carry("generic", 10, 1, 3)),
-        Control("mutated: with a factor 1/2", partial(
-            check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) / 2), carry("generic", 10, 1, 3)),
-        Control("mutated: r(2d - r)/n without the finite-n form", partial(
-            check, rate=lambda r, d, s: (s.sigma / s.sigma_x) ** 2 * degrees_of_freedom(r, d) / s.n),
-            carry("generic", 10, 1, 3)),
-        Control("mutated: 2rd degrees of freedom", partial(check, degrees=lambda r, d: 2 * r * d),
-                carry("generic", 10, 3, 3)),
-        Control("mutated: moments drawn with G L for G L^T", partial(check, drawer=draw_with_wrong_root),
-                carry("generic", 10, 1, 3)),
+        Control(
+            "mutated: without sigma_x",
+            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, Setting(s.n, s.sigma, 1.0))),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: with a factor 1/2",
+            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) / 2),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: r(2d - r)/n without the finite-n form",
+            partial(check, rate=lambda r, d, s: (s.sigma / s.sigma_x) ** 2 * degrees_of_freedom(r, d) / s.n),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: 2rd degrees of freedom",
+            partial(check, degrees=lambda r, d: 2 * r * d),
+            carry("generic", 10, 3, 3),
+        ),
+        Control(
+            "mutated: moments drawn with G L for G L^T",
+            partial(check, drawer=draw_with_wrong_root),
+            carry("generic", 10, 1, 3),
+        ),
     ),
     instances=all_kinds,
     figure=figure,

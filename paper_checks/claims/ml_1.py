@@ -47,7 +47,10 @@ def check(
         ("W_{T+1} - A", truth.W_test, residual_rank(k)),
     ):
         if bound >= truth.d:
-            yield Note(instance.name, f"rank({what}) <= {bound} holds for every matrix at d = {truth.d}: not evidence")
+            yield Note(
+                instance.name,
+                f"rank({what}) <= {bound} holds for every matrix at d = {truth.d}: not evidence",
+            )
         else:
             yield _largest_rank(instance, what, target, bound, found)
     if min(base_rank(k), residual_rank(k)) >= truth.d:
@@ -60,8 +63,15 @@ def _largest_rank(instance: Instance, what: str, target: np.ndarray, bound: int,
     counts = [numerical_rank(target - p.A, np.asarray(cut + p.misfit)) for p in found]
     low, high = max(int(c.low) for c in counts), max(int(c.high) for c in counts)
     return Evidence(
-        "numerical", instance.name, f"largest rank of {what} over {len(found)} global minimisers", low, bound, "at most", 0.0,
-        f"counted exactly; singular values below {cut:.1e} (8 sqrt(d) eps max||W_t||_F) plus the point's misfit are rounding",
+        "numerical",
+        instance.name,
+        f"largest rank of {what} over {len(found)} global minimisers",
+        low,
+        bound,
+        "at most",
+        0.0,
+        f"counted exactly; singular values below {cut:.1e} (8 sqrt(d) eps max||W_t||_F) plus the point's misfit "
+        f"are rounding",
         decidable=low > bound or high <= bound,
     )
 
@@ -80,19 +90,27 @@ CLAIM = Claim(
     id="ML-1",
     title="Every LoRA-ML minimiser adapts with rank 3k",
     statement=(
-        "LoRA-ML attains 0 in the population; at every global minimiser rank(A - A*) <= 2k and rank(W_{T+1} - A) <= 3k, "
+        "LoRA-ML attains 0 in the population; at every global minimiser rank(A - A*) <= 2k and rank(W_{T+1} - "
+        "A) <= 3k, "
         "for every T."
     ),
-    source="arXiv 2410.22264, theorem on the adaptability of LoRA-ML; THEORY ML-1",
+    source="arXiv 2410.22264, theorem on the adaptability of LoRA-ML; proof in docs/theory.md, ML-1",
     nature="theorem",
     assumptions=(),
     check=check,
     controls=(
         Control("mutated: rank(A - A*) <= k", partial(check, base_rank=lambda k: k), carry("generic", 10, 1, 2)),
-        Control("mutated: rank(W_{T+1} - A) <= 2k at T = 2", partial(check, residual_rank=_twice),
-                carry("generic", 10, 1, 2)),
-        Control("broken assumption: N = 50 d samples in place of the population",
-                partial(check, points=finite_sample_minimiser), carry("generic", 10, 1, 3), on_given=False),
+        Control(
+            "mutated: rank(W_{T+1} - A) <= 2k at T = 2",
+            partial(check, residual_rank=_twice),
+            carry("generic", 10, 1, 2),
+        ),
+        Control(
+            "broken assumption: N = 50 d samples in place of the population",
+            partial(check, points=finite_sample_minimiser),
+            carry("generic", 10, 1, 3),
+            on_given=False,
+        ),
     ),
     instances=all_kinds,
 )

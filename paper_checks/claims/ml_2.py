@@ -51,14 +51,20 @@ def check(
         H = element(rng, rapidities)
         point = minimiser("orbit", truth, *two_task_orbit(truth, H))
         yield zero_evidence(
-            instance, f"misfit of the orbit point with {active} non-zero rapidities, over max||W_t||_F",
-            point.misfit / float(truth.scale), condition=float(np.linalg.norm(H, 2)) ** 2,
+            instance,
+            f"misfit of the orbit point with {active} non-zero rapidities, over max||W_t||_F",
+            point.misfit / float(truth.scale),
+            condition=float(np.linalg.norm(H, 2)) ** 2,
         )
         middle = np.diag(np.repeat([1.0, 0.0], k)) - H[:, :k] @ H[:, :k].T
         count = non_zero(active)
         if count:
             yield from inertia_evidence(
-                instance, f"A - A*, {active} non-zero rapidities", point.A - truth.A_star, factor=pair, middle=middle,
+                instance,
+                f"A - A*, {active} non-zero rapidities",
+                point.A - truth.A_star,
+                factor=pair,
+                middle=middle,
                 predicted=(count, count),
             )
         if active == k:
@@ -77,14 +83,18 @@ def _adaptation(
         return
     whole = np.block([[np.eye(k), np.zeros((k, 2 * k))], [np.zeros((2 * k, k)), -middle]])
     yield from inertia_evidence(
-        instance, "W_3 - A, all rapidities non-zero", truth.W_test - point.A,
-        factor=np.concatenate([truth.U_star[-1], pair], axis=1), middle=whole, predicted=(needed(k) - k, k),
+        instance,
+        "W_3 - A, all rapidities non-zero",
+        truth.W_test - point.A,
+        factor=np.concatenate([truth.U_star[-1], pair], axis=1),
+        middle=whole,
+        predicted=(needed(k) - k, k),
     )
 
 
 def _converse(instance: Instance, profile: Profile, pair: np.ndarray) -> Iterator[Evidence | Note]:
     """Solve from random starts; at each global minimum reached, ``H = [U_1*, U_2*]^+ [U_1, U_2]`` is in O(k, k)."""
-    truth, k = instance.truth, instance.truth.k
+    k = instance.truth.k
     solution, _, misfits = solve(instance, random_starts(instance, profile.starts))
     reached = np.flatnonzero(misfits <= 1e-9)
     yield Note(instance.name, f"{reached.size} of {profile.starts} random starts reached a global minimum")
@@ -99,8 +109,11 @@ def _converse(instance: Instance, profile: Profile, pair: np.ndarray) -> Iterato
             float(np.linalg.norm(U - pair @ H)) / float(np.linalg.norm(U)),
         )
         yield zero_evidence(
-            instance, f"distance of solver end {i} from the orbit: ||H J H^T - J|| / ||H||^2 and outside the span", error,
-            condition=condition, slack=10 * float(misfits[i]),
+            instance,
+            f"distance of solver end {i} from the orbit: ||H J H^T - J|| / ||H||^2 and outside the span",
+            error,
+            condition=condition,
+            slack=10 * float(misfits[i]),
         )
 
 
@@ -131,18 +144,22 @@ CLAIM = Claim(
     title="Two tasks: the bound 3k is tight",
     statement=(
         "With [U_1*, U_2*] of rank 2k the minimisers at T = 2 are exactly [U_1, U_2] = [U_1*, U_2*] H, H in O(k, k), "
-        "A = A* + R_1* - U_1 U_1^T. rank(A - A*) is twice the number of non-zero rapidities of H; with all non-zero and "
+        "A = A* + R_1* - U_1 U_1^T. rank(A - A*) is twice the number of non-zero rapidities of H; with all "
+        "non-zero and "
         "assumption I, W_3 - A has inertia (2k, k): rank 3k is needed."
     ),
-    source="arXiv 2410.22264, the T = 2 case; THEORY ML-2",
+    source="arXiv 2410.22264, the T = 2 case; proof in docs/theory.md, ML-2",
     nature="theorem",
     assumptions=(TWO_TASKS, RETRAINING_PAIR_INDEPENDENT),
     check=check,
     controls=(
         Control("mutated: any orthogonal H", partial(check, element=_orthogonal), carry("generic", 10, 1, 2)),
         Control("mutated: rank(W_3 - A) = 2k", partial(check, needed=lambda k: 2 * k), carry("generic", 10, 1, 2)),
-        Control("mutated: rank(A - A*) = 2(non-zero rapidities - 1)", partial(check, non_zero=lambda active: max(0, active - 1)),
-                carry("asymmetric", 12, 2, 2)),
+        Control(
+            "mutated: rank(A - A*) = 2(non-zero rapidities - 1)",
+            partial(check, non_zero=lambda active: max(0, active - 1)),
+            carry("asymmetric", 12, 2, 2),
+        ),
         Control("broken assumption: U_2* = U_1*", check, _coinciding, on_given=False),
     ),
     instances=all_kinds,

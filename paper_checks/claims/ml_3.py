@@ -16,7 +16,14 @@ from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import all_kinds, carry
 from paper_checks.instance import Instance
 from paper_checks.measure import zero_evidence
-from paper_checks.minimisers import Minimiser, Points, all_minimisers, minimiser, orbit_point, recovery_condition
+from paper_checks.minimisers import (
+    Minimiser,
+    Points,
+    all_minimisers,
+    minimiser,
+    orbit_point,
+    recovery_condition,
+)
 
 
 def check(instance: Instance, profile: Profile, *, points: Points = all_minimisers) -> Iterator[Evidence | Note]:
@@ -31,12 +38,18 @@ def check(instance: Instance, profile: Profile, *, points: Points = all_minimise
         U = point.U
         shifts = U @ np.swapaxes(U, -1, -2) - truth.R[:-1]
         yield zero_evidence(
-            instance, f"||A - A*||_F / max||W_t||_F at {point.origin}", np.linalg.norm(point.A - truth.A_star) / scale,
-            condition=condition, slack=slack,
+            instance,
+            f"||A - A*||_F / max||W_t||_F at {point.origin}",
+            np.linalg.norm(point.A - truth.A_star) / scale,
+            condition=condition,
+            slack=slack,
         )
         yield zero_evidence(
-            instance, f"max_t ||U_t U_t^T - R_t*||_F / max||W_t||_F at {point.origin}",
-            np.max(np.linalg.norm(shifts, axis=(-2, -1))) / scale, condition=2 * condition, slack=slack,
+            instance,
+            f"max_t ||U_t U_t^T - R_t*||_F / max||W_t||_F at {point.origin}",
+            np.max(np.linalg.norm(shifts, axis=(-2, -1))) / scale,
+            condition=2 * condition,
+            slack=slack,
         )
     if truth.T * truth.d * truth.k <= 120:
         yield _isolated(instance, condition)
@@ -50,9 +63,15 @@ def _isolated(instance: Instance, condition: float) -> Evidence:
     spectrum = curvature(ProjectedLoRAML(population(W)), Parameters(U=balanced))
     cut = 1e-9 * spectrum[-1]
     return Evidence(
-        "numerical", instance.name, "zero eigenvalues of the Hessian at the truth, factors scaled to norm 1",
-        int(np.sum(spectrum < cut)), gauge_dimension(truth.k, truth.T), "equal", 0.0,
-        "counted below 1e-9 of the largest; T k(k-1)/2 belong to U_t -> U_t Q_t", decidable=condition < 1e6,
+        "numerical",
+        instance.name,
+        "zero eigenvalues of the Hessian at the truth, factors scaled to norm 1",
+        int(np.sum(spectrum < cut)),
+        gauge_dimension(truth.k, truth.T),
+        "equal",
+        0.0,
+        "counted below 1e-9 of the largest; T k(k-1)/2 belong to U_t -> U_t Q_t",
+        decidable=condition < 1e6,
     )
 
 
@@ -96,17 +115,30 @@ CLAIM = Claim(
         "If some three of U_1*..U_T* are jointly independent, every global minimiser of LoRA-ML has A = A* and "
         "U_t U_t^T = R_t*: rank k is enough to fine-tune."
     ),
-    source="arXiv 2410.22264, theorem on exact recovery for T >= 3; THEORY ML-3",
+    source="arXiv 2410.22264, theorem on exact recovery for T >= 3; proof in docs/theory.md, ML-3",
     nature="theorem",
     assumptions=(THREE_TASKS, SOME_TRIPLE_INDEPENDENT),
     check=check,
     controls=(
         Control("mutated: adapters of rank k + 1", partial(check, points=_wider), carry("generic", 10, 1, 3)),
-        Control("broken assumption: T = 2", partial(check, points=_orbit), carry("generic", 10, 1, 2), on_given=False),
-        Control("broken assumption: a repeated task", partial(check, points=_repeated),
-                carry("repeated-task", 10, 1, 3), on_given=False),
-        Control("broken assumption: k = 2, all of U_3* in span[U_1*, U_2*]", partial(check, points=_second_minimiser),
-                lambda seed: dependent(10, 2, 3, seed), on_given=False),
+        Control(
+            "broken assumption: T = 2",
+            partial(check, points=_orbit),
+            carry("generic", 10, 1, 2),
+            on_given=False,
+        ),
+        Control(
+            "broken assumption: a repeated task",
+            partial(check, points=_repeated),
+            carry("repeated-task", 10, 1, 3),
+            on_given=False,
+        ),
+        Control(
+            "broken assumption: k = 2, all of U_3* in span[U_1*, U_2*]",
+            partial(check, points=_second_minimiser),
+            lambda seed: dependent(10, 2, 3, seed),
+            on_given=False,
+        ),
     ),
     instances=all_kinds,
 )

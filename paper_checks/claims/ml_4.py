@@ -63,7 +63,7 @@ def all_points(instance: Instance, profile: Profile) -> Iterator[Stationary | No
 
 
 def constructed(instance: Instance) -> Iterator[Stationary]:
-    """Yield stationary points in closed form: U_1 and U_2 made of i positive and j negative eigenpairs of M = W_1 - W_2.
+    """Yield stationary points in closed form: U_1, U_2 made of i positive and j negative eigenpairs of W_1 - W_2.
 
     Where d > 2k, columns left over are also filled with a vector of ker M that both factors share: the case of equal
     norms in the proof, which solvers do not stumble on.
@@ -87,7 +87,11 @@ def constructed(instance: Instance) -> Iterator[Stationary]:
 
 
 def check(
-    instance: Instance, profile: Profile, *, points: Points = all_points, way_down: WayDown = _constructed_way_down
+    instance: Instance,
+    profile: Profile,
+    *,
+    points: Points = all_points,
+    way_down: WayDown = _constructed_way_down,
 ) -> Iterator[Evidence | Note]:
     """Sort stationary points into global minima and points with a verified escape direction; count the rest."""
     truth = instance.truth
@@ -108,16 +112,28 @@ def check(
         if curvatures[-1] > -1e-12:
             trapped.append(point.origin)
     yield Evidence(
-        "numerical", instance.name, f"stationary points, of {total}, above the minimum and without a way down: "
-        + (", ".join(trapped) or "none"), len(trapped), 0, "equal", 0,
+        "numerical",
+        instance.name,
+        f"stationary points, of {total}, above the minimum and without a way down: " + (", ".join(trapped) or "none"),
+        len(trapped),
+        0,
+        "equal",
+        0,
         "global: misfit at most 1e-9 max||W_t||_F; way down: <v, Hv> below -1e-12 max||W_t||_F, evaluated by the "
-        "Hessian-vector product", decidable=total > 0 and moving == 0,
+        "Hessian-vector product",
+        decidable=total > 0 and moving == 0,
     )
     if curvatures:
         yield Evidence(
-            "numerical", instance.name,
+            "numerical",
+            instance.name,
             f"largest <v, Hv> / max||W_t||_F along the constructed direction over {len(curvatures)} non-global points",
-            max(curvatures), -1e-12, "at most", 0.0, "rounding of a Hessian-vector product", decidable=moving == 0,
+            max(curvatures),
+            -1e-12,
+            "at most",
+            0.0,
+            "rounding of a Hessian-vector product",
+            decidable=moving == 0,
         )
 
 
@@ -142,18 +158,27 @@ CLAIM = Claim(
     id="ML-4",
     title="Two tasks: no bad stationary points",
     statement=(
-        "At T = 2 every second-order stationary point of LoRA-ML in the population is a global minimum, for every k: at "
+        "At T = 2 every second-order stationary point of LoRA-ML in the population is a global minimum, for "
+        "every k: at "
         "any other stationary point a direction of negative curvature can be constructed."
     ),
-    source="arXiv 2410.22264, theorem on the T = 2 landscape; THEORY ML-4",
+    source="arXiv 2410.22264, theorem on the T = 2 landscape; proof in docs/theory.md, ML-4",
     nature="theorem",
     assumptions=(TWO_TASKS,),
     check=check,
     controls=(
-        Control("mutated: adapters of rank k - 1", partial(check, points=_narrow, way_down=_steepest_way_down),
-                carry("asymmetric", 12, 2, 2), on_given=False),
-        Control("broken assumption: T = 3", partial(check, points=_third_task, way_down=_steepest_way_down),
-                carry("spurious", 3, 1, 3), on_given=False),
+        Control(
+            "mutated: adapters of rank k - 1",
+            partial(check, points=_narrow, way_down=_steepest_way_down),
+            carry("asymmetric", 12, 2, 2),
+            on_given=False,
+        ),
+        Control(
+            "broken assumption: T = 3",
+            partial(check, points=_third_task, way_down=_steepest_way_down),
+            carry("spurious", 3, 1, 3),
+            on_given=False,
+        ),
     ),
     instances=all_kinds,
 )

@@ -39,32 +39,65 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
     U = candidate(instance, profile)
     if U is None:
         yield Evidence(
-            "numerical", instance.name, "strict spurious minima found from random starts", 0, 1, "at least", 0,
-            "a search that finds none is no proof of absence", decidable=False,
+            "numerical",
+            instance.name,
+            "strict spurious minima found from random starts",
+            0,
+            1,
+            "at least",
+            0,
+            "a search that finds none is no proof of absence",
+            decidable=False,
         )
         return
     at = Parameters(U=U)
     eps = float(np.finfo(float).eps)
     yield Evidence(
-        "numerical", instance.name, "||grad f|| / max||W_t||_F^{3/2} at the point",
-        float(gradient_norm(objective, objective.gradient(at))) / scale**1.5, 1e-12, "at most", 0.0, "stationary to rounding",
+        "numerical",
+        instance.name,
+        "||grad f|| / max||W_t||_F^{3/2} at the point",
+        float(gradient_norm(objective, objective.gradient(at))) / scale**1.5,
+        1e-12,
+        "at most",
+        0.0,
+        "stationary to rounding",
     )
     yield Evidence(
-        "numerical", instance.name, "f / max||W_t||_F^2 at the point (the global minimum is 0)",
-        float(objective.value(at)) / scale**2, 1e-10, "at least", 0.0, "far above rounding",
+        "numerical",
+        instance.name,
+        "f / max||W_t||_F^2 at the point (the global minimum is 0)",
+        float(objective.value(at)) / scale**2,
+        1e-10,
+        "at least",
+        0.0,
+        "far above rounding",
     )
     spectrum = curvature(objective, at) / scale
     gauge = gauge_dimension(truth.k, truth.T)
     yield Evidence(
-        "numerical", instance.name, f"eigenvalue {gauge + 1} of the Hessian / max||W_t||_F at the point ({gauge} belong to "
-        "U_t -> U_t Q_t)", float(spectrum[gauge]), 1e3 * spectrum.size * eps, "at least", 0.0,
+        "numerical",
+        instance.name,
+        f"eigenvalue {gauge + 1} of the Hessian / max||W_t||_F at the point ({gauge} belong to U_t -> U_t Q_t)",
+        float(spectrum[gauge]),
+        1e3 * spectrum.size * eps,
+        "at least",
+        0.0,
         "above the rounding of the Hessian by 10^3: strict minimum",
     )
     yield Evidence(
-        "numerical", instance.name, "smallest eigenvalue of the Hessian / max||W_t||_F", float(spectrum[0]), 0.0, "at least",
-        1e-9, "the gradient is 1e-12, not 0: zero eigenvalues of the orbit move by as much times the curvature's inverse",
+        "numerical",
+        instance.name,
+        "smallest eigenvalue of the Hessian / max||W_t||_F",
+        float(spectrum[0]),
+        0.0,
+        "at least",
+        1e-9,
+        "the gradient is 1e-12, not 0: zero eigenvalues of the orbit move by as much times the curvature's inverse",
     )
-    yield Note(instance.name, f"f = {float(objective.value(at)):.7g}, eigenvalue {gauge + 1} of the Hessian {spectrum[gauge] * scale:.5g}")
+    yield Note(
+        instance.name,
+        f"f = {float(objective.value(at)):.7g}, eigenvalue {gauge + 1} of the Hessian {spectrum[gauge] * scale:.5g}",
+    )
 
 
 def _saddle(instance: Instance, _profile: Profile) -> np.ndarray:
@@ -88,14 +121,21 @@ CLAIM = Claim(
         "For T >= 3 the population objective can have strict local minima with f > 0, though every global minimiser is "
         "the truth; one instance at d = 3, T = 3, k = 1 settles every d >= 3 by padding with zeros."
     ),
-    source="arXiv 2410.22264, remark on T >= 3; THEORY ML-5",
+    source="arXiv 2410.22264, remark on T >= 3; proof in docs/theory.md, ML-5",
     nature="theorem",
     assumptions=(THREE_TASKS,),
     check=check,
     controls=(
-        Control("a saddle offered as a spurious minimum", partial(check, candidate=_saddle), carry("generic", 10, 1, 3)),
-        Control("a global minimiser offered as a spurious minimum", partial(check, candidate=_truth),
-                carry("generic", 10, 1, 3)),
+        Control(
+            "a saddle offered as a spurious minimum",
+            partial(check, candidate=_saddle),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "a global minimiser offered as a spurious minimum",
+            partial(check, candidate=_truth),
+            carry("generic", 10, 1, 3),
+        ),
     ),
     instances=lambda seed: [draw("spurious", 3, 1, 3, seed), draw("spurious", 10, 1, 3, seed)],
 )

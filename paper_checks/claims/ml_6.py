@@ -36,11 +36,16 @@ def check(instance: Instance, profile: Profile, *, recovery: Recovery = spectral
     known = SOME_TRIPLE_INDEPENDENT.test(instance).measured > DEPENDENT
     condition = float(found.condition) if known else 1.0
     yield zero_evidence(
-        instance, "||A - A*||_F / max||W_t||_F", float(np.linalg.norm(found.A - truth.A_star)) / scale, condition=condition,
+        instance,
+        "||A - A*||_F / max||W_t||_F",
+        float(np.linalg.norm(found.A - truth.A_star)) / scale,
+        condition=condition,
     )
     shifts = found.U @ np.swapaxes(found.U, -1, -2) - truth.R[:-1]
     yield zero_evidence(
-        instance, "max_t ||U_t U_t^T - R_t*||_F / max||W_t||_F", float(np.linalg.norm(shifts, axis=(-2, -1)).max()) / scale,
+        instance,
+        "max_t ||U_t U_t^T - R_t*||_F / max||W_t||_F",
+        float(np.linalg.norm(shifts, axis=(-2, -1)).max()) / scale,
         condition=condition,
     )
     if known and truth.d <= 20:
@@ -56,7 +61,8 @@ def _noisy(instance: Instance, profile: Profile) -> Note:
     low, median, high = np.quantile(errors, [0.1, 0.5, 0.9])
     return Note(
         instance.name,
-        f"from N = {N} noisy samples a task (sigma = {sigma}): ||A - A*||_F^2 over sigma^2 d^2/(NT) has median {median:.2g}, "
+        f"from N = {N} noisy samples a task (sigma = {sigma}): ||A - A*||_F^2 over sigma^2 d^2/(NT) has median "
+        f"{median:.2g}, "
         f"10 to 90 % quantiles {low:.2g} to {high:.2g} ({errors.size} draws)",
     )
 
@@ -68,15 +74,22 @@ CLAIM = Claim(
         "With an independent triple, A* and all R_t* follow from the exact W_t without iteration: eigenvectors of "
         "W_t - W_s, an intersection of their spans, an oblique projection."
     ),
-    source="beyond arXiv 2410.22264; THEORY ML-6",
+    source="beyond arXiv 2410.22264; proof in docs/theory.md, ML-6",
     nature="theorem",
     assumptions=(THREE_TASKS, SOME_TRIPLE_INDEPENDENT),
     check=check,
     controls=(
-        Control("mutated: without the oblique projection", partial(check, recovery=_without_projection),
-                carry("generic", 10, 1, 3)),
-        Control("broken assumption: k = 2, all of U_3* in span[U_1*, U_2*]", check, lambda seed: dependent(10, 2, 3, seed),
-                on_given=False),
+        Control(
+            "mutated: without the oblique projection",
+            partial(check, recovery=_without_projection),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "broken assumption: k = 2, all of U_3* in span[U_1*, U_2*]",
+            check,
+            lambda seed: dependent(10, 2, 3, seed),
+            on_given=False,
+        ),
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),
     instances=all_kinds,

@@ -68,9 +68,7 @@ def check(
     """Fine-tune at rank k from T' = 3..T tasks, at rank 3k from two; measure the base's error at finite N."""
     truth = instance.truth
     identified = [
-        T
-        for T in range(3, truth.T + 1)
-        if float(best_triple_separation(truth.U_retraining[:T])) > INDEPENDENT
+        T for T in range(3, truth.T + 1) if float(best_triple_separation(truth.U_retraining[:T])) > INDEPENDENT
     ]
     if identified:
         growth = grow(instance, profile, Line(base, _k, predicted_rank, rate), identified)
@@ -99,9 +97,7 @@ def _two_tasks(
     yield from grow(instance, profile, Line(orbit, rank, rank, rate), [2]).evidence(instance)
 
 
-def _finite_n(
-    instance: Instance, profile: Profile, finite_n_error: Callable[..., float]
-) -> Iterator[Evidence | Note]:
+def _finite_n(instance: Instance, profile: Profile, finite_n_error: Callable[..., float]) -> Iterator[Evidence | Note]:
     """Minimise LoRA-ML on drawn moments, starting at the truth, and average ``||A - A*||_F^2``."""
     truth, trials = instance.truth, max(50, profile.trials // 2)
     condition = 1 / float(off_tangent_spectrum(truth)[0])
@@ -126,7 +122,11 @@ def _finite_n(
         )
         return
     yield mean_evidence(
-        instance, f"||A - A*||_F^2 over its prediction, T = {truth.T}, {setting}", errors / predicted, 1.0, bias=0.01,
+        instance,
+        f"||A - A*||_F^2 over its prediction, T = {truth.T}, {setting}",
+        errors / predicted,
+        1.0,
+        bias=0.01,
         reason="first order in the noise, 10^-3 of the smallest shift over the condition number; 1 % for its square",
     )
 
@@ -143,25 +143,45 @@ CLAIM = Claim(
     id="ML-7",
     title="After LoRA-ML the test error does not grow with T",
     statement=(
-        "From the population solution, rank-k fine-tuning has the error of FT-2 with r = k for every T >= 3; at T = 2 that "
+        "From the population solution, rank-k fine-tuning has the error of FT-2 with r = k for every T >= 3; at "
+        "T = 2 that "
         "of FT-2 with r = 3k. From N samples a task the base is off by (sigma^2/(sigma_x^2 N)) tr[(sum_t P_t^perp)^-1]."
     ),
-    source="arXiv 2410.22264, theorem on the test error of LoRA-ML; THEORY ML-7",
+    source="arXiv 2410.22264, theorem on the test error of LoRA-ML; proof in docs/theory.md, ML-7",
     nature="theorem",
     assumptions=(IDENTIFIED, TEST_FACTOR_OF_FULL_RANK),
     check=check,
     controls=(
-        Control("mutated: the same of the base of standard retraining", partial(check, base=_standard),
-                carry("generic", 10, 1, 3)),
-        Control("mutated: error of rank k(T+1), growing with T",
-                partial(check, predicted_rank=lambda k, T, d: min(d, k * (T + 1))), carry("generic", 20, 1, 3)),
-        Control("mutated: rank 2k at T = 2", partial(check, two_task_rank=lambda k: 2 * k), carry("generic", 10, 1, 2)),
-        Control("mutated: without sigma_x", partial(
-            check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) * s.sigma_x**2), carry("generic", 10, 1, 3)),
-        Control("mutated: with a factor 1/2 at finite N", partial(
-            check, finite_n_error=lambda *args, **kwargs: base_error(*args, **kwargs) / 2), carry("generic", 10, 1, 3)),
-        Control("mutated: the bound sigma^2 d^2/(NT) attained", partial(check, finite_n_error=_lower_bound),
-                carry("generic", 10, 3, 3)),
+        Control(
+            "mutated: the same of the base of standard retraining",
+            partial(check, base=_standard),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: error of rank k(T+1), growing with T",
+            partial(check, predicted_rank=lambda k, T, d: min(d, k * (T + 1))),
+            carry("generic", 20, 1, 3),
+        ),
+        Control(
+            "mutated: rank 2k at T = 2",
+            partial(check, two_task_rank=lambda k: 2 * k),
+            carry("generic", 10, 1, 2),
+        ),
+        Control(
+            "mutated: without sigma_x",
+            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) * s.sigma_x**2),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: with a factor 1/2 at finite N",
+            partial(check, finite_n_error=lambda *args, **kwargs: base_error(*args, **kwargs) / 2),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: the bound sigma^2 d^2/(NT) attained",
+            partial(check, finite_n_error=_lower_bound),
+            carry("generic", 10, 3, 3),
+        ),
     ),
     instances=all_kinds,
     figure=figure,

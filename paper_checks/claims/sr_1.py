@@ -40,19 +40,29 @@ def check(
     objective = StandardRetraining(population(truth.W_retraining))
     found = newton(objective, Parameters(A=np.zeros_like(truth.A_star))).require_converged().parameters.A
     yield zero_evidence(
-        instance, "||A_SR by Newton - (A* + mean_t R_t*)||_F / max||W_t||_F", np.linalg.norm(found - expected) / scale,
+        instance,
+        "||A_SR by Newton - (A* + mean_t R_t*)||_F / max||W_t||_F",
+        np.linalg.norm(found - expected) / scale,
         condition=1.0,
     )
     gradient = objective.gradient(Parameters(A=expected)).A
     yield zero_evidence(
-        instance, "||gradient at A* + mean_t R_t*||_F / (T max||W_t||_F)", np.linalg.norm(gradient) / (truth.T * scale),
+        instance,
+        "||gradient at A* + mean_t R_t*||_F / (T max||W_t||_F)",
+        np.linalg.norm(gradient) / (truth.T * scale),
         condition=1.0,
     )
     if truth.d <= 12:
         spectrum = curvature(objective, Parameters(A=expected))
         yield Evidence(
-            "numerical", instance.name, "smallest eigenvalue of the Hessian (positive: the minimiser is unique)",
-            float(spectrum[0]), float(truth.T), "equal", 1e-12 * truth.T, "the Hessian is T times the identity",
+            "numerical",
+            instance.name,
+            "smallest eigenvalue of the Hessian (positive: the minimiser is unique)",
+            float(spectrum[0]),
+            float(truth.T),
+            "equal",
+            1e-12 * truth.T,
+            "the Hessian is T times the identity",
         )
     yield from _samples(instance, pooled)
 
@@ -64,21 +74,22 @@ def _samples(instance: Instance, pooled: Callable[[Moments], np.ndarray]) -> Ite
     X = [rng.standard_normal((truth.d, n)) for n in sizes]
     noise = 0.01 * float(truth.scale)
     Y = [W @ x + noise * rng.standard_normal(x.shape) for W, x in zip(truth.W_retraining, X, strict=True)]
-    parts = [_task_moments(x, y) for x, y in zip(X, Y, strict=True)]
-    moments = Moments(*(np.stack(field) for field in zip(*parts, strict=True)), n=tuple(map(float, sizes)))
+    parts = [from_samples(x, y) for x, y in zip(X, Y, strict=True)]
+    moments = Moments(
+        np.stack([p.S for p in parts]),
+        np.stack([p.W for p in parts]),
+        np.stack([p.noise for p in parts]),
+        n=tuple(map(float, sizes)),
+    )
     stacked = np.concatenate(X, axis=1)
     expected = np.linalg.lstsq(stacked.T, np.concatenate(Y, axis=1).T, rcond=None)[0].T
     yield zero_evidence(
         instance,
-        f"||(sum_t N_t C_t)(sum_t N_t S_t)^-1 - least squares on all samples||_F / max||W_t||_F, N_t = {sizes[0]}..{sizes[-1]}",
+        "||(sum_t N_t C_t)(sum_t N_t S_t)^-1 - least squares on all samples||_F / max||W_t||_F, "
+        f"N_t = {sizes[0]}..{sizes[-1]}",
         np.linalg.norm(pooled(moments) - expected) / float(truth.scale),
         condition=float(np.linalg.cond(stacked)) ** 2,
     )
-
-
-def _task_moments(X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    moments = from_samples(X, Y)
-    return moments.S, moments.W, moments.noise
 
 
 CLAIM = Claim(
@@ -88,7 +99,7 @@ CLAIM = Claim(
         "The unique population minimiser of standard retraining is A_SR = A* + (1/T) sum_t R_t*. From samples it is "
         "(sum_t N_t C_t)(sum_t N_t S_t)^-1 where the sum of the S_t is positive definite."
     ),
-    source="arXiv 2410.22264, section 3; THEORY SR-1",
+    source="arXiv 2410.22264, section 3; proof in docs/theory.md, SR-1",
     nature="theorem",
     assumptions=(),
     check=check,

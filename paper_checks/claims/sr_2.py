@@ -90,15 +90,21 @@ CLAIM = Claim(
         "W_{T+1} - A_SR = R_{T+1}* - (1/T) sum_t R_t* has inertia exactly (k, kT, d - k(T+1)), hence rank k(T+1): "
         "adapters of any smaller rank cannot reach the test task. Symmetric adapters U U^T reach it at no rank."
     ),
-    source="arXiv 2410.22264, proposition on standard retraining; THEORY SR-2",
+    source="arXiv 2410.22264, proposition on standard retraining; proof in docs/theory.md, SR-2",
     nature="theorem",
     assumptions=(ALL_TASKS_INDEPENDENT,),
     check=check,
     controls=(
-        Control("mutated: rank kT, inertia (k, k(T-1))", partial(check, inertia=lambda k, T: (k, k * (T - 1))),
-                carry("generic", 10, 1, 3)),
-        Control("mutated: signs exchanged, inertia (kT, k)", partial(check, inertia=lambda k, T: (k * T, k)),
-                carry("generic", 10, 1, 3)),
+        Control(
+            "mutated: rank kT, inertia (k, k(T-1))",
+            partial(check, inertia=lambda k, T: (k, k * (T - 1))),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: signs exchanged, inertia (kT, k)",
+            partial(check, inertia=lambda k, T: (k * T, k)),
+            carry("generic", 10, 1, 3),
+        ),
         Control("broken assumption: k(T+1) > d", check, carry("generic", 10, 3, 3), on_given=False),
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),

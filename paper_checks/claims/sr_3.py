@@ -62,8 +62,15 @@ def _population(
     yield Note(instance.name, f"rank {rank}: {int(ends.converged.sum())} of {profile.starts} random starts converged")
     least = float(np.min(ends.value)) / whole
     yield Evidence(
-        "numerical", instance.name, what + f"least of {profile.starts} Newton ends", least, predicted, "equal",
-        1e-8, "gradient to 1e-10 relative, the loss is quadratic in it", decidable=bool(np.any(ends.converged)),
+        "numerical",
+        instance.name,
+        what + f"least of {profile.starts} Newton ends",
+        least,
+        predicted,
+        "equal",
+        1e-8,
+        "gradient to 1e-10 relative, the loss is quadratic in it",
+        decidable=bool(np.any(ends.converged)),
     )
 
 
@@ -76,9 +83,14 @@ def _samples(instance: Instance, M: np.ndarray, rank: int, predicted: float, who
         delta = fine_tune(moments, base, rank) - truth.W_test
         least = float(np.min(np.sum(delta**2, axis=(-2, -1)))) / 2 / whole
         yield Evidence(
-            "numerical", instance.name,
+            "numerical",
+            instance.name,
             f"population loss at rank {rank} over the base's, least of 20 samples of n = {n}, sigma = {sigma:.2g}",
-            least, predicted, "at least", 1e-12, "holds for every sample; rounding only",
+            least,
+            predicted,
+            "at least",
+            1e-12,
+            "holds for every sample; rounding only",
         )
 
 
@@ -86,8 +98,13 @@ def _positive(instance: Instance, M: np.ndarray, rank: int, whole: float) -> Evi
     """Say that the floor one rank below k(T+1) is positive."""
     visible = level(instance) ** 2 / 2 / whole
     return Evidence(
-        "numerical", instance.name, f"floor at rank {rank} over the base's loss (positive)",
-        _half_tail(M, rank) / whole, 10 * visible, "at least", 0.0,
+        "numerical",
+        instance.name,
+        f"floor at rank {rank} over the base's loss (positive)",
+        _half_tail(M, rank) / whole,
+        10 * visible,
+        "at least",
+        0.0,
         "ten times the squared rounding of max||W_t||_F is clearly positive",
     )
 
@@ -96,20 +113,30 @@ CLAIM = Claim(
     id="SR-3",
     title="Too small a rank leaves an error that no data remove",
     statement=(
-        "For r < k(T+1) the least loss over rank-r shifts of the standard base is 1/2 sum_{i>r} sigma_i^2(W_{T+1} - A_SR) "
+        "For r < k(T+1) the least loss over rank-r shifts of the standard base is 1/2 sum_{i>r} "
+        "sigma_i^2(W_{T+1} - A_SR) "
         "> 0, for every sample, however many test samples there are."
     ),
-    source="arXiv 2410.22264, corollary on standard retraining (Eckart-Young); THEORY SR-3",
+    source="arXiv 2410.22264, corollary on standard retraining (Eckart-Young); proof in docs/theory.md, SR-3",
     nature="theorem",
     assumptions=(ALL_TASKS_INDEPENDENT,),
     check=check,
     controls=(
-        Control("mutated: no factor 1/2", partial(check, floor=lambda M, r: float(best_rank_error(M, r))),
-                carry("generic", 10, 1, 3)),
-        Control("mutated: the tail from i >= r", partial(check, floor=lambda M, r: _half_tail(M, r - 1)),
-                carry("generic", 10, 1, 3)),
-        Control("mutated: a positive floor at rank k(T+1) too", partial(check, needed=lambda k, T: k * (T + 1) + 1),
-                carry("generic", 10, 1, 3)),
+        Control(
+            "mutated: no factor 1/2",
+            partial(check, floor=lambda M, r: float(best_rank_error(M, r))),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: the tail from i >= r",
+            partial(check, floor=lambda M, r: _half_tail(M, r - 1)),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: a positive floor at rank k(T+1) too",
+            partial(check, needed=lambda k, T: k * (T + 1) + 1),
+            carry("generic", 10, 1, 3),
+        ),
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),
     instances=all_kinds,

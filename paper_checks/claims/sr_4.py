@@ -15,7 +15,6 @@ from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.claims.ft_2 import Rate, predicted_parameter_error
 from paper_checks.drawn import all_kinds, carry
 from paper_checks.instance import Instance
-
 from paper_checks.task_growth import Line, grow, slope_evidence
 from paper_checks.trials import Errors, Setting, fine_tuning_errors, setting_for
 
@@ -58,11 +57,22 @@ def _floor(instance: Instance, profile: Profile, base: Callable[[GroundTruth], n
     for n in (3 * truth.d, 10**9):
         setting = setting_for(residual, truth.k, n=n)
         errors = fine_tuning_errors(
-            instance.rng(f"floor {n}"), truth.W_test, base(truth), truth.k, setting, max(20, profile.trials // 10)
+            instance.rng(f"floor {n}"),
+            truth.W_test,
+            base(truth),
+            truth.k,
+            setting,
+            max(20, profile.trials // 10),
         )
         yield Evidence(
-            "numerical", instance.name, f"||Delta||_F^2 at rank k over its floor, least of {errors.parameter.size}, {setting}",
-            float(errors.parameter.min()) / floor, 1.0, "at least", 1e-9, "holds for every sample; rounding only",
+            "numerical",
+            instance.name,
+            f"||Delta||_F^2 at rank k over its floor, least of {errors.parameter.size}, {setting}",
+            float(errors.parameter.min()) / floor,
+            1.0,
+            "at least",
+            1e-9,
+            "holds for every sample; rounding only",
         )
 
 
@@ -70,14 +80,27 @@ def figure(ax: Axes, instance: Instance) -> None:
     """Draw the test error against T for both ways to retrain, measured and predicted."""
     truth = instance.truth
     tasks = list(range(2, truth.T + 1))
-    draw_growth(ax, instance, Line(_base, _needed, _needed, predicted_parameter_error), tasks, "standard, rank k(T+1)", "C1")
+    draw_growth(
+        ax,
+        instance,
+        Line(_base, _needed, _needed, predicted_parameter_error),
+        tasks,
+        "standard, rank k(T+1)",
+        "C1",
+    )
     if truth.T >= 3 and 3 * truth.k <= truth.d:
         line = Line(
-            lambda t: spectral_recovery(t.W_retraining, t.k).A, lambda k, T, d: k, lambda k, T, d: k,  # noqa: ARG005
+            lambda t: spectral_recovery(t.W_retraining, t.k).A,
+            lambda k, T, d: k,
+            lambda k, T, d: k,  # noqa: ARG005
             predicted_parameter_error,
         )
         draw_growth(ax, instance, line, tasks[1:], "LoRA-ML, rank k", "C0")
-    ax.set(xlabel="retraining tasks T", ylabel=r"$\|\Delta\|_F^2$ (points: mean of 100, line: FT-2)", yscale="log")
+    ax.set(
+        xlabel="retraining tasks T",
+        ylabel=r"$\|\Delta\|_F^2$ (points: mean of 100, line: FT-2)",
+        yscale="log",
+    )
     ax.set_xticks(tasks)
     ax.legend(frameon=False)
 
@@ -102,23 +125,32 @@ CLAIM = Claim(
     id="SR-4",
     title="After standard retraining the test error grows with T",
     statement=(
-        "Fine-tuning A_SR at rank k(T+1) has the error of FT-2 with r = k(T+1), which grows with T until it saturates at "
+        "Fine-tuning A_SR at rank k(T+1) has the error of FT-2 with r = k(T+1), which grows with T until it "
+        "saturates at "
         "the full fit; at rank k the error never falls below sum_{i>k} sigma_i^2(W_{T+1} - A_SR), for any n."
     ),
-    source="arXiv 2410.22264, theorem on standard retraining; THEORY SR-4",
+    source="arXiv 2410.22264, theorem on standard retraining; proof in docs/theory.md, SR-4",
     nature="theorem",
     assumptions=(ALL_TASKS_INDEPENDENT,),
     check=check,
     controls=(
         Control("mutated: rank kT", partial(check, rank=lambda k, T, d: min(d, k * T)), carry("generic", 20, 1, 3)),
         Control("mutated: rank k, no growth", partial(check, rank=lambda k, T, d: k), carry("generic", 20, 1, 3)),  # noqa: ARG005
-        Control("mutated: without sigma_x", partial(
-            check, rate=lambda r, d, s: predicted_parameter_error(r, d, Setting(s.n, s.sigma, 1.0))),
-            carry("generic", 10, 1, 3)),
-        Control("mutated: with a factor 1/2", partial(
-            check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) / 2), carry("generic", 10, 1, 3)),
-        Control("mutated: the floor holds for the base A* too", partial(check, base=lambda truth: truth.A_star),
-                carry("generic", 10, 1, 3)),
+        Control(
+            "mutated: without sigma_x",
+            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, Setting(s.n, s.sigma, 1.0))),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: with a factor 1/2",
+            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) / 2),
+            carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "mutated: the floor holds for the base A* too",
+            partial(check, base=lambda truth: truth.A_star),
+            carry("generic", 10, 1, 3),
+        ),
     ),
     instances=all_kinds,
     figure=figure,

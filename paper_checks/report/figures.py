@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from math import copysign, isfinite
 from typing import TYPE_CHECKING, Any
 
 from paper_checks.claim import Evidence, Outcome
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 INK, FAINT = "#3a3d44", "#d8d4cb"
 CYCLE = ("#3f74b5", "#c96a2b", "#3b9168", "#9a62b3", "#b08a1e", "#6f7680")  # readable on both pages
 MARKS = {Outcome.AGREES: ("o", CYCLE[2]), Outcome.DISAGREES: ("X", "#cf4637")}
-CAPTION = "All values: measured minus predicted, in units of the tolerance; shaded: within it"
-EDGE = 3.0  # in units of the tolerance; what lies further out is drawn at the edge
+CAPTION = "Share of its tolerance that each value uses; what uses more than all of it disagrees"
+LEAST, MOST = 1e-4, 10.0  # values beyond are drawn at the edge
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "loraml",
     "font.family": "DejaVu Sans",
@@ -74,33 +73,31 @@ def picture(result: ClaimResult) -> Picture | None:
 
 def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -> None:
     """Draw one line per instance and one mark per value."""
-    ax.axvspan(-1, 1, color=CYCLE[2], alpha=0.12, linewidth=0)
-    ax.axvline(0, color=INK, linewidth=0.8)
+    ax.axvspan(LEAST, 1, color=CYCLE[2], alpha=0.12, linewidth=0)
     for item in evidence:
         marker, colour = MARKS[item.outcome]
         y = rows.index(item.instance) + 0.2
-        if item.interval and all(map(isfinite, item.interval)):
-            low, high = (_margin(item, value) for value in item.interval)
-            ax.plot([low, high], [y, y], color=colour, linewidth=2, alpha=0.5, solid_capstyle="butt")
-        margin = _margin(item, item.measured)
-        if abs(margin) == EDGE and item.outcome is Outcome.AGREES:
-            marker = "<" if margin < 0 else ">"
-        ax.plot(margin, y, marker, color=colour, alpha=0.8, markeredgewidth=0)
+        ax.plot(_used(item), y, marker, color=colour, alpha=0.7, markeredgewidth=0)
     for y, row in enumerate(rows):  # above the marks rather than beside them: legible on a phone
-        ax.text(-EDGE, y - 0.2, _shortened(row), verticalalignment="center", fontsize="small")
+        ax.text(LEAST, y - 0.2, f" {_shortened(row)}", verticalalignment="center", fontsize="small")
+    ax.set_xscale("log")
+    ax.set_xlim(LEAST / 1.5, 1.5 * MOST)
     ax.set_yticks([])
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlim(-EDGE - 0.2, EDGE + 0.2)
     ax.grid(visible=False)
+    ax.minorticks_off()
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("(measured − predicted) / tolerance")
+    ax.set_xlabel("share of the tolerance")
 
 
-def _margin(item: Evidence, value: float) -> float:
-    off = value - item.predicted
-    if abs(off) <= EDGE * item.tolerance:
-        return off / item.tolerance if item.tolerance else 0.0
-    return copysign(EDGE, off)
+def _used(item: Evidence) -> float:
+    """Return how far a value, or its whole interval, is on the wrong side, over the tolerance; clipped to the axis."""
+    low, high = item.interval or (item.measured, item.measured)
+    above, below = low - item.predicted, item.predicted - high
+    wrong = {"at most": above, "at least": below}.get(item.relation, max(above, below))
+    if wrong <= LEAST * item.tolerance:
+        return LEAST
+    return MOST if wrong >= MOST * item.tolerance else wrong / item.tolerance
 
 
 def _shortened(text: str, length: int = 72) -> str:

@@ -26,9 +26,7 @@ OUTCOMES = {Outcome.AGREES: "✓", Outcome.DISAGREES: "✗", Outcome.UNDECIDED: 
 RELATIONS = {"equal": "=", "slope": "=", "at most": "≤", "at least": "≥"}
 HOLDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "cannot be told")}
 
-SCRIPT = re.compile(
-    r"(?<=[^\s_])(?P<sign>[_^])(?:\{(?P<braced>[^{}]+)\}|(?P<short>-?\d+|[A-Za-z]{1,2})(?![A-Za-z\d]))"
-)
+SCRIPT = re.compile(r"(?<=[^\s_])(?P<sign>[_^])(?:\{(?P<braced>[^{}]+)\}|(?P<short>-?\d+|[A-Za-z]{1,2})(?![A-Za-z\d]))")
 POWER_OF_TEN = re.compile(r"(?<=\d)e([+-]?\d+)\b")
 SYMBOLS = {
     r"\bsum(?=_)": "Σ",

@@ -24,7 +24,7 @@ LOOKS = {
 
 def show_run(console: Console, run: Run, report: str) -> None:
     """Print the table of verdicts, the reasons that matter, and where the report is."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("claim", no_wrap=True)
     table.add_column("", ratio=1, min_width=14)
     table.add_column("verdict", no_wrap=True)
@@ -86,7 +86,7 @@ def _row(result: ClaimResult) -> list[Text]:
         Text(measured(item) if item else ""),
         Text(expected(item) if item else ""),
         Text(controls, "default" if refuted == len(result.controls) else "bold red"),
-        Text(f"{result.seconds:.1f}", "dim"),
+        Text(f"{result.seconds:.0f}", "dim"),
     ]
 
 

@@ -62,9 +62,7 @@ def assumption(holds: bool | Callable[[Instance], bool | None] | None) -> Assump
 
 def control(predicted: float = 2.0, *, own: Instance | None = None, on_given: bool = True) -> Control:
     carried = own or instance("own")
-    return Control(
-        f"the largest entry is {predicted:g}", measures_size(predicted), lambda _: carried, on_given
-    )
+    return Control(f"the largest entry is {predicted:g}", measures_size(predicted), lambda _: carried, on_given)
 
 
 def claim(**changes: Any) -> Claim:

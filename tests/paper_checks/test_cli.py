@@ -68,9 +68,7 @@ def test_json_is_the_file_and_nothing_else(loraml: Loraml, tmp_path: Path) -> No
 
 
 def test_a_refuted_theorem_and_a_control_that_is_not_are_status_1(loraml: Loraml) -> None:
-    ended = loraml(
-        "verify", known=[fakes.claim(check=fakes.measures_size(3.0), controls=(fakes.control(1.0),))]
-    )
+    ended = loraml("verify", known=[fakes.claim(check=fakes.measures_size(3.0), controls=(fakes.control(1.0),))])
     assert (ended.status, ended.err) == (1, "")
     assert "✗ refuted" in ended.out
     assert "largest entry on first: measured 1, expected 3 ± 0.1, 2 off." in ended.out
@@ -93,9 +91,7 @@ def test_a_structure_replaces_the_drawn_instances(loraml: Loraml, tmp_path: Path
 
 
 def test_a_table_fits_80_columns(loraml: Loraml) -> None:
-    long = fakes.claim(
-        title="a title that is much too long for one line of the table", check=fakes.says_nothing
-    )
+    long = fakes.claim(title="a title that is much too long for one line of the table", check=fakes.says_nothing)
     table, _, _ = loraml("verify", known=[long]).out.rpartition("\n\n")
     assert max(map(len, table.splitlines())) <= 80
 
@@ -162,9 +158,7 @@ WRONG_WORDS = {
 
 
 @pytest.mark.parametrize(("words", "expected"), WRONG_WORDS.values(), ids=WRONG_WORDS)
-def test_wrong_words_are_one_line_and_status_2(
-    loraml: Loraml, tmp_path: Path, words: list[str], expected: str
-) -> None:
+def test_wrong_words_are_one_line_and_status_2(loraml: Loraml, tmp_path: Path, words: list[str], expected: str) -> None:
     (tmp_path / "file").write_text("kept")
     ended = loraml(*words)
     assert (ended.status, ended.out) == (2, "")
@@ -189,9 +183,7 @@ def test_the_folder_is_tried_before_the_work(loraml: Loraml, monkeypatch: pytest
     assert ended.err == "loraml: error: r: cannot be written (No space left on device)\n"
 
 
-def test_a_full_disk_leaves_the_old_reports(
-    loraml: Loraml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_reports(loraml: Loraml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loraml("verify", "--out", "r")
     before = {path: path.read_bytes() for path in (tmp_path / "r").iterdir()}
 

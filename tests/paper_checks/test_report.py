@@ -76,9 +76,7 @@ def test_the_document_has_the_fields_of_the_contract() -> None:
     assert supported["evidence"][0].keys() >= {
         *("kind", "instance", "what", "measured", "predicted", "interval", "relation", "tolerance"),
     }
-    assert supported["controls"] == [
-        {"what": "the largest entry is 2", "instance": "first", "verdict": "refuted"}
-    ]
+    assert supported["controls"] == [{"what": "the largest entry is 2", "instance": "first", "verdict": "refuted"}]
     assert refuted["evidence"][0]["outcome"] == "disagrees"
     assert (not_met["evidence"], not_met["controls"], silent["evidence"]) == ([], [], [])
     assert undecided["evidence"][0]["measured"] is None
