@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loraml_theory.closed_forms import spectral_recovery, standard_retraining
+from loraml_theory.moments import population
 from loraml_theory.rates import signal_to_noise
 from paper_checks.claim import Evidence, Note, Profile
 from paper_checks.measure import FALSE_ALARM, VISIBLE, mean_evidence
@@ -17,12 +19,15 @@ from paper_checks.trials import (
     FIRST_ORDER,
     Setting,
     fine_tuning_errors,
+    predicted_parameter_error,
     rounding_share,
     setting_for,
     trials_for,
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from loraml_theory.structure import GroundTruth
     from paper_checks.instance import Instance
 
@@ -45,6 +50,26 @@ class Line:
     rank: Callable[[int, int, int], int]
     predicted_rank: Callable[[int, int, int], int]
     rate: Callable[[int, int, Setting], float]
+
+
+def standard_base(truth: GroundTruth) -> np.ndarray:
+    """Return standard retraining's population minimiser (SR-1)."""
+    return standard_retraining(population(truth.W_retraining))
+
+
+def standard_rank(k: int, T: int, d: int) -> int:
+    """Return the rank that a new task needs from standard retraining (SR-2)."""
+    return min(d, k * (T + 1))
+
+
+def recovered_base(truth: GroundTruth) -> np.ndarray:
+    """Return LoRA-ML's population minimiser at T >= 3 (ML-6)."""
+    return spectral_recovery(truth.W_retraining, truth.k).A
+
+
+def meta_rank(k: int, _T: int, _d: int) -> int:
+    """Return the rank that a new task needs from LoRA-ML at T >= 3 (ML-3)."""
+    return k
 
 
 @dataclass(frozen=True)
@@ -75,16 +100,19 @@ class Growth:
             )
 
 
-def grow(instance: Instance, profile: Profile, line: Line, tasks: Iterable[int]) -> Growth:
-    """Retrain on the first T tasks for every T, then fine-tune on the same setting, chosen for the hardest T."""
+def grow(
+    instance: Instance, profile: Profile, line: Line, tasks: Iterable[int], *, setting: Setting | None = None
+) -> Growth:
+    """Retrain on the first T tasks for every T, then fine-tune; the setting suits the hardest T if not given."""
     truth, counts = instance.truth, tuple(tasks)
     bases = [line.base(truth.with_tasks(range(T))) for T in counts]
     ranks = [line.rank(truth.k, T, truth.d) for T in counts]
     n = 10 * truth.d
-    residuals = [truth.W_test - base for base in bases]
-    ratios = [signal_to_noise(M, r, n, sigma=1.0) for M, r in zip(residuals, ranks, strict=True)]
-    hardest = int(np.argmin(ratios))
-    setting = setting_for(residuals[hardest], ranks[hardest], n=n)
+    if setting is None:
+        residuals = [truth.W_test - base for base in bases]
+        ratios = [signal_to_noise(M, r, n, sigma=1.0) for M, r in zip(residuals, ranks, strict=True)]
+        hardest = int(np.argmin(ratios))
+        setting = setting_for(residuals[hardest], ranks[hardest], n=n)
     errors = tuple(
         fine_tuning_errors(
             instance.rng(f"T = {T}, {setting}"),
@@ -126,3 +154,22 @@ def slope_evidence(instance: Instance, growth: Growth) -> Evidence:
         interval=(slope - half, slope + half),
         decidable=half <= 0.3 and growth.rounding <= VISIBLE,
     )
+
+
+def growth_figure(ax: Axes, instance: Instance) -> None:
+    """Draw the test error against T for both ways to retrain: means of trials, and FT-2's prediction."""
+    truth, profile = instance.truth, Profile("figure", 100, 0)
+    tasks = range(2, truth.T + 1)
+    rate = predicted_parameter_error
+    standard = grow(instance, profile, Line(standard_base, standard_rank, standard_rank, rate), tasks)
+    curves = [(standard, "standard retraining, rank k(T+1)", "C1")]
+    if truth.T >= 3 and 3 * truth.k <= truth.d:
+        line = Line(recovered_base, meta_rank, meta_rank, rate)
+        meta = grow(instance, profile, line, tasks[1:], setting=standard.setting)
+        curves.append((meta, "LoRA-ML, rank k", "C0"))
+    for growth, label, colour in curves:
+        ax.semilogy(growth.tasks, [errors.mean() for errors in growth.errors], "o", color=colour, label=label)
+        ax.semilogy(growth.tasks, growth.predicted, color=colour)
+    ax.set(xlabel="retraining tasks T", ylabel=r"$\|\Delta\|_F^2$ (points: means of trials, lines: FT-2)")
+    ax.set_xticks(tasks)
+    ax.legend(frameon=False)

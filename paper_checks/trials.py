@@ -11,7 +11,7 @@ import numpy as np
 
 from loraml_theory.closed_forms import fine_tune
 from loraml_theory.moments import Moments, draw
-from loraml_theory.rates import degrees_of_freedom, sigma_for
+from loraml_theory.rates import degrees_of_freedom, parameter_error, sigma_for
 from paper_checks.claim import Profile
 from paper_checks.instance import Instance
 
@@ -37,6 +37,15 @@ class Setting:
     def __str__(self) -> str:
         """Print as the checks show it."""
         return f"n = {self.n}, sigma = {self.sigma:.3g}, sigma_x = {self.sigma_x:g}"
+
+
+Rate: TypeAlias = Callable[[int, int, Setting], float]
+"""From (rank, d, setting) to the predicted ``E ||Delta||_F^2``."""
+
+
+def predicted_parameter_error(rank: int, d: int, setting: Setting) -> float:
+    """Return FT-2's ``E ||Delta||_F^2``."""
+    return parameter_error(rank, d, setting.n, sigma=setting.sigma, sigma_x=setting.sigma_x)
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,7 @@ def study(profile: str, seed: int, *, progress: Callable[[str], None] | None = N
     settings = SETTINGS[profile]
     with threadpool_limits(limits=1):  # matrices of 33 rows: threads only wait for each other
         found = compare(half_images(), settings, seed=seed, progress=progress or (lambda _: None))
-    shown = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()
-    }
+    shown = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
     return {
         "name": NAME,
         "what": WHAT,
@@ -135,9 +133,7 @@ def _convergence(retraining: Sequence[dict[str, Any]]) -> str:
     sentence += f"and in {sum(free)} of {len(free)} without"
     if all(free):
         return f"{sentence}."
-    return (
-        f"{sentence}, where it need not have a minimiser: errors there depend on where the descent stopped."
-    )
+    return f"{sentence}, where it need not have a minimiser: errors there depend on where the descent stopped."
 
 
 def _estimate(record: dict[str, Any]) -> str:

@@ -57,9 +57,7 @@ class Settings:
     stop_without_ridge: int = 50
 
 
-def compare(
-    tasks: Sequence[Task], settings: Settings, *, seed: int, progress: Callable[[str], None]
-) -> Record:
+def compare(tasks: Sequence[Task], settings: Settings, *, seed: int, progress: Callable[[str], None]) -> Record:
     """Hold out every task in turn and compare the methods on it.
 
     Parameters

@@ -69,8 +69,7 @@ def cross_validate(
     """
     count, moments = len(tasks), joint_moments(tasks)
     parts = [
-        draw_splits(np.random.default_rng([seed, 1, v]), task, samples, count=splits)
-        for v, task in enumerate(tasks)
+        draw_splits(np.random.default_rng([seed, 1, v]), task, samples, count=splits) for v, task in enumerate(tasks)
     ]
     found: list[list[Array]] = [[] for _ in tasks]
     statuses: Counter[str] = Counter()
@@ -95,8 +94,6 @@ def cross_validate(
 def _mean_errors(parts: dict[int, Splits], made: Retrained) -> Array:
     """Return the mean test errors of both methods over all ranks, n and splits, ``(2,)``."""
     errors = [
-        tuned_errors(part, made.bases(rank), rank, ridge=made.ridge)
-        for part in parts.values()
-        for rank in made.lora_ml
+        tuned_errors(part, made.bases(rank), rank, ridge=made.ridge) for part in parts.values() for rank in made.lora_ml
     ]
     return np.mean(errors, axis=(0, 2))

@@ -40,9 +40,7 @@ class Splits:
         return int(np.max(self.testing.n))
 
 
-def draw_splits(
-    rng: np.random.Generator, task: Task, sizes: Sequence[int], *, count: int
-) -> dict[int, Splits]:
+def draw_splits(rng: np.random.Generator, task: Task, sizes: Sequence[int], *, count: int) -> dict[int, Splits]:
     """Draw `count` orders of a task's samples; for each n the first n of an order are the fine-tuning part.
 
     Raises

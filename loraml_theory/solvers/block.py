@@ -27,7 +27,7 @@ def block_descent(
 ) -> Solution:
     r"""Minimise LoRA-ML with asymmetric adapters one block at a time.
 
-        sum_t w_t [ l_t(A + U_t V_t^T) + (ridge/2) (||A||_F^2 + ||U_t V_t^T||_F^2) ]
+        (ridge/2) ||A||_F^2 + sum_t w_t [ l_t(A + U_t V_t^T) + (ridge/2) ||U_t V_t^T||_F^2 ]
 
     Each block is minimised exactly: all adapters by reduced-rank regression given the base (FT-1), then the
     base by a linear solve given the shifts (SR-1). The objective never increases; the matrices may be
@@ -40,7 +40,7 @@ def block_descent(
     rank
         Adapter rank, at least 1.
     base
-        First base; standard retraining's minimiser with the same ridge if not given.
+        First base; if not given, standard retraining's minimiser with the same penalty on the base.
     ridge
         Strength of the penalty on the base and on every shift, see `LoRAML`. Without it a minimum need not
         exist.
@@ -66,7 +66,7 @@ def block_descent(
     Notes
     -----
     With the adapters eliminated f is a function of A alone, whose gradient is f's at the fitted adapters.
-    Solving for the base is then the gradient step ``A - grad (sum_t w_t (S_t + ridge I))^+``: plain descent
+    Solving for the base is then the gradient step ``A - grad (sum_t w_t S_t + ridge I)^+``: plain descent
     is preconditioned gradient descent, and slow where the base is weakly determined. With memory the same
     preconditioner starts L-BFGS; a step that does not decrease f enough gives way to the plain one.
     """
@@ -79,11 +79,11 @@ def block_descent(
     xp = array_namespace(moments.W)
     tolerance = relative_tolerance * objective.gradient_scale
     inverse_root = symmetric_power(moments.ridge(ridge).S, -0.5)
-    preconditioner = _preconditioner(moments.ridge(ridge))
+    preconditioner = _preconditioner(moments, ridge)
     steps = StepMemory(preconditioner, memory)
-    here = _fitted(
-        objective, standard_retraining(moments, ridge=ridge) if base is None else base, rank, inverse_root
-    )
+    if base is None:
+        base = standard_retraining(moments, ridge=ridge / moments.S.shape[-3])
+    here = _fitted(objective, base, rank, inverse_root)
     iterations = 0
     while iterations < max_iterations and bool(xp.any(here.norm > tolerance)):
         direction = steps.direction(here.gradient)
@@ -98,9 +98,7 @@ def block_descent(
         steps.remember(new.at.A - here.at.A, new.gradient - here.gradient)
         here = new
         iterations += 1
-    return finish(
-        objective, here.at, tolerance, iterations=iterations, ended=Status.MAX_ITERATIONS, throw=throw
-    )
+    return finish(objective, here.at, tolerance, iterations=iterations, ended=Status.MAX_ITERATIONS, throw=throw)
 
 
 class _Fitted(NamedTuple):
@@ -126,8 +124,9 @@ def _fitted(objective: LoRAML, A: Array, rank: int, inverse_root: Array) -> _Fit
     return _Fitted(at, objective.value(at), gradient.A, gradient_norm(objective, gradient))
 
 
-def _preconditioner(moments: Moments) -> Array:
-    """Return ``(sum_t w_t S_t)^+``, ``(..., d_in, d_in)``."""
+def _preconditioner(moments: Moments, ridge: float) -> Array:
+    """Return ``(sum_t w_t S_t + ridge I)^+``, ``(..., d_in, d_in)``."""
+    moments = moments.ridge(ridge / moments.S.shape[-3])
     S, weights, xp = moments.S, moments.weights, array_namespace(moments.S)
     if weights is not None:
         S = xp.asarray(weights, dtype=S.dtype, device=device(S))[:, None, None] * S

@@ -48,9 +48,7 @@ class StepMemory:
         xp = array_namespace(s)
         curvature = inner(s, y)
         usable = curvature > 1e-10 * frobenius(s) * frobenius(y)
-        inverse = xp.where(
-            usable, 1 / xp.where(usable, curvature, xp.ones_like(curvature)), xp.zeros_like(curvature)
-        )
+        inverse = xp.where(usable, 1 / xp.where(usable, curvature, xp.ones_like(curvature)), xp.zeros_like(curvature))
         self._pairs = [*self._pairs, (s, y, inverse)][-self._length :]
 
     def forget(self, where: Array) -> None:

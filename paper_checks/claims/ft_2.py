@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loraml_theory import moments
-from loraml_theory.rates import degrees_of_freedom, excess_rank_degrees, parameter_error
+from loraml_theory.rates import degrees_of_freedom, excess_rank_degrees
 from paper_checks.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import all_kinds, carry
@@ -19,8 +19,10 @@ from paper_checks.trials import (
     BIAS,
     FIRST_ORDER,
     Drawer,
+    Rate,
     Setting,
     fine_tuning_errors,
+    predicted_parameter_error,
     rounding_share,
     setting_for,
     trials_for,
@@ -28,13 +30,6 @@ from paper_checks.trials import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Rate = Callable[[int, int, Setting], float]
-
-
-def predicted_parameter_error(rank: int, d: int, setting: Setting) -> float:
-    """Return FT-2's ``E ||Delta||_F^2``."""
-    return parameter_error(rank, d, setting.n, sigma=setting.sigma, sigma_x=setting.sigma_x)
 
 
 def check(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from loraml_theory.closed_forms import boost, spectral_recovery, standard_retraining, two_task_orbit
-from loraml_theory.moments import draw, population
+from loraml_theory.closed_forms import boost, two_task_orbit
+from loraml_theory.moments import draw
 from loraml_theory.objectives import Parameters, ProjectedLoRAML
 from loraml_theory.rates import base_error, off_tangent_spectrum
 from loraml_theory.solvers import newton
@@ -21,12 +21,19 @@ from paper_checks.assumptions import (
     TEST_FACTOR_OF_FULL_RANK,
 )
 from paper_checks.claim import Assumption, Claim, Control, Evidence, Finding, Note, Profile
-from paper_checks.claims.ft_2 import Rate, predicted_parameter_error
-from paper_checks.claims.sr_4 import figure
 from paper_checks.drawn import all_kinds, carry
 from paper_checks.instance import Instance
 from paper_checks.measure import mean_evidence
-from paper_checks.task_growth import Line, grow, slope_evidence
+from paper_checks.task_growth import (
+    Line,
+    grow,
+    growth_figure,
+    meta_rank,
+    recovered_base,
+    slope_evidence,
+    standard_base,
+)
+from paper_checks.trials import Rate, predicted_parameter_error
 
 if TYPE_CHECKING:
     from loraml_theory.structure import GroundTruth
@@ -47,20 +54,12 @@ IDENTIFIED = Assumption(
 )
 
 
-def _recovered(truth: GroundTruth) -> np.ndarray:
-    return np.asarray(spectral_recovery(truth.W_retraining, truth.k).A)
-
-
-def _k(k: int, T: int, d: int) -> int:  # noqa: ARG001 - the point of the claim
-    return k
-
-
 def check(
     instance: Instance,
     profile: Profile,
     *,
-    base: Base = _recovered,
-    predicted_rank: Callable[[int, int, int], int] = _k,
+    base: Base = recovered_base,
+    predicted_rank: Callable[[int, int, int], int] = meta_rank,
     rate: Rate = predicted_parameter_error,
     two_task_rank: Callable[[int], int] = lambda k: 3 * k,
     finite_n_error: Callable[..., float] = base_error,
@@ -71,7 +70,7 @@ def check(
         T for T in range(3, truth.T + 1) if float(best_triple_separation(truth.U_retraining[:T])) > INDEPENDENT
     ]
     if identified:
-        growth = grow(instance, profile, Line(base, _k, predicted_rank, rate), identified)
+        growth = grow(instance, profile, Line(base, meta_rank, predicted_rank, rate), identified)
         yield from growth.evidence(instance)
         if len(identified) > 1:
             yield slope_evidence(instance, growth)
@@ -131,10 +130,6 @@ def _finite_n(instance: Instance, profile: Profile, finite_n_error: Callable[...
     )
 
 
-def _standard(truth: GroundTruth) -> np.ndarray:
-    return np.asarray(standard_retraining(population(truth.W_retraining)))
-
-
 def _lower_bound(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float) -> float:
     return (sigma / sigma_x) ** 2 * truth.d**2 / (N * truth.T)
 
@@ -154,7 +149,7 @@ CLAIM = Claim(
     controls=(
         Control(
             "mutated: the same of the base of standard retraining",
-            partial(check, base=_standard),
+            partial(check, base=standard_base),
             carry("generic", 10, 1, 3),
         ),
         Control(
@@ -184,5 +179,5 @@ CLAIM = Claim(
         ),
     ),
     instances=all_kinds,
-    figure=figure,
+    figure=growth_figure,
 )

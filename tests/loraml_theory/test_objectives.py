@@ -118,7 +118,7 @@ def test_ridge_of_lora_ml_is_the_explicit_penalty(problem: Problem, ridge: float
     objective, at, _, _ = problem
     plain = replace(objective, ridge=0.0)
     weights = np.asarray(objective.moments.weights or (1.0,) * objective.moments.W.shape[0])
-    penalty = ridge / 2 * np.sum(weights * (np.sum(at.A**2) + frobenius(shift(at)) ** 2))
+    penalty = ridge / 2 * (np.sum(at.A**2) + np.sum(weights * frobenius(shift(at)) ** 2))
     expected = float(plain.value(at)) + penalty
     assert replace(objective, ridge=ridge).value(at) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 

@@ -90,17 +90,13 @@ def test_nothing_of_the_held_out_task_enters_its_ridge_or_its_bases() -> None:
     assert np.array_equal(before.errors[c], after.errors[c])
     assert before.chosen[c] == after.chosen[c]
     assert all(not np.array_equal(before.errors[t], after.errors[t]) for t in range(4) if t != c)
-    first, second = (
-        [entry for entry in run(each)["retraining"] if entry["class"] == "2"] for each in (tasks, changed)
-    )
+    first, second = ([entry for entry in run(each)["retraining"] if entry["class"] == "2"] for each in (tasks, changed))
     assert first == second
 
 
 def test_the_reach_of_the_validation_is_a_ring() -> None:
     tasks = make_tasks(low_rank_shifts(), count=5)
-    near = cross_validate(
-        tasks, (0.1,), ranks=(1,), samples=(12,), splits=2, reach=1, seed=0, progress=lambda _: None
-    )
+    near = cross_validate(tasks, (0.1,), ranks=(1,), samples=(12,), splits=2, reach=1, seed=0, progress=lambda _: None)
     assert near.statuses == {"converged": 5}  # the pairs 01, 12, 23, 34, 40
     assert near.errors.shape == (5, 1, 2)
 
