@@ -198,9 +198,7 @@ def spectral_recovery(W: Array, k: int) -> SpectralRecovery:
     if T < 3 or k < 1 or 3 * k > d:
         raise ValueError(f"W, k: got T = {T}, d = {d}, k = {k}, expected T >= 3 and 1 <= k <= d/3")
     xp = array_namespace(W)
-    eigen = {
-        (t, s): _outer_eigenpairs(W[..., t, :, :] - W[..., s, :, :], k) for t, s in combinations(range(T), 2)
-    }
+    eigen = {(t, s): _outer_eigenpairs(W[..., t, :, :] - W[..., s, :, :], k) for t, s in combinations(range(T), 2)}
     A, condition = W[..., 0, :, :], xp.full_like(W[..., 0, 0, 0], inf)
     for t, s, r in permutations(range(T), 3):
         if t < s:  # (s, t, r) splits the same difference by the same two intersections
@@ -236,9 +234,7 @@ def _split(ts: tuple[Array, Array], tr: tuple[Array, Array], sr: tuple[Array, Ar
     coordinates, gaps = [], []
     for other in (tr, sr):  # intersect range(W_t - W_s) with the other two ranges: span(U_t*), span(U_s*)
         outside = ts[1] - other[1] @ (transpose(other[1]) @ ts[1])
-        _, sines, right = xp.linalg.svd(
-            outside, full_matrices=False
-        )  # sines resolve angles that cosines do not
+        _, sines, right = xp.linalg.svd(outside, full_matrices=False)  # sines resolve angles that cosines do not
         coordinates.append(transpose(right[..., k:, :]))
         gaps.append(sines[..., k - 1])
     joint = xp.concat(coordinates, axis=-1)
@@ -263,7 +259,5 @@ def _spread(values: Array) -> Array:
 def _rank_in_range(rank: int, M: Array) -> int:
     """Return `rank`, cut to the largest that matrices of this shape have."""
     if rank != int(rank) or rank < 0:
-        raise ValueError(
-            f"rank: got {rank}, expected a whole number >= 0 (matrices are {tuple(M.shape[-2:])})"
-        )
+        raise ValueError(f"rank: got {rank}, expected a whole number >= 0 (matrices are {tuple(M.shape[-2:])})")
     return min(int(rank), *(int(n) for n in M.shape[-2:]))

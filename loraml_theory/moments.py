@@ -142,13 +142,7 @@ def from_samples(X: Array, Y: Array) -> Moments:
     """
     require_real_floating("X", X)
     require_real_floating("Y", Y)
-    if (
-        X.ndim < 2
-        or Y.ndim < 2
-        or X.shape[-1] != Y.shape[-1]
-        or X.shape[-1] < 1
-        or X.shape[:-2] != Y.shape[:-2]
-    ):
+    if X.ndim < 2 or Y.ndim < 2 or X.shape[-1] != Y.shape[-1] or X.shape[-1] < 1 or X.shape[:-2] != Y.shape[:-2]:
         shapes = f"{tuple(X.shape)} and {tuple(Y.shape)}"
         raise ValueError(f"X, Y: got shapes {shapes}, expected (..., d_in, n) and (..., d_out, n), n >= 1")
     n = int(X.shape[-1])

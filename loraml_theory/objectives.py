@@ -157,10 +157,9 @@ class LoRAML:
 
     In the population with sigma_x = 1: ``1/2 sum_t ||A + U_t V_t^T - W_t||_F^2``. With a ridge
 
-        f(A, U, V) = (ridge/2) ||A||_F^2 + sum_t w_t [ l_t(A + U_t V_t^T) + (ridge/2) ||U_t V_t^T||_F^2 ],
+        f(A, U, V) = sum_t w_t [ l_t(A + U_t V_t^T) + (ridge/2) (||A||_F^2 + ||U_t V_t^T||_F^2) ],
 
-    one penalty on the base and that of `FineTuning` on every shift. (A penalty on the base for every task would
-    pay for moving half of what the tasks share into the adapters.)
+    the penalty of `standard_retraining` on the base and that of `FineTuning` on every shift.
 
     Parameters
     ----------
@@ -195,9 +194,8 @@ class LoRAML:
         """Return f, ``(...)``."""
         shifts = shift(at)
         losses = task_losses(self.moments, at.A[..., None, :, :] + shifts)
-        losses = losses + self.ridge / 2 * frobenius(shifts) ** 2
-        total = array_namespace(losses).sum(_weighted(losses, self.moments.weights, 0), axis=-1)
-        return total + self.ridge / 2 * frobenius(at.A) ** 2
+        losses = losses + self.ridge / 2 * (frobenius(at.A)[..., None] ** 2 + frobenius(shifts) ** 2)
+        return array_namespace(losses).sum(_weighted(losses, self.moments.weights, 0), axis=-1)
 
     def loss_gradient(self, at: Parameters) -> Array:
         """Return ``w_t G_t``, the gradient in every task's parameter M_t, ``(..., T, d_out, d_in)``."""
@@ -222,8 +220,8 @@ class LoRAML:
         return _weighted(self.ridge * shifts, self.moments.weights, 2)
 
     def _base_gradient(self, G: Array, A: Array) -> Array:
-        """Return ``sum_t G_t + ridge A``."""
-        return array_namespace(G).sum(G, axis=-3) + self.ridge * A
+        """Return ``sum_t (G_t + ridge w_t A)``; the weights sum to T."""
+        return array_namespace(G).sum(G, axis=-3) + self.ridge * G.shape[-3] * A
 
 
 @dataclass(frozen=True, eq=False)

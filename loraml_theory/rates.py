@@ -50,9 +50,7 @@ def parameter_error(rank: int, d: int, n: float, *, sigma: float, sigma_x: float
     return (sigma / sigma_x) ** 2 * (rank * d / (n - d - 1) + rest)
 
 
-def excess_rank_degrees(
-    rng: Generator, k: int, rank: int, d: int, *, draws: int = 4000
-) -> tuple[float, float]:
+def excess_rank_degrees(rng: Generator, k: int, rank: int, d: int, *, draws: int = 4000) -> tuple[float, float]:
     r"""Predict ``n E tr(Delta S Delta^T) / sigma^2`` for fine-tuning at a rank above the true rank k (FT-2).
 
         k (2d - k) + E sum_{i <= r - k} s_i(G)^2,   G standard normal, (d - k) x (d - k)
@@ -68,9 +66,7 @@ def excess_rank_degrees(
     return degrees_of_freedom(k, d) + float(selected.mean()), float(selected.std(ddof=1) / np.sqrt(draws))
 
 
-def signal_to_noise(
-    residual: np.ndarray, rank: int, n: float, *, sigma: float, sigma_x: float = 1.0
-) -> float:
+def signal_to_noise(residual: np.ndarray, rank: int, n: float, *, sigma: float, sigma_x: float = 1.0) -> float:
     r"""Return ``sigma_r(residual) / (2 (sigma/sigma_x) sqrt(d/n))``; FT-2's condition is that it be large.
 
     Its square bounds the relative size of what FT-2 neglects. Infinite without noise.

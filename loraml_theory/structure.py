@@ -88,8 +88,7 @@ class GroundTruth:
             )
         if U_shape[-3] < 3:
             raise ValueError(
-                f"U_star: got {U_shape[-3]} tasks, expected T+1 >= 3 "
-                "(at least two to retrain on and one to test)"
+                f"U_star: got {U_shape[-3]} tasks, expected T+1 >= 3 (at least two to retrain on and one to test)"
             )
         if not 1 <= U_shape[-1] <= U_shape[-2]:
             raise ValueError(f"U_star: got k = {U_shape[-1]}, expected 1 <= k <= d = {U_shape[-2]}")

@@ -80,9 +80,7 @@ def spurious(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
     keeps the minimum. At d = 3 the four factors are dependent; from d = 4 on they are not.
     """
     _square(rng, d, k, T)
-    _require(
-        (k, T) == (1, 3) and d >= 3, f"spurious: got d = {d}, k = {k}, T = {T}, expected d >= 3, k = 1, T = 3"
-    )
+    _require((k, T) == (1, 3) and d >= 3, f"spurious: got d = {d}, k = {k}, T = {T}, expected d >= 3, k = 1, T = 3")
     U = np.zeros((4, d, 1))
     U[:3, :3, 0] = [[1, 0, 0], [1, 1, 0], [1, -1, 1]]
     U[3, -1, 0] = 1

@@ -22,8 +22,8 @@ EXPLANATIONS = {
     "pixels": "0 to 16, divided by 16",
     "error": "mean over test images of the squared error, summed over the 32 pixels of the right half",
     "difference": "LoRA-ML's mean error over standard retraining's at the same rank and ridge, minus 1, in %",
-    "ridge": "lambda beside losses summed over images, on the base and on every shift; one for both methods, "
-    "for retraining and fine-tuning, all k and all n; chosen for each held-out class on the other nine alone",
+    "ridge": "lambda beside losses summed over images, for every task on the base and on its shift; one for both "
+    "methods, retraining and fine-tuning, all k and all n; chosen for each held-out class on the other nine alone",
     "interval_class": "95 %, over the choice of the images to fine-tune on, given these images and the bases",
     "interval_overall": "95 %, over the ten classes as a sample of classes; the retrainings of any two of "
     "them share eight of nine classes",

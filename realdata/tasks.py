@@ -89,8 +89,8 @@ def retrain(
 
     With ``L_t`` the loss summed over task t's samples, lambda the ridge and R_t of rank k,
 
-        SR:       min_A         (lambda/2) ||A||^2 + sum_t L_t(A)
-        LoRA-ML:  min_{A, R_t}  (lambda/2) ||A||^2 + sum_t [ L_t(A + R_t) + (lambda_t/2) ||R_t||^2 ],
+        SR:       min_A         sum_t [ L_t(A) + (lambda_t/2) ||A||^2 ]
+        LoRA-ML:  min_{A, R_t}  sum_t [ L_t(A + R_t) + (lambda_t/2) (||A||^2 + ||R_t||^2) ],
 
     where ``lambda_t = lambda N_t / mean(N)`` (one strength for the means over samples).
 
@@ -113,7 +113,7 @@ def retrain(
     the same number serve retraining on many samples and fine-tuning on few.
     """
     strength = ridge / float(np.mean(moments.n))
-    standard = standard_retraining(moments, ridge=strength / len(moments.S))
+    standard = standard_retraining(moments, ridge=strength)
     solutions = {
         rank: block_descent(
             moments,

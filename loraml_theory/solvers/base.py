@@ -59,9 +59,7 @@ class Solution:
         xp = array_namespace(self.status)
         if bool(xp.all(self.converged)):
             return self
-        counts = ", ".join(
-            f"{int(xp.sum(xp.astype(self.status == s, xp.int64)))} {s.name.lower()}" for s in Status
-        )
+        counts = ", ".join(f"{int(xp.sum(xp.astype(self.status == s, xp.int64)))} {s.name.lower()}" for s in Status)
         raise ConvergenceError(f"after {self.iterations} iterations: {counts}")
 
 

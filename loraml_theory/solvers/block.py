@@ -27,7 +27,7 @@ def block_descent(
 ) -> Solution:
     r"""Minimise LoRA-ML with asymmetric adapters one block at a time.
 
-        (ridge/2) ||A||_F^2 + sum_t w_t [ l_t(A + U_t V_t^T) + (ridge/2) ||U_t V_t^T||_F^2 ]
+        sum_t w_t [ l_t(A + U_t V_t^T) + (ridge/2) (||A||_F^2 + ||U_t V_t^T||_F^2) ]
 
     Each block is minimised exactly: all adapters by reduced-rank regression given the base (FT-1), then the
     base by a linear solve given the shifts (SR-1). The objective never increases; the matrices may be
@@ -40,7 +40,7 @@ def block_descent(
     rank
         Adapter rank, at least 1.
     base
-        First base; if not given, standard retraining's minimiser with the same penalty on the base.
+        First base; standard retraining's minimiser with the same ridge if not given.
     ridge
         Strength of the penalty on the base and on every shift, see `LoRAML`. Without it a minimum need not
         exist.
@@ -66,7 +66,7 @@ def block_descent(
     Notes
     -----
     With the adapters eliminated f is a function of A alone, whose gradient is f's at the fitted adapters.
-    Solving for the base is then the gradient step ``A - grad (sum_t w_t S_t + ridge I)^+``: plain descent
+    Solving for the base is then the gradient step ``A - grad (sum_t w_t (S_t + ridge I))^+``: plain descent
     is preconditioned gradient descent, and slow where the base is weakly determined. With memory the same
     preconditioner starts L-BFGS; a step that does not decrease f enough gives way to the plain one.
     """
@@ -81,9 +81,8 @@ def block_descent(
     inverse_root = symmetric_power(moments.ridge(ridge).S, -0.5)
     preconditioner = _preconditioner(moments, ridge)
     steps = StepMemory(preconditioner, memory)
-    if base is None:
-        base = standard_retraining(moments, ridge=ridge / moments.S.shape[-3])
-    here = _fitted(objective, base, rank, inverse_root)
+    first = standard_retraining(moments, ridge=ridge) if base is None else base
+    here = _fitted(objective, first, rank, inverse_root)
     iterations = 0
     while iterations < max_iterations and bool(xp.any(here.norm > tolerance)):
         direction = steps.direction(here.gradient)
@@ -125,8 +124,8 @@ def _fitted(objective: LoRAML, A: Array, rank: int, inverse_root: Array) -> _Fit
 
 
 def _preconditioner(moments: Moments, ridge: float) -> Array:
-    """Return ``(sum_t w_t S_t + ridge I)^+``, ``(..., d_in, d_in)``."""
-    moments = moments.ridge(ridge / moments.S.shape[-3])
+    """Return ``(sum_t w_t (S_t + ridge I))^+``, ``(..., d_in, d_in)``."""
+    moments = moments.ridge(ridge)
     S, weights, xp = moments.S, moments.weights, array_namespace(moments.S)
     if weights is not None:
         S = xp.asarray(weights, dtype=S.dtype, device=device(S))[:, None, None] * S

@@ -57,7 +57,7 @@ def alternating_gradient_descent(
             G = _task_gradients(objective, at) + objective.ridge * shift(at)
             at = _descend(at, pull_back(G, at), inner_step_size)
         G = _task_gradients(objective, at)
-        dA = array_namespace(G).mean(G, axis=-3) + objective.ridge / G.shape[-3] * at.A
+        dA = array_namespace(G).mean(G, axis=-3) + objective.ridge * at.A
         at = _descend(at, Parameters(A=dA), outer_step_size)
         if observe is not None:
             observe(step, at)

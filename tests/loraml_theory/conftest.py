@@ -38,7 +38,9 @@ def _map_arrays(value: Any, convert: Callable[[Any], Any]) -> Any:
     if isinstance(value, tuple):
         parts = [_map_arrays(part, convert) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    return value if isinstance(value, int | float | str | type(None)) else convert(value)
+    return (
+        value if isinstance(value, int | float | str | None) and not isinstance(value, np.generic) else convert(value)
+    )
 
 
 def strict() -> Backend:

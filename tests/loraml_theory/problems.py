@@ -51,7 +51,9 @@ def problems(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Problem:
     symmetric = draw(st.booleans())
     d = draw(st.integers(1, 3))
     moments = draw(
-        testing.moments(d_out=d, d_in=d if symmetric else draw(st.integers(1, 3)), singular=None, tasks=st.integers(2, 3))
+        testing.moments(
+            d_out=d, d_in=d if symmetric else draw(st.integers(1, 3)), singular=None, tasks=st.integers(2, 3)
+        )
     )
     return make(
         draw(st.sampled_from(kinds)),
@@ -104,7 +106,9 @@ def inner(one: Parameters, other: Parameters) -> float:
 def size(objective: Objective, at: Parameters, direction: Parameters) -> float:
     """Return a bound on the terms that make up f within two steps of the point: what rounding is relative to."""
     S, W = np.linalg.norm(objective.moments.S, axis=(-2, -1)).max(), np.abs(objective.moments.W).max()
-    largest = sum(float(np.sum(x * x)) + 4 * float(np.sum(v * v)) for x, v in zip(at, direction, strict=True) if x is not None)
+    largest = sum(
+        float(np.sum(x * x)) + 4 * float(np.sum(v * v)) for x, v in zip(at, direction, strict=True) if x is not None
+    )
     base = getattr(objective, "base", None)
     start = float(np.sum(base**2)) if isinstance(base, np.ndarray) else 0.0
     return 10 * (1 + float(S) + getattr(objective, "ridge", 0.0)) * (1 + float(W) + largest + start) ** 2

@@ -44,7 +44,7 @@ def matrix(seed: int, spectrum: tuple[float, ...], rows: int) -> np.ndarray:
 def test_standard_retraining_averages_the_shifts_in_the_population(truth: GroundTruth) -> None:
     expected = truth.A_star + np.mean(truth.R[:-1], axis=0)
     A = standard_retraining(population(truth.W_retraining, sigma_x=3.0, sigma=0.1))
-    assert A == pytest.approx(expected, abs=16 * truth.d * EPS * float(truth.scale))
+    assert pytest.approx(expected, abs=16 * truth.d * EPS * float(truth.scale)) == A
 
 
 @given(testing.moments(), seeds(), st.sampled_from([0.0, 0.3]))
@@ -67,7 +67,7 @@ def test_standard_retraining_is_lstsq_of_all_samples(seed: int, d_in: int, first
     values = np.linalg.svd(X, compute_uv=False)
     lost = (values[0] / values[-1]) ** 2 + max(float(np.max(np.abs(m.W))) for m in tasks)
     A = standard_retraining(Moments(*stacked, (float(first), float(second))))
-    assert A == pytest.approx(expected, abs=1e-12 * lost * (1 + float(np.max(np.abs(expected)))))
+    assert pytest.approx(expected, abs=1e-12 * lost * (1 + float(np.max(np.abs(expected))))) == A
 
 
 @given(seeds(), st.integers(1, 4), st.floats(0.01, 10))
@@ -145,7 +145,7 @@ def test_psd_factor_keeps_the_largest_positive_eigenvalues(seed: int, d: int, da
     U = psd_factor((Q * values) @ Q.T + skew, rank)
     expected = (Q[:, -rank:] * np.maximum(values[-rank:], 0)) @ Q[:, -rank:].T
     assert U.shape == (d, rank)
-    assert U @ U.T == pytest.approx(expected, abs=1e-13 * d)
+    assert pytest.approx(expected, abs=1e-13 * d) == U @ U.T
 
 
 # Two tasks.
@@ -155,7 +155,7 @@ def test_psd_factor_keeps_the_largest_positive_eigenvalues(seed: int, d: int, da
 def test_boosts_keep_the_indefinite_form(H: np.ndarray) -> None:
     k = H.shape[0] // 2
     J = np.diag(np.repeat([1.0, -1.0], k))
-    assert H @ J @ H.T == pytest.approx(J, abs=16 * k * EPS * float(np.sum(H * H)))
+    assert pytest.approx(J, abs=16 * k * EPS * float(np.sum(H * H))) == H @ J @ H.T
 
 
 def test_boost_of_one_rapidity() -> None:

@@ -149,4 +149,4 @@ def test_psd_factor_of_fewer_columns_leaves_a_positive_value() -> None:
     M = truth.R[0] - truth.R[1]
     U = np.stack([psd_factor(M, 1), psd_factor(-M, 1)])
     assert ProjectedLoRAML(population(truth.W_retraining)).value(Parameters(U=U)) > 0.01
-    assert move(Parameters(U=U), Parameters(U=U), -1.0).U == pytest.approx(0)
+    assert pytest.approx(0) == move(Parameters(U=U), Parameters(U=U), -1.0).U

@@ -30,9 +30,7 @@ def samples(seed: int, *, d_out: int, d_in: int, n: int) -> tuple[np.ndarray, np
     return rng.standard_normal((d_in, n)), rng.standard_normal((d_out, n))
 
 
-sizes = st.fixed_dictionaries(
-    {"d_out": st.integers(1, 4), "d_in": st.integers(1, 4), "n": st.integers(1, 12)}
-)
+sizes = st.fixed_dictionaries({"d_out": st.integers(1, 4), "d_in": st.integers(1, 4), "n": st.integers(1, 12)})
 
 
 @given(seeds(), sizes)
@@ -44,8 +42,8 @@ def test_moments_of_samples_are_their_definitions(seed: int, size: dict[str, int
     # entries are at most about 5 in size and sums have at most 12 terms; W S and tr(W S W^T) lose the condition
     # of S, whose small eigenvalues n >= d_in bounds only in distribution: relative to the sizes of the factors
     amplification = 1 + float(np.linalg.norm(m.W)) ** 2
-    assert m.S == pytest.approx(X @ X.T / n, abs=1e-13)
-    assert m.C == pytest.approx(Y @ X.T / n, abs=1e-12 * amplification)
+    assert pytest.approx(X @ X.T / n, abs=1e-13) == m.S
+    assert pytest.approx(Y @ X.T / n, abs=1e-12 * amplification) == m.C
     assert m.yy == pytest.approx(np.sum(Y**2) / n, abs=1e-12 * amplification)
 
 
@@ -55,7 +53,7 @@ def test_least_squares_of_samples_is_lstsq_also_where_inputs_are_singular(seed: 
     expected = np.linalg.lstsq(X.T, Y.T, rcond=None)[0].T
     values = np.linalg.svd(X, compute_uv=False)
     # normal equations square the condition number of X
-    assert from_samples(X, Y).W == pytest.approx(expected, abs=1e-13 * (values[0] / values[-1]) ** 2 + 1e-12)
+    assert pytest.approx(expected, abs=1e-13 * (values[0] / values[-1]) ** 2 + 1e-12) == from_samples(X, Y).W
 
 
 @given(seeds(), sizes)
@@ -71,7 +69,7 @@ def test_loss_of_moments_is_the_mean_loss_of_the_samples(seed: int, size: dict[s
 def test_from_products_inverts_the_definitions(m: Moments) -> None:
     again = from_products(m.S, m.C, m.yy, m.n)
     # W S S^+ = W on the range of S, whose condition is at most 10; the noise is a difference of numbers of size yy
-    assert again.W == pytest.approx(m.W, abs=1e-12)
+    assert pytest.approx(m.W, abs=1e-12) == again.W
     assert again.noise == pytest.approx(m.noise, abs=1e-12 * (1 + float(np.max(m.yy))))
     assert again.n == m.n
 

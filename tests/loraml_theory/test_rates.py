@@ -122,7 +122,10 @@ def test_in_sample_error(rank: int, n: int) -> None:
     assert_mean(measured, expected, rel=1e-3)
     if n == 100:  # mutants: half the rate, the rate of rank + 1
         assert abs(measured.mean() - expected / 2) > 0.1 * expected
-        assert abs(measured.mean() - rates.in_sample_error(min(rank + 1, D) - (rank == D), D, n, sigma=SIGMA)) > 0.01 * expected
+        assert (
+            abs(measured.mean() - rates.in_sample_error(min(rank + 1, D) - (rank == D), D, n, sigma=SIGMA))
+            > 0.01 * expected
+        )
 
 
 @pytest.mark.parametrize("n", [15, 100])

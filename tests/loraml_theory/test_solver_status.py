@@ -59,7 +59,9 @@ def test_running_out_of_iterations(solve) -> None:  # type: ignore[no-untyped-de
     assert status(solution) == Status.MAX_ITERATIONS
     assert solution.iterations == 2
     assert not solution.converged
-    with pytest.raises(ConvergenceError, match="after 2 iterations: 0 converged, 1 max_iterations, 0 stalled, 0 diverged"):
+    with pytest.raises(
+        ConvergenceError, match="after 2 iterations: 0 converged, 1 max_iterations, 0 stalled, 0 diverged"
+    ):
         solve(throw=True)
 
 
@@ -107,7 +109,7 @@ def test_a_problem_of_size_zero_is_solved_where_it_is() -> None:
 def test_newton_is_limited_by_its_inner_steps() -> None:
     """One conjugate-gradient step a region is steepest descent: slower, to the same point."""
     slow = newton(QUADRATIC, ORIGIN, max_inner=1)
-    assert slow.require_converged().parameters.A == pytest.approx(newton(QUADRATIC, ORIGIN).parameters.A, abs=1e-9)
+    assert pytest.approx(newton(QUADRATIC, ORIGIN).parameters.A, abs=1e-9) == slow.require_converged().parameters.A
 
 
 @pytest.mark.parametrize("rank", [0, 5])

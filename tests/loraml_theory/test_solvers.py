@@ -46,7 +46,7 @@ def test_newton_finds_standard_retraining_in_one_region(m: Moments, seed: int) -
     d_out, d_in = m.W.shape[-2:]
     start = Parameters(point(d_out=d_out, d_in=d_in, rank=1, tasks=None, seed=seed).A)
     solution = newton(StandardRetraining(m), start).require_converged()
-    assert solution.parameters.A == pytest.approx(standard_retraining(m), abs=1e-10)
+    assert pytest.approx(standard_retraining(m), abs=1e-10) == solution.parameters.A
 
 
 @settings(max_examples=20)
@@ -124,7 +124,7 @@ def test_the_paper_s_descent_reaches_the_same_minimum() -> None:
     assert np.all(np.diff(values) <= 1e-12 * values[0])
     polished = newton(objective, solution.parameters).require_converged()
     assert float(polished.value) <= float(solution.value)
-    assert polished.parameters.A == pytest.approx(solution.parameters.A, abs=0.05 * float(truth.scale))
+    assert pytest.approx(solution.parameters.A, abs=0.05 * float(truth.scale)) == polished.parameters.A
 
 
 @settings(max_examples=15)
@@ -149,7 +149,7 @@ def test_block_descent_never_ascends_and_its_memory_saves_steps() -> None:
     plain = block_descent(m, 1, max_iterations=5000).require_converged()
     fast = block_descent(m, 1, memory=5, max_iterations=5000).require_converged()
     assert fast.iterations < plain.iterations
-    assert fast.parameters.A == pytest.approx(plain.parameters.A, abs=AGREEMENT)
+    assert pytest.approx(plain.parameters.A, abs=AGREEMENT) == fast.parameters.A
 
 
 def test_weights_count_in_every_solver() -> None:
@@ -162,7 +162,7 @@ def test_weights_count_in_every_solver() -> None:
     g = newton(ProjectedLoRAML(m), near._replace(A=None)).require_converged()
     swept = block_descent(m, 1, base=truth.A_star, max_iterations=5000).require_converged()
     assert ProjectedLoRAML(m).base(g.parameters) == pytest.approx(found, abs=AGREEMENT)
-    assert swept.parameters.A == pytest.approx(found, abs=AGREEMENT)
+    assert pytest.approx(found, abs=AGREEMENT) == swept.parameters.A
     unweighted = newton(LoRAML(base), near).require_converged().parameters.A
     assert np.max(np.abs(unweighted - found)) > 1e-4
 

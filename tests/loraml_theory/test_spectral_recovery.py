@@ -51,7 +51,7 @@ def test_recovery_on_the_kinds_of_the_zoo(kind: str, sizes: tuple[int, int, int]
 def test_at_seed_zero_nothing_is_lost() -> None:
     truth = truth_with_spectrum(d=3, k=1, T=3, spectrum=(1, 2, 3), free_test_task=True)
     found = spectral_recovery(truth.W_retraining, 1)
-    assert found.A == pytest.approx(np.zeros((3, 3)), abs=1e-15)
+    assert pytest.approx(np.zeros((3, 3)), abs=1e-15) == found.A
     assert np.abs(found.U[..., 0]) == pytest.approx(np.diag([1.0, 2, 3]), abs=1e-15)
     # condition: the largest ratio of eigenvalues of a difference; diag(1, 4, 9) in pairs
     assert found.condition == pytest.approx(9)
@@ -64,7 +64,7 @@ def test_order_of_tasks_and_rotations_do_not_matter(truth: GroundTruth, seed: in
     moved = spectral_recovery(Q @ truth.W_retraining[order] @ Q.T, truth.k)
     found = spectral_recovery(truth.W_retraining, truth.k)
     tolerance = 2 * AMPLIFICATION * EPS * float(found.condition) * float(truth.scale)
-    assert moved.A == pytest.approx(Q @ found.A @ Q.T, abs=tolerance)
+    assert pytest.approx(Q @ found.A @ Q.T, abs=tolerance) == moved.A
     # the least condition over triples is continuous, so it agrees to a few digits
     assert moved.condition == pytest.approx(found.condition, rel=1e-6)
 

@@ -21,7 +21,7 @@ TINY = Settings(
     validation_ranks=(1,),
     validation_splits=2,
     validation_reach=1,
-    relative_tolerance=1e-4,
+    relative_tolerance=1e-6,
     stop_without_ridge=3,
 )
 

@@ -56,16 +56,17 @@ def test_lora_ml_wins_where_its_structure_holds() -> None:
     assert found["classes_lower"] == 6
 
 
-def test_standard_retraining_wins_where_the_tasks_are_one() -> None:
+def test_standard_retraining_wins_where_no_structure_is_shared() -> None:
+    """Independent maps of full rank: adapters of rank 1 only blur the mean."""
+    found = overall(run(make_tasks(lambda rng: rng.standard_normal((6, 8)))))
+    assert found["ci_low"] > 0
+    assert found["classes_lower"] == 0
+
+
+def test_neither_wins_where_the_tasks_are_one() -> None:
     same = np.random.default_rng(101).standard_normal((6, 8))
     found = overall(run(make_tasks(lambda _: same)))
-    assert found["ci_low"] > 0
-    assert found["difference_percent"] < 50
-
-
-def test_without_a_shared_structure_neither_wins_by_much() -> None:
-    found = overall(run(make_tasks(lambda rng: rng.standard_normal((6, 8)))))
-    assert abs(found["difference_percent"]) < 25
+    assert found["ci_low"] < 0 < found["ci_high"]
 
 
 def test_the_same_seed_gives_the_same_result_and_another_other_splits() -> None:
