@@ -138,6 +138,11 @@ class GroundTruth:
         """``max_t ||W_t||_F`` over all tasks, ``(...)``: what rounding is relative to."""
         return array_namespace(self.A_star).max(frobenius(self.W), axis=-1)
 
+    @property
+    def retraining_scale(self) -> Array:
+        """Largest Frobenius norm ``max_t ||W_t||_F`` over the T retraining tasks, ``(...)``."""
+        return array_namespace(self.A_star).max(frobenius(self.W_retraining), axis=-1)
+
     def with_tasks(self, retraining: Sequence[int]) -> GroundTruth:
         """Return the truth that keeps these retraining tasks (0-based, in this order) and the test task.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, isfinite, sqrt
+from math import inf, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -14,7 +14,7 @@ from paper_checks.instance import Instance
 
 FALSE_ALARM = 1e-5  # of each interval; about 150 intervals a run make 0.15 % a run
 VISIBLE = 1e-2  # a share of rounding above this hides a value from float64
-RESOLUTION = 0.2  # an interval wider than this on either side, relative to the values compared, decides nothing
+RESOLUTION = 0.2  # an interval wider than this on either side, relative to the prediction, agrees with too much
 
 
 def level(instance: Instance) -> float:
@@ -111,12 +111,13 @@ def mean_evidence(
     """Compare the mean of independent samples with a prediction that is right up to a relative bias and rounding.
 
     The interval is the normal one of false-alarm probability `FALSE_ALARM`, widened by the prediction's own standard
-    error. Nothing is decided where it is wider than `RESOLUTION` allows or rounding above `VISIBLE` hides the value.
+    error. An interval wider than `RESOLUTION` can disagree but not agree; rounding above `VISIBLE` hides the value.
     """
     mean = float(np.mean(samples))
     error = sqrt(float(np.var(samples, ddof=1)) / samples.size + predicted_error**2)
     half = NormalDist().inv_cdf(1 - FALSE_ALARM / 2) * error
-    sharp = isfinite(half) and half <= RESOLUTION * max(abs(predicted), abs(mean))
+    tolerance = (bias + rounding) * abs(predicted)
+    sharp = half <= RESOLUTION * abs(predicted) or abs(mean - predicted) > half + tolerance
     return Evidence(
         "statistical",
         instance.name,
@@ -124,7 +125,7 @@ def mean_evidence(
         mean,
         predicted,
         "equal",
-        (bias + rounding) * abs(predicted),
+        tolerance,
         f"{reason}; rounding at most {rounding:.1g}; interval of {samples.size} trials, "
         f"false-alarm probability {FALSE_ALARM:g}",
         interval=(mean - half, mean + half),

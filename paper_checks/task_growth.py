@@ -13,14 +13,14 @@ from loraml_theory.closed_forms import spectral_recovery, standard_retraining
 from loraml_theory.moments import population
 from loraml_theory.rates import signal_to_noise
 from paper_checks.claim import Evidence, Note, Profile
-from paper_checks.measure import FALSE_ALARM, VISIBLE, mean_evidence
+from paper_checks.measure import FALSE_ALARM, RESOLUTION, VISIBLE, mean_evidence
 from paper_checks.trials import (
     BIAS,
     FIRST_ORDER,
     Setting,
     fine_tuning_errors,
     predicted_parameter_error,
-    rounding_share,
+    rounding_errors,
     setting_for,
     trials_for,
 )
@@ -125,7 +125,10 @@ def grow(
         for T, base, rank in zip(counts, bases, ranks, strict=True)
     )
     predicted = tuple(line.rate(line.predicted_rank(truth.k, T, truth.d), truth.d, setting) for T in counts)
-    rounding = max(rounding_share(instance, base, setting, p) for base, p in zip(bases, predicted, strict=True))
+    rounding = max(
+        float(rounding_errors(instance, base, setting).parameter.max()) / p
+        for base, p in zip(bases, predicted, strict=True)
+    )
     return Growth(counts, setting, errors, predicted, rounding)
 
 
@@ -152,7 +155,7 @@ def slope_evidence(instance: Instance, growth: Growth) -> Evidence:
         f"relative bias {BIAS:g} and rounding {growth.rounding:.1g} at each point; interval by the delta "
         f"method, false-alarm probability {FALSE_ALARM:g}",
         interval=(slope - half, slope + half),
-        decidable=half <= 0.3 and growth.rounding <= VISIBLE,
+        decidable=half * float(x[-1] - x[0]) <= RESOLUTION and growth.rounding <= VISIBLE,
     )
 
 

@@ -100,8 +100,7 @@ def fine_tuning_errors(
     return Errors(np.concatenate(parameter), np.concatenate(in_sample))
 
 
-def rounding_share(instance: Instance, base: np.ndarray, setting: Setting, predicted: float) -> float:
-    """Return the ``||Delta||_F^2`` that rounding leaves of a full fit without noise, over the predicted error."""
+def rounding_errors(instance: Instance, base: np.ndarray, setting: Setting) -> Errors:
+    """Return the errors that rounding alone leaves: full fits without noise, three of them."""
     silent = Setting(setting.n, 0.0, setting.sigma_x)
-    rounding = fine_tuning_errors(instance.rng("rounding"), instance.truth.W_test, base, instance.truth.d, silent, 3)
-    return float(rounding.parameter.max()) / predicted
+    return fine_tuning_errors(instance.rng("rounding"), instance.truth.W_test, base, instance.truth.d, silent, 3)

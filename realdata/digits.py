@@ -108,17 +108,16 @@ def summary(found: dict[str, Any]) -> list[str]:
     lower, higher = sum(row["ci_high"] < 0 for row in rows), sum(row["ci_low"] > 0 for row in rows)
     best = sum(row["error_scratch"] < min(row["error_sr"], row["error_lora_ml"]) for row in rows)
     means = "; ".join(f"{_estimate(record)} at {_where(record)}" for record in overall)
-    scratch = "; ".join(f"{_percent(record['scratch_percent'])} at {_where(record)}" for record in overall)
+    scratch = [record["scratch_percent"] for record in overall]
     return [
-        "Test error of LoRA-ML relative to standard retraining, mean over "
-        f"{overall[0]['classes']} held-out classes with a 95 % interval over classes: {means}.",
-        f"By class it goes from {_percent(least['difference_percent'])} (digit {least['class']}, "
-        f"{_where(least)}) to {_percent(most['difference_percent'])} (digit {most['class']}, "
-        f"{_where(most)}). "
-        f"Of {len(rows)} comparisons {lower} are lower and {higher} higher, with an interval over splits "
-        "that leaves out 0.",
-        f"A fit from scratch, without any retraining, differs from standard retraining by {scratch}. "
-        f"It is the best of the three in {best} of {len(rows)} comparisons.",
+        "LoRA-ML's test error relative to standard retraining's, in percent, mean over "
+        f"{overall[0]['classes']} held-out classes [95 % interval over classes]: {means}.",
+        f"By class it goes from {_percent(least['difference_percent'])} % (digit {least['class']}, {_where(least)}) to "
+        f"{_percent(most['difference_percent'])} % (digit {most['class']}, {_where(most)}). Of {len(rows)} comparisons "
+        f"{lower} are lower and {higher} higher, with an interval over splits that leaves out 0.",
+        "A fit from scratch, without any retraining, differs from standard retraining by "
+        f"{_percent(min(scratch))} to {_percent(max(scratch))} % on average, and is the best of the three in {best} of "
+        f"{len(rows)} comparisons.",
         _convergence(found["retraining"]),
     ]
 
@@ -146,4 +145,4 @@ def _where(record: dict[str, Any]) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{value:+.1f} %".replace("-", "−")
+    return f"{value:+.1f}".replace("-", "−")

@@ -106,9 +106,7 @@ print(json.dumps([*seconds, sorted(set(sys.argv[1:]) & set(sys.modules))]))
 
 def import_cost(program: str = IMPORT_COST) -> tuple[float, float, list[str]]:
     """Return seconds to import NumPy, further seconds for the core, and the heavy modules loaded by both."""
-    done = subprocess.run(
-        [sys.executable, "-c", program, *HEAVY], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program, *HEAVY], cwd=ROOT, capture_output=True, text=True, check=True)
     numpy_seconds, core_seconds, loaded = json.loads(done.stdout)
     return numpy_seconds, core_seconds, loaded
 

@@ -20,9 +20,7 @@ DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), 
 
 def blocks(document: str, language: str) -> list[str]:
     """Return the fenced blocks of one language in a document."""
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", (ROOT / document).read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def test_python_writes_a_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

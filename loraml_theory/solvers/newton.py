@@ -58,7 +58,7 @@ def newton(
     scale = objective.gradient_scale
     tolerance = xp.broadcast_to(relative_tolerance * scale, f.shape)
     root_scale = xp.sqrt(xp.where(scale > 0, scale, xp.ones_like(scale)))
-    radius = xp.maximum(_norm(x), xp.ones_like(f)) / 2
+    radius = xp.where(_norm(x) > 0, _norm(x), xp.ones_like(f)) / 2
     smallest = eps * radius
     iterations = 0
     while iterations < max_iterations:
@@ -115,9 +115,10 @@ def _steihaug(
         beyond = (curvature <= 0) | (_norm(p + alpha[..., None] * direction) >= radius)
         step = xp.where(beyond, _to_boundary(p, direction, radius), alpha)
         p = xp.where(active[..., None], p + step[..., None] * direction, p)
+        active = active & ~beyond
         r = xp.where(active[..., None], r - alpha[..., None] * Hd, r)
         new = _dot(r, r)
-        active = active & ~beyond & (xp.sqrt(new) > tolerance)
+        active = active & (xp.sqrt(new) > tolerance)
         direction = xp.where(
             active[..., None],
             r + (new / xp.where(rr > 0, rr, xp.ones_like(rr)))[..., None] * direction,

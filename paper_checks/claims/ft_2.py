@@ -23,7 +23,7 @@ from paper_checks.trials import (
     Setting,
     fine_tuning_errors,
     predicted_parameter_error,
-    rounding_share,
+    rounding_errors,
     setting_for,
     trials_for,
 )
@@ -43,53 +43,54 @@ def check(
     """Fine-tune rank k from A*, where the residual R_{T+1}* has rank exactly k; then at other ranks."""
     truth = instance.truth
     d, k = truth.d, truth.k
-    for n in (3 * d, 20 * d):
+    for n in (d, d + 4, 3 * d + 10, 20 * d):
         setting = setting_for(truth.R[-1], k, n=n)
         yield Note(instance.name, f"fine-tuning at rank {k}: {setting}")
-        yield from _rank(instance, profile, k, setting, rate, degrees, drawer)
+        yield from _true_rank(instance, profile, setting, rate, degrees, drawer)
     yield from _other_ranks(instance, profile, setting_for(truth.R[-1], k, n=10 * d), rate)
 
 
-def _rank(
+def _true_rank(
     instance: Instance,
     profile: Profile,
-    rank: int,
     setting: Setting,
     rate: Rate,
     degrees: Callable[[int, int], int],
     drawer: Drawer,
 ) -> Iterator[Evidence]:
-    truth = instance.truth
-    rng = instance.rng(f"rank {rank}, {setting}")
-    trials = trials_for(profile, rank, truth.d)
-    errors = fine_tuning_errors(rng, truth.W_test, truth.A_star, rank, setting, trials, drawer=drawer)
-    predicted = rate(rank, truth.d, setting)
-    share = rounding_share(instance, truth.A_star, setting, predicted)
+    """Check the in-sample error, robust down to n = d, and the parameter's where its tails are light, n >= 3d."""
+    truth, k = instance.truth, instance.truth.k
+    rng, trials = instance.rng(f"rank {k}, {setting}"), trials_for(profile, k, truth.d)
+    errors = fine_tuning_errors(rng, truth.W_test, truth.A_star, k, setting, trials, drawer=drawer)
+    rounding = rounding_errors(instance, truth.A_star, setting)
+    normalisation, expected = setting.n / setting.sigma**2, degrees(k, truth.d)
     yield mean_evidence(
         instance,
-        f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, {setting}",
-        setting.n / setting.sigma**2 * errors.in_sample,
-        degrees(rank, truth.d),
+        f"n tr(Delta S Delta^T) / sigma^2 at rank {k}, {setting}",
+        normalisation * errors.in_sample,
+        expected,
         bias=BIAS,
-        rounding=share,
+        rounding=normalisation * float(rounding.in_sample.max()) / expected,
         reason=FIRST_ORDER,
     )
-    yield mean_evidence(
-        instance,
-        f"||Delta||_F^2 over its prediction at rank {rank}, {setting}",
-        errors.parameter / predicted,
-        1.0,
-        bias=BIAS,
-        rounding=share,
-        reason=FIRST_ORDER,
-    )
+    if setting.n >= 3 * truth.d:
+        predicted = rate(k, truth.d, setting)
+        yield mean_evidence(
+            instance,
+            f"||Delta||_F^2 over its prediction at rank {k}, {setting}",
+            errors.parameter / predicted,
+            1.0,
+            bias=BIAS,
+            rounding=float(rounding.parameter.max()) / predicted,
+            reason=FIRST_ORDER,
+        )
 
 
 def _other_ranks(instance: Instance, profile: Profile, setting: Setting, rate: Rate) -> Iterator[Evidence]:
     """Check the full fit, which is exact, and a rank above the true one, where truncation selects noise."""
     truth = instance.truth
     d, k = truth.d, truth.k
-    share = rounding_share(instance, truth.A_star, setting, rate(k, d, setting))
+    share = float(rounding_errors(instance, truth.A_star, setting).parameter.max()) / rate(k, d, setting)
     full = fine_tuning_errors(
         instance.rng("full fit"), truth.W_test, truth.A_star, d, setting, trials_for(profile, k, d)
     )

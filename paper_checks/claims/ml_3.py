@@ -29,7 +29,7 @@ from paper_checks.minimisers import (
 def check(instance: Instance, profile: Profile, *, points: Points = all_minimisers) -> Iterator[Evidence | Note]:
     """Measure how far every global minimiser at hand is from the truth, and that the truth is isolated."""
     truth = instance.truth
-    condition, scale = recovery_condition(truth), float(truth.scale)
+    condition, scale = recovery_condition(truth), float(truth.retraining_scale)
     for point in points(instance, profile):
         if isinstance(point, Note):
             yield point
@@ -103,7 +103,7 @@ def _repeated(instance: Instance, _profile: Profile) -> Iterator[Minimiser | Not
 def _wider(instance: Instance, _profile: Profile) -> Iterator[Minimiser | Note]:
     """Yield the minimiser with adapters of rank k + 1 that moves a rank-one matrix from the base to all adapters."""
     truth = instance.truth
-    v = np.sqrt(float(truth.scale)) * instance.rng("wider").standard_normal((truth.d, 1)) / np.sqrt(truth.d)
+    v = np.sqrt(float(truth.retraining_scale)) * instance.rng("wider").standard_normal((truth.d, 1)) / np.sqrt(truth.d)
     U = np.concatenate([truth.U_retraining, np.broadcast_to(v, (truth.T, truth.d, 1))], axis=-1)
     yield minimiser("a minimiser with adapters of rank k + 1", truth, truth.A_star - v @ v.T, U)
 

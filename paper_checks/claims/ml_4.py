@@ -96,7 +96,7 @@ def check(
     """Sort stationary points into global minima and points with a verified escape direction; count the rest."""
     truth = instance.truth
     objective = ProjectedLoRAML(population(truth.W_retraining))
-    scale = float(truth.scale)
+    scale = float(truth.retraining_scale)
     curvatures, trapped, total, moving = [], [], 0, 0
     for point in points(instance, profile):
         if isinstance(point, Note):

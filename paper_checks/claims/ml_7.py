@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,19 +99,23 @@ def _two_tasks(
 
 def _finite_n(instance: Instance, profile: Profile, finite_n_error: Callable[..., float]) -> Iterator[Evidence | Note]:
     """Minimise LoRA-ML on drawn moments, starting at the truth, and average ``||A - A*||_F^2``."""
-    truth, trials = instance.truth, max(50, profile.trials // 2)
-    condition = 1 / float(off_tangent_spectrum(truth)[0])
+    truth = instance.truth
+    spectrum = off_tangent_spectrum(truth)
+    condition = 1 / float(spectrum[0])
     smallest = float(np.min(np.linalg.svd(truth.U_retraining, compute_uv=False)) ** 2)
     noise = NOISE * smallest / condition
     sigma, sigma_x = noise * np.sqrt(LARGE_N) / truth.d, 1.5
+    # the error is a sum of chi-squares weighted by 1/spectrum: so many degrees of freedom fix its precision
+    degrees = float(np.sum(1 / spectrum) ** 2 / np.sum(1 / spectrum**2))
+    trials = max(50, ceil(5 * profile.trials / degrees))
     rng = instance.rng("finite N")
     moments = draw(rng, truth.W_retraining, LARGE_N, sigma=sigma, sigma_x=sigma_x, batch=(trials,))
-    objective = ProjectedLoRAML(moments)
+    objective = ProjectedLoRAML(moments.around(truth.A_star))  # the problem is the same, rounding is smaller
     start = Parameters(U=np.broadcast_to(truth.U_retraining, (trials, *truth.U_retraining.shape)))
     end = newton(objective, start, relative_tolerance=1e-11)
     unconverged = trials - int(end.converged.sum())
     predicted = finite_n_error(truth, LARGE_N, sigma=sigma, sigma_x=sigma_x)
-    errors = np.sum((objective.base(end.parameters) - truth.A_star) ** 2, axis=(-2, -1))
+    errors = np.sum(objective.base(end.parameters) ** 2, axis=(-2, -1))
     setting = f"N = 10^9, sigma = {sigma:.3g}, sigma_x = {sigma_x:g}"
     visible = noise > 1e3 * float(np.finfo(float).eps) * condition * float(truth.scale)
     if unconverged or not visible:

@@ -28,6 +28,12 @@ def residual(truth: GroundTruth) -> np.ndarray:
     return truth.W_test - standard_retraining(population(truth.W_retraining))
 
 
+def congruence(truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
+    """Return F and D of the proof, ``W_{T+1} - A_SR = F D F^T``: ``(d, k(T+1))`` and diagonal."""
+    factor = np.concatenate([truth.U_star[-1], *truth.U_retraining], axis=1)
+    return factor, np.diag(np.repeat([1.0, -1.0 / truth.T], [truth.k, truth.k * truth.T]))
+
+
 def check(
     instance: Instance,
     _profile: Profile,
@@ -37,8 +43,7 @@ def check(
     """Count the eigenvalues of the residual's sign; reach the floor of symmetric fine-tuning."""
     truth = instance.truth
     M, k, T = residual(truth), truth.k, truth.T
-    factor = np.concatenate([truth.U_star[-1], *truth.U_retraining], axis=1)
-    middle = np.diag(np.repeat([1.0, -1.0 / T], [k, k * T]))
+    factor, middle = congruence(truth)
     yield from inertia_evidence(instance, "W_{T+1} - A_SR", M, factor=factor, middle=middle, predicted=inertia(k, T))
     if truth.d <= 12:
         yield _symmetric_floor(instance, M)

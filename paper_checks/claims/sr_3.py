@@ -13,10 +13,10 @@ from loraml_theory.objectives import FineTuning, Parameters
 from loraml_theory.solvers import newton
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.claims.sr_2 import residual
+from paper_checks.claims.sr_2 import congruence, residual
 from paper_checks.drawn import all_kinds, carry
 from paper_checks.instance import Instance
-from paper_checks.measure import level
+from paper_checks.measure import congruence_floor, level
 
 
 def _half_tail(M: np.ndarray, rank: int) -> float:
@@ -89,8 +89,8 @@ def _samples(instance: Instance, M: np.ndarray, rank: int, predicted: float, who
             least,
             predicted,
             "at least",
-            1e-12,
-            "holds for every sample; rounding only",
+            1e-12 + 4 * level(instance) / float(np.linalg.norm(M)),
+            "holds for every sample; rounding of max||W_t||_F over ||W_{T+1} - A_SR||_F only",
         )
 
 
@@ -106,6 +106,7 @@ def _positive(instance: Instance, M: np.ndarray, rank: int, whole: float) -> Evi
         "at least",
         0.0,
         "ten times the squared rounding of max||W_t||_F is clearly positive",
+        decidable=congruence_floor(*congruence(instance.truth)) > 10 * level(instance),
     )
 
 

@@ -59,16 +59,16 @@ def picture(result: ClaimResult) -> Picture | None:
     """Draw the claim's own figure on the first instance it applies to, or else how far its values are off."""
     if result.claim.figure is not None and result.applied_to:
         instance = result.applied_to[0]
-        with _axes(height=3.2) as (figure, ax):
+        with axes(height=3.2) as (figure, ax):
             result.claim.figure(ax, instance)
-            return _encode(figure, f"{result.claim.title}, on {instance.name}")
+            return encode(figure, f"{result.claim.title}, on {instance.name}")
     drawn = [e for e in result.evidence if e.outcome in MARKS]
     if not drawn:
         return None
     rows = list(dict.fromkeys(e.instance for e in drawn))
-    with _axes(height=0.7 + 0.42 * len(rows)) as (figure, ax):
+    with axes(height=0.7 + 0.42 * len(rows)) as (figure, ax):
         _draw_margins(ax, drawn, rows)
-        return _encode(figure, CAPTION)
+        return encode(figure, CAPTION)
 
 
 def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -> None:
@@ -105,7 +105,7 @@ def _shortened(text: str, length: int = 72) -> str:
 
 
 @contextmanager
-def _axes(height: float) -> Iterator[tuple[Figure, Axes]]:
+def axes(height: float) -> Iterator[tuple[Figure, Axes]]:
     """Yield fresh axes that no user setting and no other figure has an influence on."""
     from cycler import cycler
     from matplotlib import style
@@ -116,7 +116,8 @@ def _axes(height: float) -> Iterator[tuple[Figure, Axes]]:
         yield figure, figure.subplots()
 
 
-def _encode(figure: Figure, caption: str) -> Picture:
+def encode(figure: Figure, caption: str) -> Picture:
+    """Write a figure as SVG, the same every time."""
     page = BytesIO()
     figure.savefig(page, format="svg", metadata={"Date": None, "Creator": None})
     return Picture(f"data:image/svg+xml;base64,{b64encode(page.getvalue()).decode()}", caption)

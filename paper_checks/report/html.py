@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from paper_checks.claim import Evidence, Outcome, Verdict
 from paper_checks.phrasing import expected, headline, measured, number, plural
 from paper_checks.report.figures import picture
+from paper_checks.report.real import section
 from paper_checks.verify import AssumptionResult, Run
 
 VERDICTS = {
@@ -65,6 +66,7 @@ def render(run: Run, environment: dict[str, Any]) -> str:
         run=run,
         environment=environment,
         claims=[(result, headline(result.evidence), picture(result)) for result in run.claims],
+        real=section(run.real),
         counts=Counter(result.verdict for result in run.claims),
         controls=controls,
         controls_refuted=sum(control.verdict is Verdict.REFUTED for control in controls),

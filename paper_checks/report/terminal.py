@@ -38,6 +38,8 @@ def show_run(console: Console, run: Run, report: str) -> None:
     for result in run.claims:
         for sentence in _worth_saying(result):
             console.print(Text(f"\n{result.claim.id}  ", "bold") + Text(one_line(sentence), "default"))
+    for sentence in run.real.get("summary", []):
+        console.print(Text("\nreal data  ", "bold") + Text(one_line(sentence), "default"))
     for note in run.notes:
         console.print(Text(f"\n{one_line(note)}.", "dim"))
     console.print(Text(f"\n{summary(run)}. Report: {one_line(report)}"), soft_wrap=True)

@@ -67,7 +67,7 @@ def problems(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> Problem:
 
 def listed() -> dict[str, Problem]:
     """Return one generic problem of each kind and form, by name."""
-    forms = {
+    forms: dict[str, dict[str, Any]] = {
         "symmetric": {"d_out": 3, "symmetric": True},
         "asymmetric": {"d_out": 3, "symmetric": False},
         "rectangular": {"d_out": 2, "symmetric": False},
@@ -77,7 +77,7 @@ def listed() -> dict[str, Problem]:
     }
     problems = {}
     for name, form in forms.items():
-        options = {"n": 10.0, "ridge": 0.0, "spectrum": (3.0, 2.0, 1.0)} | form
+        options: dict[str, Any] = {"n": 10.0, "ridge": 0.0, "spectrum": (3.0, 2.0, 1.0)} | form
         moments = moments_with_spectrum(
             d_out=options["d_out"], tasks=3, spectrum=options["spectrum"], n=options["n"], seed=7
         )

@@ -83,9 +83,7 @@ CASES = {
     "around": Case(lambda m, A: m.around(A[..., None, :, :]), lambda s: (data(s), at(s).A)),
     "ridge": Case(lambda m: m.ridge(0.3), lambda s: (data(s),)),
     "symmetric_power": Case(lambda m: moments.symmetric_power(m.S, -0.5), lambda s: (data(s),)),
-    "from_samples": Case(
-        moments.from_samples, lambda s: tuple(np.random.default_rng(s).standard_normal((2, 3, 9)))
-    ),
+    "from_samples": Case(moments.from_samples, lambda s: tuple(np.random.default_rng(s).standard_normal((2, 3, 9)))),
     "from_products": Case(
         lambda S, C, yy: moments.from_products(S, C, yy, 9.0), lambda s: (data(s).S, data(s).C, data(s).yy)
     ),
@@ -100,9 +98,7 @@ CASES = {
         closed_forms.boost,
         lambda s: (np.array([0.5, s]), *(np.stack([orthogonal_matrix(2, seed=s + i)] * 2) for i in (1, 3))),
     ),
-    "two_task_orbit": Case(
-        closed_forms.two_task_orbit, lambda s: (truth(s, 2), boost_with((0.3, 0.7), seed=s))
-    ),
+    "two_task_orbit": Case(closed_forms.two_task_orbit, lambda s: (truth(s, 2), boost_with((0.3, 0.7), seed=s))),
     "spectral_recovery": Case(recovered, lambda s: (truth(s).W_retraining,)),
     "psd_factor": Case(
         lambda M: closed_forms.psd_factor(M, 2) @ transpose(closed_forms.psd_factor(M, 2)), lambda s: (truth(s).W,)
@@ -123,7 +119,8 @@ CASES = {
         lambda s: (data(s), at(s).A, at(s + 1).A),
     ),
     "LoRA-ML": Case(
-        lambda m, p, v: everything(objective.LoRAML(m, 0.1), p, v), lambda s: (data(s, 5), at(s, d_out=5), at(s + 1, d_out=5))
+        lambda m, p, v: everything(objective.LoRAML(m, 0.1), p, v),
+        lambda s: (data(s, 5), at(s, d_out=5), at(s + 1, d_out=5)),
     ),
     "LoRA-ML, symmetric": Case(
         lambda m, p, v: everything(objective.LoRAML(m), p, v),
@@ -145,22 +142,22 @@ CASES = {
         lambda W, U: lifted(landscape.escape_direction(W, U)), lambda s: (truth(s, 2).W_retraining, at(s).U[:2])
     ),
     "newton": Case(
-        lambda m, p: shifts(newton(objective.LoRAML(m), p, max_iterations=4)), lambda s: (data(s), at(s, symmetric=True))
+        lambda m, p: shifts(newton(objective.LoRAML(m), p, max_iterations=4)),
+        lambda s: (data(s), at(s, symmetric=True)),
     ),
     "gradient descent": Case(
-        lambda m, A, p: shifts(
-            gradient_descent(objective.FineTuning(m.task(0), A), p, steps=3, step_size=1e-3)
-        ),
+        lambda m, A, p: shifts(gradient_descent(objective.FineTuning(m.task(0), A), p, steps=3, step_size=1e-3)),
         lambda s: (data(s), at(s).A, at(s, base=False, tasks=None)),
     ),
     "alternating gradient descent": Case(
-        lambda m, p: shifts(alternating_gradient_descent(objective.LoRAML(m), p, outer_steps=2)), lambda s: (data(s), at(s))
+        lambda m, p: shifts(alternating_gradient_descent(objective.LoRAML(m), p, outer_steps=2)),
+        lambda s: (data(s), at(s)),
     ),
     "block descent": Case(lambda m: shifts(block_descent(m, K, max_iterations=4)), lambda s: (data(s, 5),)),
     "block descent with memory": Case(
         lambda m: shifts(block_descent(m, K, memory=3, ridge=0.1, max_iterations=4)), lambda s: (data(s, 5),)
     ),
-}  # fmt: skip
+}
 
 
 def leaves(value: Any) -> list[np.ndarray]:
@@ -190,7 +187,8 @@ def stacked(values: list[Any]) -> Any:
     if isinstance(first, GroundTruth):
         return GroundTruth(*(np.stack([getattr(v, name) for v in values]) for name in ("A_star", "U_star")))
     if isinstance(first, Moments):
-        return Moments(*(np.stack([getattr(v, name) for v in values]) for name in ("S", "W", "noise")), n=first.n)
+        S, W, noise = (np.stack([getattr(v, name) for v in values]) for name in ("S", "W", "noise"))
+        return Moments(S, W, noise, first.n)
     if isinstance(first, tuple):
         parts = [stacked([value[i] for value in values]) for i in range(len(first))]
         return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)

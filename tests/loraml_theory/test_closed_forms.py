@@ -34,7 +34,8 @@ EPS = float(np.finfo(float).eps)
 def matrix(seed: int, spectrum: tuple[float, ...], rows: int) -> np.ndarray:
     """Construct a matrix with these singular values, ``rows >= len(spectrum)``."""
     left = orthogonal_matrix(rows, seed=seed)[:, : len(spectrum)]
-    return (left * np.asarray(spectrum)) @ orthogonal_matrix(len(spectrum), seed=seed and seed + 1)
+    M: np.ndarray = (left * np.asarray(spectrum)) @ orthogonal_matrix(len(spectrum), seed=seed and seed + 1)
+    return M
 
 
 # Standard retraining.
@@ -62,11 +63,11 @@ def test_standard_retraining_is_lstsq_of_all_samples(seed: int, d_in: int, first
     rng = np.random.default_rng(seed)
     X, Y = rng.standard_normal((d_in, first + second)), rng.standard_normal((2, first + second))
     tasks = [from_samples(X[:, part], Y[:, part]) for part in (slice(0, first), slice(first, None))]
-    stacked = (np.stack([getattr(m, name) for m in tasks]) for name in ("S", "W", "noise"))
+    S, W, noise = (np.stack([getattr(m, name) for m in tasks]) for name in ("S", "W", "noise"))
     expected = np.linalg.lstsq(X.T, Y.T, rcond=None)[0].T
     values = np.linalg.svd(X, compute_uv=False)
     lost = (values[0] / values[-1]) ** 2 + max(float(np.max(np.abs(m.W))) for m in tasks)
-    A = standard_retraining(Moments(*stacked, (float(first), float(second))))
+    A = standard_retraining(Moments(S, W, noise, (float(first), float(second))))
     assert pytest.approx(expected, abs=1e-12 * lost * (1 + float(np.max(np.abs(expected))))) == A
 
 

@@ -123,7 +123,7 @@ def test_batch_axes_come_first(n: int) -> None:
 
 
 def test_more_samples_come_closer_to_the_population() -> None:
-    """``n ||W_ls - W||_F^2`` and ``n ||S - I||_F^2`` stay bounded: by 12 times their means 9 and 12 or so, chance < 1e-9."""
+    """``n ||W_ls - W||_F^2`` and ``n ||S - I||_F^2`` have means 9 and 12; passing 12 times that has chance < 1e-9."""
     W = np.eye(3)
     for n in (10**3, 10**6, 10**9, 10**12):
         m = draw(np.random.default_rng(0), W, n, sigma=1.0)

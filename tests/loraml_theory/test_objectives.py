@@ -157,8 +157,8 @@ def test_the_projected_value_of_two_tasks_in_the_population(truth: GroundTruth, 
 
 
 def lora_problem(truth: GroundTruth, seed: int, **options: Any) -> tuple[Moments, Parameters]:
-    sizes = {"d_out": truth.d, "d_in": truth.d, "rank": truth.k, "tasks": truth.T}
-    return population(truth.W_retraining, sigma=0.1), point(**sizes, seed=seed, **options)
+    at = point(d_out=truth.d, d_in=truth.d, rank=truth.k, tasks=truth.T, seed=seed, **options)
+    return population(truth.W_retraining, sigma=0.1), at
 
 
 @given(ground_truths(), seeds(), seeds())

@@ -112,6 +112,24 @@ def test_from_near_the_truth_all_solvers_recover_it(truth: GroundTruth, data: st
         assert found == pytest.approx(truth.A_star, abs=tolerance)
 
 
+def test_one_step_of_the_paper_s_descent_by_hand() -> None:
+    """Task gradients unweighted for the adapters, then their mean over tasks, at the new adapters, for the base."""
+    W = np.array([[[2.0]], [[4.0]]])
+    start = Parameters(np.array([[1.0]]), np.array([[[1.0]], [[1.0]]]))
+    found = alternating_gradient_descent(
+        LoRAML(population(W)), start, outer_steps=1, outer_step_size=0.5, inner_steps=1, inner_step_size=0.25
+    ).parameters
+    # residuals 1 + 1 - W = 0 and -2, gradients 2 E U = 0 and -4: U = 1 and 2; then residuals 0 and 1, mean 1/2
+    assert found.U[:, 0, 0] == pytest.approx([1.0, 2.0])
+    assert found.A[0, 0] == pytest.approx(1 - 0.5 * 0.5)
+    ridged = alternating_gradient_descent(
+        LoRAML(population(W), 1.0), start, outer_steps=1, outer_step_size=0.5, inner_steps=1, inner_step_size=0.25
+    ).parameters
+    # with ridge 1 the shifts' own gradients 2 U^3 = 2 join in: U = 1/2 and 3/2, residuals -3/4 and -3/4, base +1
+    assert ridged.U[:, 0, 0] == pytest.approx([0.5, 1.5])
+    assert ridged.A[0, 0] == pytest.approx(1 - 0.5 * (-0.75 + 1))
+
+
 def test_the_paper_s_descent_reaches_the_same_minimum() -> None:
     truth = zoo.generic(np.random.default_rng(3), 5, 1, 3)
     objective = LoRAML(population(truth.W_retraining))

@@ -26,6 +26,7 @@ def test_sizes_and_parameters_of_a_constructed_truth() -> None:
     assert np.array_equal(truth.W_retraining, truth.W[:2])
     assert np.array_equal(truth.U_retraining, truth.U_star[:2])
     assert truth.scale == pytest.approx(np.sqrt(8 * 100 + 19**2))
+    assert truth.retraining_scale == pytest.approx(np.sqrt(8 * 100 + 14**2))
 
 
 @given(ground_truths(), seeds())

@@ -49,7 +49,7 @@ def test_moments_are_those_of_the_pixels() -> None:
         assert moments.yy[t] == pytest.approx(np.sum(task.Y**2) / task.N)
         assert np.linalg.matrix_rank(moments.S[t]) < 33  # constant pixels: S is singular
     rest = without(moments, (3,))
-    assert rest.n == moments.n[:3] + moments.n[4:]  # type: ignore[index]
+    assert rest.n == moments.n[:3] + moments.n[4:]
     assert np.array_equal(rest.W, np.delete(moments.W, 3, axis=0))
 
 
@@ -105,8 +105,9 @@ def test_the_summary_takes_its_words_from_the_numbers() -> None:
     ends = [{"ridge_choice": choice, "status": "converged"} for choice in ("cross-validated", "zero")]
     rows = [row("0", -4, 0.5), row("1", 0.5, 1.2), row("2", 6.5, 1.3)]
     said = " ".join(digits.summary({"rows": rows, "overall": [mean], "retraining": ends}))
-    assert "mean over 3 held-out classes with a 95 % interval over classes: +1.0 % [−2.0 %, +4.0 %]" in said
+    assert "mean over 3 held-out classes [95 % interval over classes]: +1.0 [−2.0, +4.0] at k = 1, n = 20." in said
     assert "from −4.0 % (digit 0, k = 1, n = 20) to +6.5 % (digit 2, k = 1, n = 20)" in said
     assert "Of 3 comparisons 1 are lower and 1 higher" in said
     assert "the best of the three in 1 of 3" in said
+    assert "from standard retraining by +4.0 to +4.0 % on average" in said
     assert said.endswith("in 1 of 1 without.")
