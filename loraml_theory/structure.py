@@ -151,8 +151,8 @@ class GroundTruth:
         ValueError
             If fewer than two tasks are named or an index is not in 0..T-1.
         """
-        if any(not 0 <= t < self.T for t in retraining):
-            raise ValueError(f"retraining: got {list(retraining)}, expected indices in 0..{self.T - 1}")
+        if len(retraining) < 2 or any(not 0 <= t < self.T for t in retraining):
+            raise ValueError(f"retraining: got {list(retraining)}, expected two or more indices in 0..{self.T - 1}")
         xp = array_namespace(self.U_star)
         index = xp.asarray([*retraining, self.T], dtype=xp.int64, device=device(self.U_star))
         return GroundTruth(self.A_star, xp.take(self.U_star, index, axis=-3))

@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from loraml_theory.atomic import replacing
 from loraml_theory.structure_file import MAX_ENTRIES, one_line, read_structure, write_structure
@@ -22,6 +23,8 @@ from paper_checks.verify import verify as run_checks
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+SCALES = (1e-50, 1e50)
 
 DEFAULT_OUT = Path("reports/verify")
 
@@ -45,7 +48,8 @@ def verify(
     level, root = _profile(profile), _whole("--seed", seed)
     given, notes = _given(structure, root)
     _prepare(out)
-    with _progress() as progress:
+    # the matrices are small and many: one BLAS thread is faster than two, many times so beside other work
+    with _progress() as progress, threadpool_limits(limits=1, user_api="blas"):
         run = run_checks(
             chosen,
             level,
@@ -116,6 +120,13 @@ def _given(structure: Path | None, seed: int) -> tuple[list[Instance] | None, li
         return None, []
     truth, notes = read_structure(structure)
     name = one_line(structure.name)
+    with np.errstate(over="ignore"):
+        scale = float(truth.scale)
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise InputError(
+            f"{one_line(str(structure))}: A_star, U_star: got max_t ||A_star + U_t U_t^T||_F = {scale:.3g}, "
+            f"expected {SCALES[0]:g} to {SCALES[1]:g}, where no product overflows or vanishes"
+        )
     return [Instance(name, truth, seed)], [f"{name}: {note}" for note in notes]
 
 

@@ -89,7 +89,7 @@ def test_what_is_no_truth_is_refused(A_star: Any, U_star: Any, error: type[Excep
 
 @pytest.mark.parametrize("tasks", [[0, 2], [-1, 0], [5]])
 def test_with_tasks_refuses_what_is_no_retraining_task(tasks: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"retraining: got \[.*\], expected indices in 0..1"):
+    with pytest.raises(ValueError, match=r"retraining: got \[.*\], expected two or more indices in 0..1"):
         small().with_tasks(tasks)
 
 
