@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from loraml_theory.spectra import inertia, rounding_level, separation
+from loraml_theory.spectra import Bracket, inertia, rounding_level, separation
 from paper_checks.assumptions import DEPENDENT
 from paper_checks.claim import Evidence
 from paper_checks.instance import Instance
@@ -45,7 +45,12 @@ def inertia_evidence(
         f"they are not; theory bounds the smallest from below by {floor:.1e}"
     )
     rows = []
-    for sign, found, expected in zip(("positive", "negative"), counts, predicted, strict=True):
+    total = Bracket(counts.positive.low + counts.negative.low, counts.positive.high + counts.negative.high)
+    for sign, found, expected in (
+        ("non-zero", total, sum(predicted)),
+        ("positive", counts.positive, predicted[0]),
+        ("negative", counts.negative, predicted[1]),
+    ):
         low, high = int(found.low), int(found.high)
         decidable = low == high and (floor > 10 * cut or high >= expected)
         rows.append(

@@ -42,14 +42,14 @@ def minimiser(origin: str, truth: GroundTruth, A: np.ndarray, U: np.ndarray) -> 
 
 
 def known(instance: Instance) -> Iterator[Minimiser | Note]:
-    """Yield the truth; at T >= 3 what Newton makes of the spectral start; at T = 2 a point of the orbit."""
+    """Yield a point of the orbit at T = 2, the spectral start where a triple is independent; and the truth."""
     truth = instance.truth
-    yield minimiser("the truth", truth, truth.A_star, truth.U_retraining)
     if truth.T == 2:
         yield orbit_point(instance)
-    elif 3 * truth.k <= truth.d:
+    elif float(best_triple_separation(truth.U_retraining)) > DEPENDENT:
         recovered = spectral_recovery(truth.W_retraining, truth.k)
-        yield from _sorted_ends(instance, recovered.U[None, ...], "the spectral start")
+        yield minimiser("the spectral start", truth, recovered.A, recovered.U)
+    yield minimiser("the truth", truth, truth.A_star, truth.U_retraining)
 
 
 def orbit_point(instance: Instance, rapidities: np.ndarray | None = None) -> Minimiser:

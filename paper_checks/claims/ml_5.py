@@ -60,22 +60,22 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
     yield Evidence(
         "numerical",
         instance.name,
-        "||grad f|| / max||W_t||_F^{3/2} at the point",
-        float(gradient_norm(objective, objective.gradient(at))) / scale**1.5,
-        1e-12,
-        "at most",
-        0.0,
-        "stationary to rounding",
-    )
-    yield Evidence(
-        "numerical",
-        instance.name,
         "f / max||W_t||_F^2 at the point (the global minimum is 0)",
         float(objective.value(at)) / scale**2,
         FAR**2 / 2,
         "at least",
         0.0,
         "far above rounding",
+    )
+    yield Evidence(
+        "numerical",
+        instance.name,
+        "||grad f|| / max||W_t||_F^{3/2} at the point",
+        float(gradient_norm(objective, objective.gradient(at))) / scale**1.5,
+        1e-12,
+        "at most",
+        0.0,
+        "stationary to rounding",
     )
     spectrum = curvature(objective, at) / scale
     gauge = gauge_dimension(truth.k, truth.T)

@@ -73,10 +73,10 @@ def _symmetric_floor(instance: Instance, M: np.ndarray) -> Evidence:
 def figure(ax: Axes, instance: Instance) -> None:
     """Draw the singular values of the residual from both bases."""
     truth = instance.truth
-    ax.semilogy(_visible(residual(truth)), "o-", label="standard retraining")
+    ax.semilogy(*_visible(residual(truth)), "o-", label="standard retraining")
     if truth.T >= 3 and 3 * truth.k <= truth.d:
         base = spectral_recovery(truth.W_retraining, truth.k).A
-        ax.semilogy(_visible(truth.W_test - base), "s--", label="LoRA-ML")
+        ax.semilogy(*_visible(truth.W_test - base), "s--", label="LoRA-ML")
     ax.axvline(truth.k * (truth.T + 1) + 0.5, color="0.6", lw=1)
     ax.text(truth.k * (truth.T + 1) + 0.4, ax.get_ylim()[1], "k(T+1) ", ha="right", va="top", color="0.4")
     ax.set(xlabel="index", ylabel="singular value of $W_{T+1}-\\hat A$")

@@ -20,6 +20,7 @@ INK, FAINT = "#3a3d44", "#d8d4cb"
 CYCLE = ("#3f74b5", "#c96a2b", "#3b9168", "#9a62b3", "#b08a1e", "#6f7680")  # readable on both pages
 MARKS = {Outcome.AGREES: ("o", CYCLE[2]), Outcome.DISAGREES: ("X", "#cf4637")}
 CAPTION = "Share of its tolerance that each value uses; what uses more than all of it disagrees"
+READABLE = 20  # the largest d that figures of singular values show well
 LEAST, MOST = 1e-4, 10.0  # values beyond are drawn at the edge
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "loraml",
@@ -56,9 +57,13 @@ class Picture:
 
 
 def picture(result: ClaimResult) -> Picture | None:
-    """Draw the claim's own figure on the first instance it applies to, or else how far its values are off."""
+    """Draw the claim's own figure on the most telling instance, or else how far its values are off.
+
+    Most telling: of those small enough to read, the first with the most retraining tasks.
+    """
     if result.claim.figure is not None and result.applied_to:
-        instance = result.applied_to[0]
+        small = [i for i in result.applied_to if i.truth.d <= READABLE] or result.applied_to[:1]
+        instance = max(small, key=lambda i: i.truth.T)
         with axes(height=3.2) as (figure, ax):
             result.claim.figure(ax, instance)
             return encode(figure, f"{result.claim.title}, on {instance.name}")
