@@ -1,0 +1,14 @@
+"""Print the README's claim table from a run: ``python docs/claim_table.py reports/verify/verdicts.json``."""
+
+import json
+import sys
+from pathlib import Path
+
+print("| claim | title | verdict | values as predicted | controls refuted |\n| --- | --- | --- | --- | --- |")
+for claim in json.loads(Path(sys.argv[1]).read_text("utf-8"))["claims"]:
+    agreeing = sum(item["outcome"] == "agrees" for item in claim["evidence"])
+    refuted = sum(control["verdict"] == "refuted" for control in claim["controls"])
+    print(
+        f"| {claim['id']} | {claim['title']} | `{claim['verdict']}` | {agreeing} of {len(claim['evidence'])} "
+        f"| {refuted} of {len(claim['controls'])} |"
+    )
