@@ -59,7 +59,7 @@ def _isolated(instance: Instance, condition: float) -> Evidence:
     """Count the Hessian's zero eigenvalues at the truth: only those of U_t -> U_t Q_t, so no minimiser is near."""
     truth = instance.truth
     balanced = truth.U_retraining / np.linalg.norm(truth.U_retraining, axis=(-2, -1), keepdims=True)
-    W = truth.A_star + balanced @ np.swapaxes(balanced, -1, -2)
+    W = balanced @ np.swapaxes(balanced, -1, -2)  # the Hessian does not depend on A*
     spectrum = curvature(ProjectedLoRAML(population(W)), Parameters(U=balanced))
     cut = 1e-9 * spectrum[-1]
     return Evidence(
