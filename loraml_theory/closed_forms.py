@@ -159,8 +159,10 @@ class SpectralRecovery(NamedTuple):
     U
         Recovered factors of all T tasks, ``(..., T, d, k)``, up to an orthogonal factor on the right.
     condition
-        ``(...)``: amplification of errors in W, relative to ``max_t ||W_t||_F``; infinite where no triple of
-        tasks is independent to rounding.
+        ``(...)``: amplification of rounding, relative to ``max_t ||W_t||_F``. One over the sine of the smallest
+        angle that the intersections leave, and over the squared smallest singular value of the joint basis: a matter
+        of the spans alone, whatever the sizes of the shifts. Infinite where no triple is independent to rounding, or
+        a shift is lost in the rounding of another.
     """
 
     A: Array
@@ -239,8 +241,10 @@ def _split(ts: tuple[Array, Array], tr: tuple[Array, Array], sr: tuple[Array, Ar
         gaps.append(sines[..., k - 1])
     joint = xp.concat(coordinates, axis=-1)
     reciprocal = xp.linalg.svdvals(joint)[..., -1] ** 2 * xp.minimum(gaps[0], gaps[1])
-    reciprocal = reciprocal * xp.minimum(xp.minimum(_spread(ts[0]), _spread(tr[0])), _spread(sr[0]))
-    solvable = reciprocal > float(xp.finfo(joint.dtype).eps)
+    # A span is known to eps over the spread of the difference's eigenvalues. That error is multiplied by the span's
+    # own small shift, so the spread does not amplify; but the span must be resolved at all.
+    spread = xp.minimum(xp.minimum(_spread(ts[0]), _spread(tr[0])), _spread(sr[0]))
+    solvable = reciprocal * spread > 100 * float(xp.finfo(joint.dtype).eps)
     eye = xp.eye(2 * k, dtype=joint.dtype, device=device(joint))
     inverse = xp.linalg.inv(xp.where(solvable[..., None, None], joint, eye))
     K_t = ((inverse * ts[0][..., None, :]) @ transpose(inverse))[..., :k, :k]

@@ -34,9 +34,13 @@ def orthogonal(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
 
 
 def scaled(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
-    """Draw a truth whose factors' scales run evenly on a log axis from 1 to 10^5: shifts differ by 10^10."""
+    """Draw a truth whose retraining factors run evenly on a log axis from 1 to 10^5: shifts differ by 10^10.
+
+    The test task's factor is of the middle scale, 10^2.5.
+    """
     truth = asymmetric(rng, d, k, T)
-    return GroundTruth(truth.A_star, truth.U_star * np.logspace(0, 5, T + 1)[:, None, None])
+    scales = np.append(np.logspace(0, 5, T), 10**2.5)
+    return GroundTruth(truth.A_star, truth.U_star * scales[:, None, None])
 
 
 def repeated_task(rng: Generator, d: int, k: int, T: int) -> GroundTruth:

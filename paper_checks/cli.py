@@ -133,6 +133,8 @@ def _parse(words: Sequence[str]) -> Work:
 
 
 def _print(text: str) -> None:
+    if sys.stdout is None:  # closed by the caller
+        return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -143,5 +145,6 @@ def _print(text: str) -> None:
 
 
 def _complain(text: str, *, status: int) -> int:
-    sys.stderr.write(f"loraml: {one_line(text)}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"loraml: {one_line(text)}\n")
     return status

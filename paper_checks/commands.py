@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
+from math import log2
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from loraml_theory.atomic import replacing
+from loraml_theory.structure import GroundTruth
 from loraml_theory.structure_file import MAX_ENTRIES, one_line, read_structure, write_structure
 from paper_checks import registry
 from paper_checks.claim import PROFILES, Profile
@@ -24,7 +26,7 @@ from paper_checks.verify import verify as run_checks
 if TYPE_CHECKING:
     from rich.console import Console
 
-SCALES = (1e-50, 1e50)
+SCALES = (1e-100, 1e100)
 
 DEFAULT_OUT = Path("reports/verify")
 
@@ -102,9 +104,9 @@ def _listed(option: str, text: str) -> list[str]:
 
 
 def _whole(option: str, text: str) -> int:
-    """Read a whole number >= 0; 18 digits are enough for any of them."""
+    """Read a whole number from 0 to 10^18 - 1."""
     if not (text.isdecimal() and text.isascii() and len(text) <= 18):
-        raise InputError(f"{option}: got {text!r}, expected a whole number >= 0")
+        raise InputError(f"{option}: got {text!r}, expected a whole number >= 0 of at most 18 digits")
     return int(text)
 
 
@@ -125,8 +127,12 @@ def _given(structure: Path | None, seed: int) -> tuple[list[Instance] | None, li
     if not SCALES[0] <= scale <= SCALES[1]:
         raise InputError(
             f"{one_line(str(structure))}: A_star, U_star: got max_t ||A_star + U_t U_t^T||_F = {scale:.3g}, "
-            f"expected {SCALES[0]:g} to {SCALES[1]:g}, where no product overflows or vanishes"
+            f"expected {SCALES[0]:g} to {SCALES[1]:g}"
         )
+    power = round(log2(scale) / 2)
+    if abs(power) > 10:  # exact in float64: A_star by a power of 4, the factors by its root
+        truth = GroundTruth(truth.A_star * 4.0**-power, truth.U_star * 2.0**-power)
+        notes = [*notes, f"checked in units of 4^{power}, A_star / 4^{power} and U_star / 2^{power}"]
     return [Instance(name, truth, seed)], [f"{name}: {note}" for note in notes]
 
 
@@ -138,9 +144,9 @@ def _real_study() -> Study:
 
 def _prepare(out: Path) -> None:
     """Make the folder and see that it can be written, before the long computation rather than after it."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file, expected a folder or a name that is free")
     with _writing(out):
+        if out.exists() and not out.is_dir():
+            raise InputError(f"{out}: is a file, expected a folder or a name that is free")
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=out):
             pass
@@ -179,7 +185,7 @@ def _rendered(show: Callable[[Console], None]) -> str:
     from rich.console import Console
 
     page = StringIO()
-    show(Console(file=page, force_terminal=sys.stdout.isatty() or None, highlight=False))
+    show(Console(file=page, force_terminal=(sys.stdout is not None and sys.stdout.isatty()) or None, highlight=False))
     return page.getvalue()
 
 

@@ -24,21 +24,26 @@ GLOBAL = 1e-9  # misfits below this, relative to max||W_t||_F over the retrainin
 
 @dataclass(frozen=True)
 class Minimiser:
-    """A point (A, U) whose misfit ``(sum_t ||A + U_t U_t^T - W_t||_F^2)^{1/2} = (2 f)^{1/2}`` is rounding."""
+    """A point (A, U) whose misfit ``(sum_t ||A + U_t U_t^T - W_t||_F^2)^{1/2} = (2 f)^{1/2}`` is rounding.
+
+    `condition` amplifies rounding of max||W_t||_F into the misfit of a constructed point; 0 for the end of a solver,
+    which is admitted by its misfit.
+    """
 
     origin: str
     A: np.ndarray
     U: np.ndarray
     misfit: float
+    condition: float = 0.0
 
 
 Points: TypeAlias = Callable[[Instance, Profile], Iterator[Minimiser | Note]]
 
 
-def minimiser(origin: str, truth: GroundTruth, A: np.ndarray, U: np.ndarray) -> Minimiser:
-    """Measure the misfit of a point on a truth."""
+def minimiser(origin: str, truth: GroundTruth, A: np.ndarray, U: np.ndarray, *, condition: float = 1.0) -> Minimiser:
+    """Measure the misfit of a constructed point on a truth."""
     f = float(LoRAML(population(truth.W_retraining)).value(Parameters(A=A, U=U)))
-    return Minimiser(origin, A, U, float(np.sqrt(2 * f)))
+    return Minimiser(origin, A, U, float(np.sqrt(2 * f)), condition)
 
 
 def known(instance: Instance) -> Iterator[Minimiser | Note]:
@@ -48,16 +53,23 @@ def known(instance: Instance) -> Iterator[Minimiser | Note]:
         yield orbit_point(instance)
     elif float(best_triple_separation(truth.U_retraining)) > DEPENDENT:
         recovered = spectral_recovery(truth.W_retraining, truth.k)
-        yield minimiser("the spectral start", truth, recovered.A, recovered.U)
+        yield minimiser("the spectral start", truth, recovered.A, recovered.U, condition=float(recovered.condition))
     yield minimiser("the truth", truth, truth.A_star, truth.U_retraining)
 
 
-def orbit_point(instance: Instance, rapidities: np.ndarray | None = None) -> Minimiser:
-    """Draw a point of the two-task orbit; all rapidities non-zero, from 0.3 to 1.5, unless given."""
-    rng, k = instance.rng("orbit"), instance.truth.k
-    drawn = rng.uniform(0.3, 1.5, k)
-    H = boost(drawn if rapidities is None else rapidities, *np.linalg.qr(rng.standard_normal((2, 2, k, k)))[0])
-    return minimiser("a point of the two-task orbit", instance.truth, *two_task_orbit(instance.truth, H))
+def draw_boost(rng: np.random.Generator, rapidities: np.ndarray) -> np.ndarray:
+    """Draw an element of O(k, k) with these rapidities."""
+    k = rapidities.size
+    return boost(rapidities, *np.linalg.qr(rng.standard_normal((2, 2, k, k)))[0])
+
+
+def orbit_point(instance: Instance) -> Minimiser:
+    """Draw a point of the two-task orbit, all rapidities non-zero, from 0.3 to 1.5."""
+    rng = instance.rng("orbit")
+    H = draw_boost(rng, rng.uniform(0.3, 1.5, instance.truth.k))
+    A, U = two_task_orbit(instance.truth, H)
+    size = float(np.linalg.norm(H, 2)) ** 2
+    return minimiser("a point of the two-task orbit", instance.truth, A, U, condition=size)
 
 
 def all_minimisers(instance: Instance, profile: Profile) -> Iterator[Minimiser | Note]:
@@ -94,8 +106,9 @@ def stationary(solution: Solution, instance: Instance) -> np.ndarray:
 
 
 def _sorted_ends(instance: Instance, starts: np.ndarray, origin: str) -> Iterator[Minimiser | Note]:
+    """Yield the ends whose misfit is rounding, and far too small to be a lost shift; count all in a note."""
     solution, bases, misfits = solve(instance, starts)
-    reached = misfits <= GLOBAL
+    reached = misfits <= min(GLOBAL, 0.1 * smallest_shift(instance.truth) / float(instance.truth.retraining_scale))
     still = stationary(solution, instance)
     for i in np.flatnonzero(reached):
         yield Minimiser(origin, bases[i], solution.parameters.U[i], float(misfits[i] * instance.truth.retraining_scale))
@@ -104,6 +117,11 @@ def _sorted_ends(instance: Instance, starts: np.ndarray, origin: str) -> Iterato
         f"from {origin}: {int(reached.sum())} of {reached.size} reached a global minimum, "
         f"{int((~reached & still).sum())} ended stationary above it, {int((~reached & ~still).sum())} did not converge",
     )
+
+
+def smallest_shift(truth: GroundTruth) -> float:
+    """Return the smallest non-zero eigenvalue of the retraining tasks' shifts, ``min_t sigma_k(U_t*)^2``."""
+    return float(np.min(np.linalg.svd(truth.U_retraining, compute_uv=False)) ** 2)
 
 
 def recovery_condition(truth: GroundTruth) -> float:

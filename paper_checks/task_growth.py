@@ -11,7 +11,7 @@ import numpy as np
 
 from loraml_theory.closed_forms import spectral_recovery, standard_retraining
 from loraml_theory.moments import population
-from loraml_theory.rates import signal_to_noise
+from loraml_theory.rates import adaptation_rank, signal_to_noise
 from paper_checks.claim import Evidence, Note, Profile
 from paper_checks.measure import FALSE_ALARM, RESOLUTION, VISIBLE, mean_evidence
 from paper_checks.trials import (
@@ -44,12 +44,15 @@ class Line:
         From (k, T, d) to the rank that is fine-tuned, and the rank the prediction is made for.
     rate
         From (rank, d, setting) to the predicted ``E ||Delta||_F^2``.
+    base_rounding
+        From the truth to a bound on the Frobenius norm of the base's rounding error.
     """
 
     base: Callable[[GroundTruth], np.ndarray]
     rank: Callable[[int, int, int], int]
     predicted_rank: Callable[[int, int, int], int]
     rate: Callable[[int, int, Setting], float]
+    base_rounding: Callable[[GroundTruth], float] = lambda _truth: 0.0
 
 
 def standard_base(truth: GroundTruth) -> np.ndarray:
@@ -59,7 +62,7 @@ def standard_base(truth: GroundTruth) -> np.ndarray:
 
 def standard_rank(k: int, T: int, d: int) -> int:
     """Return the rank that a new task needs from standard retraining (SR-2)."""
-    return min(d, k * (T + 1))
+    return adaptation_rank("sr", k, T, d)
 
 
 def recovered_base(truth: GroundTruth) -> np.ndarray:
@@ -67,9 +70,15 @@ def recovered_base(truth: GroundTruth) -> np.ndarray:
     return spectral_recovery(truth.W_retraining, truth.k).A
 
 
-def meta_rank(k: int, _T: int, _d: int) -> int:
+def recovery_rounding(truth: GroundTruth) -> float:
+    """Bound the rounding error of `recovered_base`: 30 eps times condition times max||W_t||_F (ML-6)."""
+    condition = float(spectral_recovery(truth.W_retraining, truth.k).condition)
+    return 30 * float(np.finfo(float).eps) * condition * float(truth.retraining_scale)
+
+
+def meta_rank(k: int, T: int, d: int) -> int:
     """Return the rank that a new task needs from LoRA-ML at T >= 3 (ML-3)."""
-    return k
+    return adaptation_rank("lora-ml", k, T, d)
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,8 @@ def grow(
 ) -> Growth:
     """Retrain on the first T tasks for every T, then fine-tune; the setting suits the hardest T if not given."""
     truth, counts = instance.truth, tuple(tasks)
-    bases = [line.base(truth.with_tasks(range(T))) for T in counts]
+    subsets = [truth.with_tasks(range(T)) for T in counts]
+    bases = [line.base(subset) for subset in subsets]
     ranks = [line.rank(truth.k, T, truth.d) for T in counts]
     n = 10 * truth.d
     if setting is None:
@@ -126,8 +136,8 @@ def grow(
     )
     predicted = tuple(line.rate(line.predicted_rank(truth.k, T, truth.d), truth.d, setting) for T in counts)
     rounding = max(
-        float(rounding_errors(instance, base, setting).parameter.max()) / p
-        for base, p in zip(bases, predicted, strict=True)
+        (float(rounding_errors(instance, base, setting).parameter.max()) + line.base_rounding(subset) ** 2) / p
+        for base, subset, p in zip(bases, subsets, predicted, strict=True)
     )
     return Growth(counts, setting, errors, predicted, rounding)
 

@@ -14,6 +14,7 @@ from loraml_theory.moments import Moments, draw
 from loraml_theory.rates import degrees_of_freedom, parameter_error, sigma_for
 from paper_checks.claim import Profile
 from paper_checks.instance import Instance
+from paper_checks.measure import level
 
 SIGNAL_TO_NOISE = 100.0
 
@@ -111,6 +112,11 @@ def fine_tuning_errors(
 
 
 def rounding_errors(instance: Instance, base: np.ndarray, setting: Setting) -> Errors:
-    """Return the errors that rounding alone leaves: full fits without noise, three of them."""
+    """Bound the errors that rounding alone leaves: three full fits without noise, and the rounding of max||W_t||_F.
+
+    The latter is what the residual keeps beyond its rank in float64.
+    """
     silent = Setting(setting.n, 0.0, setting.sigma_x)
-    return fine_tuning_errors(instance.rng("rounding"), instance.truth.W_test, base, instance.truth.d, silent, 3)
+    fits = fine_tuning_errors(instance.rng("rounding"), instance.truth.W_test, base, instance.truth.d, silent, 3)
+    floor = level(instance) ** 2
+    return Errors(fits.parameter + floor, fits.in_sample + setting.sigma_x**2 * floor)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import nan
 from time import perf_counter
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from loraml_theory.structure_file import one_line
 from paper_checks.claim import (
+    Check,
     Claim,
     Control,
     Evidence,
@@ -153,7 +158,7 @@ def check(claim: Claim, instances: Sequence[Instance], profile: Profile, *, seed
         elif None in holds:
             verdicts.append(Verdict.INCONCLUSIVE)
         else:
-            seen, said = gather(claim.check, instance, profile)
+            seen, said = examine(claim.check, instance, profile)
             verdicts.append(judge(seen))
             evidence += seen
             notes += said
@@ -173,6 +178,18 @@ def check(claim: Claim, instances: Sequence[Instance], profile: Profile, *, seed
     )
 
 
+def examine(check: Check, instance: Instance, profile: Profile) -> tuple[list[Evidence], list[Note]]:
+    """Run a check on one instance; where float64 overflows or divides by zero, nothing is decided."""
+    try:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            return gather(check, instance, profile)
+    except (ArithmeticError, np.linalg.LinAlgError) as problem:
+        what = f"the whole check: {one_line(str(problem))}"
+        reason = "outside of what float64 can hold or resolve"
+        nothing = Evidence("numerical", instance.name, what, nan, nan, "equal", 0.0, reason, decidable=False)
+        return [nothing], []
+
+
 def _combine(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the claim's verdict from those of its instances; instances that do not meet it have no say."""
     counted = {v for v in verdicts if v is not Verdict.ASSUMPTIONS_NOT_MET}
@@ -186,11 +203,11 @@ def _combine(verdicts: Sequence[Verdict]) -> Verdict:
 def _control(control: Control, applied_to: Sequence[Instance], profile: Profile, *, seed: int) -> ControlResult:
     """Try a false statement until an instance refutes it, its own one last."""
     for instance in applied_to if control.on_given else ():
-        verdict = judge(gather(control.check, instance, profile)[0])
+        verdict = judge(examine(control.check, instance, profile)[0])
         if verdict is Verdict.REFUTED:
             return ControlResult(control.what, instance.name, verdict)
     own = control.own_instance(seed)
-    return ControlResult(control.what, own.name, judge(gather(control.check, own, profile)[0]))
+    return ControlResult(control.what, own.name, judge(examine(control.check, own, profile)[0]))
 
 
 def _reason(

@@ -106,8 +106,8 @@ CLAIM = Claim(
     id="FT-1",
     title="Fine-tuning is reduced-rank regression",
     statement=(
-        "With S positive definite the global minimum of fine-tuning over rank-r shifts is G_r S^{-1/2}, "
-        "G = (C - A S) S^{-1/2} and G_r its truncated SVD; descent on U V^T reaches the same loss where it converges."
+        "With S positive definite the global minimum of fine-tuning over rank-r shifts is G_r S^{-1/2}, G = (C - A "
+        "S) S^{-1/2} and G_r its truncated SVD; descent on U V^T reaches the same loss where it converges."
     ),
     source="reduced-rank regression (Izenman 1975); proof in docs/theory.md, FT-1",
     nature="theorem",

@@ -162,9 +162,8 @@ CLAIM = Claim(
     title="The rate of fine-tuning",
     statement=(
         "With Gaussian data, a residual of rank exactly r and sigma_r(residual) >> 2 (sigma/sigma_x) sqrt(d/n): "
-        "E||Delta||_F^2 = (sigma^2/sigma_x^2)[r d/(n-d-1) + r(d-r)/(n-r-1)] and n E tr(Delta S Delta^T)/sigma^2 "
-        "= r(2d-r) "
-        "to first order; the full fit has exactly sigma^2 d^2/(sigma_x^2 (n-d-1))."
+        "E||Delta||_F^2 = (sigma^2/sigma_x^2)[r d/(n-d-1) + r(d-r)/(n-r-1)] and n E tr(Delta S Delta^T)/sigma^2 = "
+        "r(2d-r) to first order; the full fit has exactly sigma^2 d^2/(sigma_x^2 (n-d-1))."
     ),
     source="beyond arXiv 2410.22264, which states the order; proof in docs/theory.md, FT-2",
     nature="theorem",

@@ -123,8 +123,8 @@ CLAIM = Claim(
     id="ML-5",
     title="Three tasks or more: spurious local minima exist",
     statement=(
-        "For T >= 3 the population objective can have strict local minima with f > 0, though every global minimiser is "
-        "the truth; one instance at d = 3, T = 3, k = 1 settles every d >= 3 by padding with zeros."
+        "For T >= 3 the population objective can have strict local minima with f > 0, though every global minimiser "
+        "is the truth; one instance at d = 3, T = 3, k = 1 settles every d >= 3 by padding with zeros."
     ),
     source="arXiv 2410.22264, remark on T >= 3; proof in docs/theory.md, ML-5",
     nature="theorem",

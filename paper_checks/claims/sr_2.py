@@ -17,7 +17,7 @@ from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.claim import Claim, Control, Evidence, Profile
 from paper_checks.drawn import all_kinds, carry
 from paper_checks.instance import Instance
-from paper_checks.measure import inertia_evidence
+from paper_checks.measure import inertia_evidence, level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,8 +64,9 @@ def _symmetric_floor(instance: Instance, M: np.ndarray) -> Evidence:
         float(end.value) / whole,
         floor / whole,
         "equal",
-        1e-9,
-        "Newton to a relative gradient of 1e-10; the zero eigenvalues make the minimum degenerate",
+        1e-9 + 4 * level(instance) / float(np.linalg.norm(M)),
+        "Newton to a relative gradient of 1e-10; the zero eigenvalues make the minimum degenerate; rounding of "
+        "max||W_t||_F over ||W_{T+1} - A_SR||_F",
         decidable=bool(end.converged),
     )
 

@@ -114,9 +114,8 @@ CLAIM = Claim(
     id="SR-3",
     title="Too small a rank leaves an error that no data remove",
     statement=(
-        "For r < k(T+1) the least loss over rank-r shifts of the standard base is 1/2 sum_{i>r} "
-        "sigma_i^2(W_{T+1} - A_SR) "
-        "> 0, for every sample, however many test samples there are."
+        "For r < k(T+1) the least loss over rank-r shifts of the standard base is 1/2 sum_{i>r} sigma_i^2(W_{T+1} - "
+        "A_SR) > 0, for every sample, however many test samples there are."
     ),
     source="arXiv 2410.22264, corollary on standard retraining (Eckart-Young); proof in docs/theory.md, SR-3",
     nature="theorem",

@@ -84,7 +84,7 @@ def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -
         y = rows.index(item.instance) + 0.2
         ax.plot(_used(item), y, marker, color=colour, alpha=0.7, markeredgewidth=0)
     for y, row in enumerate(rows):  # above the marks rather than beside them: legible on a phone
-        ax.text(LEAST, y - 0.2, f" {_shortened(row)}", verticalalignment="center", fontsize="small")
+        ax.text(LEAST, y - 0.2, f" {_shortened(row)}", verticalalignment="center", fontsize="small", parse_math=False)
     ax.set_xscale("log")
     ax.set_xlim(LEAST / 1.5, 1.5 * MOST)
     ax.set_yticks([])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from paper_checks.claim import Claim, Verdict
@@ -128,10 +129,19 @@ def test_exit_status(changes: dict[str, Any], status: int) -> None:
 
 def test_a_bug_in_a_check_is_no_verdict() -> None:
     def broken(_on: Instance, _profile: Any) -> Any:
-        raise ZeroDivisionError
+        raise KeyError("bug")
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(KeyError):
         checked(claim(check=broken))
+
+
+def test_what_float64_cannot_hold_is_inconclusive() -> None:
+    def overflows(_on: Instance, _profile: Any) -> Any:
+        yield float(np.exp(np.float64(1000)))
+
+    result = checked(claim(check=overflows))
+    assert (result.verdict, len(result.evidence)) == (Verdict.INCONCLUSIVE, 1)
+    assert "overflow" in result.reason
 
 
 def test_claims_draw_their_instances_from_the_seed_unless_some_are_given() -> None:
