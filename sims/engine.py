@@ -53,6 +53,44 @@ class EngineError(RuntimeError):
     """An engine that is not there, or cannot do what is asked; the text says what to do about it."""
 
 
+def recorded_steps(steps: int, record_every: int) -> np.ndarray:
+    """Return the steps to record, int64: 0, m, 2m, .. and the last for `record_every` = m > 0, else the last alone.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative.
+    """
+    if steps < 0 or record_every < 0:
+        raise ValueError(f"steps, record_every: got {steps} and {record_every}, expected whole numbers >= 0")
+    if record_every == 0:
+        return np.array([steps])
+    return np.unique([*range(0, steps, record_every), steps])
+
+
+def require_batch(moments: Moments, start: Parameters, *, base: np.ndarray | None = None) -> None:
+    """Raise ValueError unless moments, start and base have the shapes that `Engine` states.
+
+    A start with U and no base is retraining's, one with U and a base fine-tuning's, one without U standard
+    retraining's.
+    """
+    tasks = base is None
+    shape = tuple(moments.W.shape)
+    if len(shape) != 3 + tasks or shape[-1] != shape[-2] or tuple(moments.S.shape) != shape:
+        expected = "(B, T, d, d)" if tasks else "(B, d, d)"
+        raise ValueError(f"moments: got S {tuple(moments.S.shape)} and W {shape}, expected both {expected}")
+    matrix, lead = (shape[0], *shape[-2:]), shape[:-1]
+    rank = None if start.U is None else start.U.shape[-1]
+    for name, value, expected in (
+        ("base", base, matrix),
+        ("A", start.A, matrix),
+        ("U", start.U, (*lead, rank)),
+        ("V", start.V, (*lead, rank)),
+    ):
+        if value is not None and tuple(value.shape) != expected:
+            raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {expected}")
+
+
 class Engine(Protocol):
     """A way to run batches of trials.
 
