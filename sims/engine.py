@@ -7,7 +7,7 @@ follow the iterates of `loraml_theory.solvers` to 1e-9 relative.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,8 +77,8 @@ def require_batch(moments: Moments, start: Parameters, *, base: np.ndarray | Non
     tasks = base is None
     shape = tuple(moments.W.shape)
     if len(shape) != 3 + tasks or shape[-1] != shape[-2] or tuple(moments.S.shape) != shape:
-        expected = "(B, T, d, d)" if tasks else "(B, d, d)"
-        raise ValueError(f"moments: got S {tuple(moments.S.shape)} and W {shape}, expected both {expected}")
+        got, wanted = f"S {tuple(moments.S.shape)} and W {shape}", "(B, T, d, d)" if tasks else "(B, d, d)"
+        raise ValueError(f"moments: got {got}, expected both {wanted}")
     matrix, lead = (shape[0], *shape[-2:]), shape[:-1]
     rank = None if start.U is None else start.U.shape[-1]
     for name, value, expected in (
@@ -91,6 +91,20 @@ def require_batch(moments: Moments, start: Parameters, *, base: np.ndarray | Non
             raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {expected}")
 
 
+def map_arrays(move: Callable[[Any], Any], kind: type, value: Any) -> Any:
+    """Return `value` with every array of type `kind` moved, inside tuples, lists, dicts and dataclasses as well."""
+    if isinstance(value, kind):
+        return move(value)
+    if isinstance(value, dict):
+        return {key: map_arrays(move, kind, item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        items = [map_arrays(move, kind, item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value)(**{f.name: map_arrays(move, kind, getattr(value, f.name)) for f in fields(value) if f.init})
+    return value
+
+
 class Engine(Protocol):
     """A way to run batches of trials.
 
@@ -100,9 +114,7 @@ class Engine(Protocol):
     name: str
     device: str
 
-    def retrain(
-        self, moments: Moments, start: Parameters, schedule: Schedule, *, record_every: int = 0
-    ) -> Iterates:
+    def retrain(self, moments: Moments, start: Parameters, schedule: Schedule, *, record_every: int = 0) -> Iterates:
         """Run the paper's LoRA-ML descent; moments ``(B, T, d, d)``, start A ``(B, d, d)`` and U ``(B, T, d, k)``."""
         ...
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 from sims.engine import Engine, EngineError
 
@@ -27,30 +29,31 @@ def get(name: str = "auto", device: str | None = None) -> Engine:
     """
     if name not in NAMES:
         raise EngineError(f"engine: got {name!r}, expected one of {', '.join(NAMES)}")
-    kind = None if device is None else device.partition(":")[0]
-    if kind not in (None, "cpu", "cuda"):
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise EngineError(f"device: got {device!r}, expected cpu, cuda or cuda:INDEX")
     if name == "auto":
-        name = "cpu" if kind == "cpu" or (kind is None and not _cuda_is_there()) else "cupy"
-    if name == "cpu":
-        if kind not in (None, "cpu"):
-            raise EngineError(f"engine cpu: runs on the device cpu, not on {device}; use the engine cupy or torch")
-        _require("numba", "cpu", "sims")
-        return import_module("sims.cpu_engine").CpuEngine()
-    if name == "torch":
-        _require("torch", "torch", "torch")
-        return import_module("sims.torch_engine").TorchEngine(device or "cpu")
-    if kind == "cpu":
+        cupy = device != "cpu" if device else _cuda_is_there()
+        name = "cupy" if cupy else "cpu"
+    if name == "cpu" and device not in (None, "cpu"):
+        raise EngineError(f"engine cpu: runs on the device cpu, not on {device}; use the engine cupy or torch")
+    if name == "cupy" and device == "cpu":
         raise EngineError("engine cupy: runs on the device cuda, not on cpu; use the engine cpu or torch")
-    _require("cupy", "cupy", "cupy")
-    return import_module("sims.cupy_engine").CupyEngine(device or "cuda")
+    if name == "cpu":
+        return _load("cpu", "numba", extra="sims").CpuEngine()
+    if name == "torch":
+        return _load("torch", "torch", extra="torch").TorchEngine(device or "cpu")
+    return _load("cupy", "cupy", extra="cupy").CupyEngine(device or "cuda")
 
 
-def _require(module: str, engine: str, extra: str) -> None:
-    if find_spec(module) is None:
+def _load(name: str, needed: str, *, extra: str) -> ModuleType:
+    """Import what an engine needs, then its module."""
+    try:
+        import_module(needed)
+    except ImportError as error:
         raise EngineError(
-            f"engine {engine}: {module} is not installed; install it with: pip install 'loraml-theory[{extra}]'"
-        )
+            f"engine {name}: it needs {needed}, install it with: pip install 'loraml-theory[{extra}]' ({error})"
+        ) from error
+    return import_module(f"sims.{name}_engine")
 
 
 def _cuda_is_there() -> bool:

@@ -1,8 +1,9 @@
 """Gradient descent on LANES trials at once, compiled by numba; an entry of a matrix is a vector over the trials.
 
-Matrices that are multiplied often are stored in panels of 8 rows (then one of 4, then single ones), within a panel
-column by column, so that `_product` reads them in order and keeps a panel's results in registers. Vectors and factors
-are stored column after column. All arrays are flat.
+Matrices that multiply are stored in panels of 8 rows, at the end perhaps one of 4, with their rows padded to a
+multiple of 4; within a panel column by column, so that `_product` reads them in order and keeps a panel's results in
+registers. Vectors and factors are stored column after column. Names in
+capitals are addresses, see `sims.kernels.lanes`.
 
 With ``H_t = (A - W_t) S_t`` and ``P = S U`` the adapters' gradients need no d x d product:
 
@@ -18,7 +19,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-import numpy as np
 
 from sims.kernels.simd import LANES, fma, load, splat, store
 
@@ -31,47 +31,43 @@ def _compiled(function: Callable[..., Any]) -> Any:
         return numba.njit(function, nogil=True)
 
 
-_inlined = numba.njit(inline="always", nogil=True)  # a call would count references, which costs as much as a step
+VECTOR_BYTES = LANES * 8
 
 
 @_compiled
-def _aligned(count):
-    """Return room for so many vectors, from a cache line's start on."""
-    room = np.empty(count * LANES + 8)
-    offset = (-room.ctypes.data % 64) // 8
-    return room[offset : offset + count * LANES]
+def padded(rows):
+    """Return the next multiple of 4."""
+    return (rows + 3) // 4 * 4
 
 
 @_compiled
 def _place(row, rows, columns):
-    """Return position and stride of a row in panels."""
+    """Return position and stride of a row in panels of so many padded rows."""
     full = rows // 8 * 8
     if row < full:
         return row // 8 * 8 * columns + row % 8, 8
-    if rows - full >= 4:
-        if row < full + 4:
-            return full * columns + row - full, 4
-    return row * columns, 1
+    return full * columns + row - full, 4
 
 
-@_inlined
+@_compiled
 def _product(M, X, Y, rows, d, k):
-    """Y = M X for M in panels, ``rows x d``, and k columns."""
-    for c in range(k):
-        x, y, m = c * d, c * rows, 0
-        while y + 8 <= (c + 1) * rows:
+    """Y = M X for M in panels, ``rows x d``, and k columns; a panel stays in the cache for all of them."""
+    row = 0
+    while row + 8 <= rows:
+        for c in range(k):
+            m, y = row * d, c * rows + row
             a0 = splat(0.0)
             a1 = a2 = a3 = a4 = a5 = a6 = a7 = a0
-            for j in range(x, x + d):
-                u = load(X, j)
-                a0 = fma(load(M, m), u, a0)
-                a1 = fma(load(M, m + 1), u, a1)
-                a2 = fma(load(M, m + 2), u, a2)
-                a3 = fma(load(M, m + 3), u, a3)
-                a4 = fma(load(M, m + 4), u, a4)
-                a5 = fma(load(M, m + 5), u, a5)
-                a6 = fma(load(M, m + 6), u, a6)
-                a7 = fma(load(M, m + 7), u, a7)
+            for j in range(c * d, c * d + d):
+                x = load(X, j)
+                a0 = fma(load(M, m), x, a0)
+                a1 = fma(load(M, m + 1), x, a1)
+                a2 = fma(load(M, m + 2), x, a2)
+                a3 = fma(load(M, m + 3), x, a3)
+                a4 = fma(load(M, m + 4), x, a4)
+                a5 = fma(load(M, m + 5), x, a5)
+                a6 = fma(load(M, m + 6), x, a6)
+                a7 = fma(load(M, m + 7), x, a7)
                 m += 8
             store(Y, y, a0)
             store(Y, y + 1, a1)
@@ -81,254 +77,183 @@ def _product(M, X, Y, rows, d, k):
             store(Y, y + 5, a5)
             store(Y, y + 6, a6)
             store(Y, y + 7, a7)
-            y += 8
-        if y + 4 <= (c + 1) * rows:
+        row += 8
+    if row < rows:
+        for c in range(k):
+            m, y = row * d, c * rows + row
             a0 = splat(0.0)
             a1 = a2 = a3 = a0
-            for j in range(x, x + d):
-                u = load(X, j)
-                a0 = fma(load(M, m), u, a0)
-                a1 = fma(load(M, m + 1), u, a1)
-                a2 = fma(load(M, m + 2), u, a2)
-                a3 = fma(load(M, m + 3), u, a3)
+            for j in range(c * d, c * d + d):
+                x = load(X, j)
+                a0 = fma(load(M, m), x, a0)
+                a1 = fma(load(M, m + 1), x, a1)
+                a2 = fma(load(M, m + 2), x, a2)
+                a3 = fma(load(M, m + 3), x, a3)
                 m += 4
             store(Y, y, a0)
             store(Y, y + 1, a1)
             store(Y, y + 2, a2)
             store(Y, y + 3, a3)
-            y += 4
-        while y < (c + 1) * rows:
-            a0 = splat(0.0)
-            for j in range(x, x + d):
-                a0 = fma(load(M, m), load(X, j), a0)
-                m += 1
-            store(Y, y, a0)
-            y += 1
-
-
-@_inlined
-def _gram(X, x, x_stride, Y, y, y_stride, Z, d, k, size):
-    """Z = size X^T Y for factors whose columns start at x, x + x_stride, .. and y, y + y_stride, .."""
-    scale = splat(size)
-    for e in range(k):
-        for c in range(k):
-            even = odd = splat(0.0)
-            i, j = x + e * x_stride, y + c * y_stride
-            for _ in range(d // 2):
-                even = fma(load(X, i), load(Y, j), even)
-                odd = fma(load(X, i + 1), load(Y, j + 1), odd)
-                i += 2
-                j += 2
-            if d % 2:
-                even = fma(load(X, i), load(Y, j), even)
-            store(Z, e * k + c, scale * (even + odd))
 
 
 @_compiled
-def _symmetric_steps(M, U, Y, g, h, d, k, steps, size):
-    """U <- U - size (K U + U (U^T P) + P (U^T U)), several times; M holds K over S, Y the columns of Q over P."""
+def _inner_product(X, x, Y, y, d, size):
+    """Return ``size sum_i X_i Y_i`` of columns that start at x and y."""
+    even = odd = splat(0.0)
+    for i in range(0, d - 1, 2):
+        even = fma(load(X, x + i), load(Y, y + i), even)
+        odd = fma(load(X, x + i + 1), load(Y, y + i + 1), odd)
+    if d % 2:
+        even = fma(load(X, x + d - 1), load(Y, y + d - 1), even)
+    return splat(size) * (even + odd)
+
+
+@_compiled
+def _symmetric_step(M, U, Y, NEW, rows, d, k, size):
+    """NEW = U - size (K U + U (U^T P) + P (U^T U)); M holds K over S, Y gets K U over P."""
     minus = splat(-size)
+    _product(M, U, Y, rows, d, k)
+    for c in range(k):
+        for e in range(k):
+            g = _inner_product(U, e * d, Y, c * rows + d, d, -size)
+            h = _inner_product(U, e * d, U, c * d, d, -size)
+            for i in range(d):
+                u = fma(minus, load(Y, c * rows + i), load(U, c * d + i)) if e == 0 else load(NEW, c * d + i)
+                u = fma(load(U, e * d + i), g, u)
+                store(NEW, c * d + i, fma(load(Y, e * rows + d + i), h, u))
+
+
+@_compiled
+def _asymmetric_step(M, H_TRANSPOSED, U, V, Y, Z, U_NEW, V_NEW, rows, d, k, size):
+    """U_NEW = U - size (H V + U (V^T P)), V_NEW = V - size (H^T U + P (U^T U)); M holds H over S, Y gets H V over P."""
+    minus, short = splat(-size), padded(d)
+    _product(M, V, Y, rows, d, k)
+    _product(H_TRANSPOSED, U, Z, short, d, k)
+    for c in range(k):
+        for e in range(k):
+            g = _inner_product(V, e * d, Y, c * rows + d, d, -size)
+            h = _inner_product(U, e * d, U, c * d, d, -size)
+            for i in range(d):
+                if e == 0:
+                    u = fma(minus, load(Y, c * rows + i), load(U, c * d + i))
+                    v = fma(minus, load(Z, c * short + i), load(V, c * d + i))
+                else:
+                    u = load(U_NEW, c * d + i)
+                    v = load(V_NEW, c * d + i)
+                store(U_NEW, c * d + i, fma(load(U, e * d + i), g, u))
+                store(V_NEW, c * d + i, fma(load(Y, e * rows + d + i), h, v))
+
+
+@_compiled
+def _copy(FROM, TO, vectors):
+    for m in range(vectors):
+        store(TO, m, load(FROM, m))
+
+
+@_compiled
+def _inner_steps(M, H_TRANSPOSED, U, V, Y, Z, rows, d, k, steps, size, symmetric):
+    """Make some inner steps, then set P; U and V have room for two factors, the old and the new."""
+    U_NEW, V_NEW = U + d * k * VECTOR_BYTES, V + d * k * VECTOR_BYTES
     for _ in range(steps):
-        _product(M, U, Y, 2 * d, d, k)
-        _gram(U, 0, d, Y, d, 2 * d, g, d, k, -size)
-        _gram(U, 0, d, U, 0, d, h, d, k, -size)
-        for c in range(k):
-            for i in range(d):
-                new = fma(minus, load(Y, 2 * c * d + i), load(U, c * d + i))
-                for e in range(k):
-                    new = fma(load(U, e * d + i), load(g, e * k + c), new)
-                    new = fma(load(Y, (2 * e + 1) * d + i), load(h, e * k + c), new)
-                store(Y, 2 * c * d + i, new)  # the old columns of U are needed until the last is done
-        for c in range(k):
-            for i in range(d):
-                store(U, c * d + i, load(Y, 2 * c * d + i))
-
-
-@_compiled
-def _asymmetric_steps(M, H_transposed, U, V, Y, Z, g, h, d, k, steps, size):
-    """Move U by -size (H V + U (V^T P)) and V by -size (H^T U + P (U^T U)), several times; M holds H over S."""
-    minus = splat(-size)
-    for _ in range(steps):
-        _product(M, V, Y, 2 * d, d, k)
-        _product(H_transposed, U, Z, d, d, k)
-        _gram(V, 0, d, Y, d, 2 * d, g, d, k, -size)
-        _gram(U, 0, d, U, 0, d, h, d, k, -size)
-        for c in range(k):
-            for i in range(d):
-                u = fma(minus, load(Y, 2 * c * d + i), load(U, c * d + i))
-                v = fma(minus, load(Z, c * d + i), load(V, c * d + i))
-                for e in range(k):
-                    u = fma(load(U, e * d + i), load(g, e * k + c), u)
-                    v = fma(load(Y, (2 * e + 1) * d + i), load(h, e * k + c), v)
-                store(Y, 2 * c * d + i, u)
-                store(V, c * d + i, v)
-        for c in range(k):
-            for i in range(d):
-                store(U, c * d + i, load(Y, 2 * c * d + i))
-
-
-@_compiled
-def _pack(trials, vectors, position, stride):
-    """Write a matrix's row of all trials, ``(trials, entries)``, as vectors; lanes beyond repeat the last trial."""
-    for j in range(trials.shape[1]):
-        for lane in range(LANES):
-            vectors[(position + j * stride) * LANES + lane] = trials[min(lane, trials.shape[0] - 1), j]
-
-
-@_compiled
-def _unpack(vectors, trials, position):
-    """Undo `_pack` for a row that is stored as it is."""
-    for j in range(trials.shape[1]):
-        for lane in range(trials.shape[0]):
-            trials[lane, j] = vectors[(position + j) * LANES + lane]
-
-
-@_compiled
-def _pack_panels(matrices, panels, first, rows):
-    """Write the rows of ``(trials, d, d)`` as rows `first`, .. of panels of so many rows."""
-    for i in range(matrices.shape[1]):
-        position, stride = _place(first + i, rows, matrices.shape[2])
-        _pack(matrices[:, i], panels, position, stride)
-
-
-@_compiled
-def _pack_rows(matrices, vectors):
-    """Write ``(trials, d, d)`` row after row."""
-    for i in range(matrices.shape[1]):
-        _pack(matrices[:, i], vectors, i * matrices.shape[2], 1)
-
-
-@_compiled
-def _unpack_rows(vectors, matrices):
-    """Read ``(trials, d, d)`` row after row."""
-    for i in range(matrices.shape[1]):
-        _unpack(vectors, matrices[:, i], i * matrices.shape[2])
-
-
-@_compiled
-def _pack_factors(factors, vectors):
-    """Write the columns of ``(trials, d, k)``."""
-    for c in range(factors.shape[2]):
-        _pack(factors[:, :, c], vectors, c * factors.shape[1], 1)
-
-
-@_compiled
-def _unpack_factors(vectors, factors):
-    """Read the columns of ``(trials, d, k)``."""
-    for c in range(factors.shape[2]):
-        _unpack(vectors, factors[:, :, c], c * factors.shape[1])
-
-
-@_compiled
-def _split_gradient(F, C, M, H_transposed, d, symmetric):
-    """Put H = F - C, or H + H^T, into the upper rows of M, and H^T into panels of its own; H replaces F."""
-    for m in range(d * d):
-        store(F, m, load(F, m) - load(C, m))
-    for i in range(d):
-        position, stride = _place(i, 2 * d, d)
-        for j in range(d):
-            entry = load(F, i * d + j)
-            if symmetric:
-                entry = entry + load(F, j * d + i)
-            store(M, position + j * stride, entry)
+        if symmetric:
+            _symmetric_step(M, U, Y, U_NEW, rows, d, k, size)
+        else:
+            _asymmetric_step(M, H_TRANSPOSED, U, V, Y, Z, U_NEW, V_NEW, rows, d, k, size)
+        U, U_NEW = U_NEW, U
+        V, V_NEW = V_NEW, V
+    if steps % 2:
+        _copy(U, U_NEW, d * k)
         if not symmetric:
-            position, stride = _place(i, d, d)
-            for j in range(d):
-                store(H_transposed, position + j * stride, load(F, j * d + i))
+            _copy(V, V_NEW, d * k)
+    _product(M, U if symmetric else V, Y, rows, d, k)
 
 
 @_compiled
-def _add_gradient(H, U, P, total, d, k):
-    """Add G = H + U P^T to the total."""
+def _set_curvature(H, C, t, stride, M, H_TRANSPOSED, rows, d, symmetric):
+    """Put ``H_t - C_t``, symmetric: its sum with its transpose, into M's upper rows, its transpose into panels."""
     for i in range(d):
+        row, row_stride = _place(i, rows, d)
+        column, column_stride = _place(i, padded(d), d)
         for j in range(d):
-            entry = load(total, i * d + j) + load(H, i * d + j)
-            for c in range(k):
-                entry = fma(load(U, c * d + i), load(P, c * d + j), entry)
-            store(total, i * d + j, entry)
+            here, there = i * stride + t * d + j, j * stride + t * d + i
+            entry, other = load(H, here) - load(C, here), load(H, there) - load(C, there)
+            if symmetric:
+                entry = entry + other
+            else:
+                store(H_TRANSPOSED, column + j * column_stride, other)
+            store(M, row + j * row_stride, entry)
 
 
 @_compiled
-def _multiply(M, X, Y, rows, d, k):
-    """Y = M X."""
-    _product(M, X, Y, rows, d, k)
+def _base_step(A, H, C, U, Y, T, d, k, stride, rows, size):
+    """A <- A - size sum_t (H_t - C_t + U_t P_t^T), one task after the other."""
+    minus = splat(-size)
+    for i in range(d):
+        a = i * d
+        for t in range(T):
+            h, p = i * stride + t * d, t * k * rows + d
+            u = minus * load(U, 2 * t * k * d + i)
+            for j in range(d):
+                entry = fma(minus, load(H, h + j) - load(C, h + j), load(A, a + j))
+                store(A, a + j, fma(u, load(Y, p + j), entry))
+            for c in range(1, k):
+                u = minus * load(U, (2 * t * k + c) * d + i)
+                for j in range(d):
+                    store(A, a + j, fma(u, load(Y, p + c * rows + j), load(A, a + j)))
 
 
 @_compiled
-def _part(room, index, vectors):
-    """Return the piece of that number of a room cut into pieces of so many vectors."""
-    return room[index * vectors * LANES : (index + 1) * vectors * LANES]
+def _outer_step(moments, point, room, sizes, inner_steps, inner_size, outer_size, symmetric):
+    """Move the adapters of all tasks, then the base; addresses as in `retrain`."""
+    (M, S, C), (A, U, V), (H, H_TRANSPOSED, Y, Z), (T, d, k) = moments, point, room, sizes
+    rows, stride = padded(2 * d), padded(T * d)
+    _product(S, A, H, stride, d, d)  # stored by rows, A S_t and S_t A^T are the same
+    for t in range(T):
+        m, u, y = t * rows * d * VECTOR_BYTES, 2 * t * d * k * VECTOR_BYTES, t * rows * k * VECTOR_BYTES
+        _set_curvature(H, C, t, stride, M + m, H_TRANSPOSED, rows, d, symmetric)
+        _inner_steps(M + m, H_TRANSPOSED, U + u, V + u, Y + y, Z, rows, d, k, inner_steps, inner_size, symmetric)
+    _base_step(A, H, C, U, Y, T, d, k, stride, rows, outer_size / T)
 
 
 @_compiled
-def retrain(S, C, A0, U0, V0, records, inner_steps, inner_size, outer_size, symmetric, A_out, U_out, V_out):
-    """Run the alternating descent of up to LANES trials; write the points at the recorded steps.
+def retrain(moments, point, room, out, sizes, records, inner_steps, inner_size, outer_size, symmetric):
+    """Run the alternating descent of LANES trials; write the points at the recorded steps.
 
     Parameters
     ----------
-    S, C
-        Moments, ``(trials, T, d, d)``.
-    A0, U0, V0
-        ``(trials, d, d)``, ``(trials, T, d, k)`` and the same again; V0 is not read where symmetric.
+    moments
+        M, S, C: S_t of every task in panels, below room for d rows; of all tasks together in panels; the rows of
+        ``[C_1, .., C_T]``, padded.
+    point
+        A, U, V, which move; the adapters of a task have room for as many more after them. V only if not symmetric.
+    room
+        H, H_TRANSPOSED, Y, Z to work in.
+    out
+        Results for A, U, V, one record after the other; adapters with their further room.
+    sizes
+        T, d, k.
     records
         Outer steps after which to record, increasing; the last ends the descent.
-    A_out, U_out, V_out
-        Results, with an axis of records before the others; V_out is not written where symmetric.
     """
-    T, d, k = U0.shape[1:]
-    M, S_all, C_all, H_transposed = _aligned(T * 2 * d * d), _aligned(T * d * d), _aligned(T * d * d), _aligned(d * d)
-    A, total, H = _aligned(d * d), _aligned(d * d), _aligned(d * d)
-    U_all, V_all, Y, Z = _aligned(T * d * k), _aligned(T * d * k), _aligned(2 * d * k), _aligned(d * k)
-    g, h = _aligned(k * k), _aligned(k * k)
-    _pack_rows(A0, A)
-    for t in range(T):
-        _pack_panels(S[:, t], _part(M, t, 2 * d * d), d, 2 * d)
-        _pack_panels(S[:, t], _part(S_all, t, d * d), 0, d)
-        _pack_rows(C[:, t], _part(C_all, t, d * d))
-        _pack_factors(U0[:, t], _part(U_all, t, d * k))
-        if not symmetric:
-            _pack_factors(V0[:, t], _part(V_all, t, d * k))
-    step = 0
+    T, d, k = sizes
+    step, factors = 0, 2 * T * d * k
     for record in range(records.size):
-        while step < records[record]:
-            total[:] = 0.0
-            for t in range(T):
-                M_t, S_t, U = _part(M, t, 2 * d * d), _part(S_all, t, d * d), _part(U_all, t, d * k)
-                _multiply(S_t, A, H, d, d, d)  # row after row, A S and S A^T are the same
-                _split_gradient(H, _part(C_all, t, d * d), M_t, H_transposed, d, symmetric)
-                if symmetric:
-                    V = U
-                    _symmetric_steps(M_t, U, Y, g, h, d, k, inner_steps, inner_size)
-                else:
-                    V = _part(V_all, t, d * k)
-                    _asymmetric_steps(M_t, H_transposed, U, V, Y, Z, g, h, d, k, inner_steps, inner_size)
-                _multiply(S_t, V, Z, d, d, k)
-                _add_gradient(H, U, Z, total, d, k)
-            for m in range(A.size):
-                A[m] -= outer_size / T * total[m]
-            step += 1
-        _unpack_rows(A, A_out[record])
-        for t in range(T):
-            _unpack_factors(_part(U_all, t, d * k), U_out[record, :, t])
-            if not symmetric:
-                _unpack_factors(_part(V_all, t, d * k), V_out[record, :, t])
+        for _ in range(step, records[record]):
+            _outer_step(moments, point, room, sizes, inner_steps, inner_size, outer_size, symmetric)
+        step = records[record]
+        _copy(point[0], out[0] + record * d * d * VECTOR_BYTES, d * d)
+        _copy(point[1], out[1] + record * factors * VECTOR_BYTES, factors)
+        if not symmetric:
+            _copy(point[2], out[2] + record * factors * VECTOR_BYTES, factors)
 
 
 @_compiled
-def fine_tune(S, H, U0, V0, records, size, U_out, V_out):
-    """Run the descent of up to LANES trials on ``l(base + U V^T)``, ``H = (base - W) S``; shapes as in `retrain`."""
-    d, k = U0.shape[1:]
-    M, H_transposed = _aligned(2 * d * d), _aligned(d * d)
-    U, V, Y, Z = _aligned(d * k), _aligned(d * k), _aligned(2 * d * k), _aligned(d * k)
-    g, h = _aligned(k * k), _aligned(k * k)
-    _pack_panels(H, M, 0, 2 * d)
-    _pack_panels(S, M, d, 2 * d)
-    _pack_panels(H.transpose((0, 2, 1)), H_transposed, 0, d)
-    _pack_factors(U0, U)
-    _pack_factors(V0, V)
-    step = 0
+def fine_tune(M, H_TRANSPOSED, point, room, out, sizes, records, size):
+    """Run the descent of LANES trials on ``l(base + U V^T)``; M holds ``(base - W) S`` over S, rest as `retrain`."""
+    (U, V), (Y, Z), (d, k) = point, room, sizes
+    step, rows, factors = 0, padded(2 * d), 2 * d * k
     for record in range(records.size):
-        _asymmetric_steps(M, H_transposed, U, V, Y, Z, g, h, d, k, records[record] - step, size)
+        _inner_steps(M, H_TRANSPOSED, U, V, Y, Z, rows, d, k, records[record] - step, size, False)
         step = records[record]
-        _unpack_factors(U, U_out[record])
-        _unpack_factors(V, V_out[record])
+        _copy(U, out[0] + record * factors * VECTOR_BYTES, factors)
+        _copy(V, out[1] + record * factors * VECTOR_BYTES, factors)

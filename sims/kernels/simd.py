@@ -1,7 +1,10 @@
 """A vector of float64 for numba: one trial a lane, so that a kernel reads like code for a single trial.
 
 `load` and `store` move the LANES numbers of one matrix entry; `+`, `-`, `*` and `fma` act on all lanes at once. LLVM
-maps a vector to one register, or to several where the machine's are shorter.
+maps a vector to one register, or to several where the machine's are shorter. Places are addresses: handing an array to
+a function counts its references, which costs as much as a step.
+
+Numba keeps compiled code by the date of the file that calls: after a change here, touch `sims/kernels/descent.py`.
 """
 
 from __future__ import annotations
@@ -28,10 +31,11 @@ LANES = _lanes()
 _IR_VECTOR = ir.VectorType(ir.DoubleType(), LANES)
 
 
-class VectorType(types.Type):  # type: ignore[misc]
+class VectorType(types.Type):
     """Numba's type of LANES float64."""
 
     def __init__(self) -> None:
+        """Name it by its length, which numba takes for its identity."""
         super().__init__(name=f"float64x{LANES}")
 
 
@@ -39,39 +43,35 @@ VECTOR = VectorType()
 
 
 @register_model(VectorType)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, frontend_type: Any) -> None:
         super().__init__(manager, frontend_type, _IR_VECTOR)
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    """Return the address of vector `index` of a contiguous float64 array."""
-    data = context.make_array(array_type)(context, builder, array).data
-    entry = builder.gep(data, [builder.mul(index, ir.Constant(index.type, LANES))])
-    return builder.bitcast(entry, _IR_VECTOR.as_pointer())
+def _pointer(builder: Any, address: Any, index: Any) -> Any:
+    offset = builder.mul(index, ir.Constant(index.type, LANES * 8))
+    return builder.inttoptr(builder.add(address, offset), _IR_VECTOR.as_pointer())
 
 
 @intrinsic
-def load(_typing: Any, array: Any, index: Any) -> Any:
-    """Return vector number `index` of a contiguous 1-d array."""
+def load(_typing: Any, _address: Any, _index: Any) -> Any:
+    """Return vector number `index` from an address on, both int64."""
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], *arguments)
-        return builder.load(pointer, align=8)
+    def emit(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.load(_pointer(builder, *arguments), align=8)
 
-    return VECTOR(array, types.intp), emit
+    return VECTOR(types.int64, types.int64), emit
 
 
 @intrinsic
-def store(_typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write vector number `index` of a contiguous 1-d array."""
+def store(_typing: Any, _address: Any, _index: Any, _value: Any) -> Any:
+    """Write vector number `index` from an address on."""
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], *arguments[:2])
-        builder.store(arguments[2], pointer, align=8)
+    def emit(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _pointer(builder, *arguments[:2]), align=8)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, VECTOR), emit
+    return types.void(types.int64, types.int64, VECTOR), emit
 
 
 @intrinsic
