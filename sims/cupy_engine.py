@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from math import prod
 from typing import Any, TypeAlias
 
@@ -12,7 +11,7 @@ import numpy as np
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import Parameters
 from sims.cuda_kernels import REAL, Kernel, pack, source, trials_at_once
-from sims.engine import EngineError, Iterates, Schedule, recorded_steps, require_batch
+from sims.engine import EngineError, Iterates, Schedule, map_arrays, recorded_steps, require_batch
 
 INSTALL = "pip install 'loraml-theory[cupy]'"
 
@@ -143,8 +142,11 @@ class CupyEngine:
         """Call an array-API function of `loraml_theory` on the device, in float64; see `sims.engine.Engine`."""
         cupy = self._cupy
         with self._device:
-            moved = map_arrays(lambda x: cupy.asarray(x, dtype=cupy.float64), np.ndarray, [arguments, options])
+            moved = map_arrays(self._to_device, np.ndarray, [arguments, options])
             return map_arrays(cupy.asnumpy, cupy.ndarray, function(*moved[0], **moved[1]))
+
+    def _to_device(self, array: np.ndarray) -> Any:
+        return self._cupy.asarray(array, dtype=np.float64 if array.dtype.kind == "f" else array.dtype)
 
     def _descend(
         self,
@@ -201,17 +203,3 @@ class CupyEngine:
             function.max_dynamic_shared_size_bytes = kernel.shared_bytes  # above 48 KiB a kernel must ask
             self._compiled[kernel] = function
         return self._compiled[kernel]
-
-
-def map_arrays(move: Callable[[Any], Any], kind: type, value: Any) -> Any:
-    """Return `value` with every array of type `kind` moved, inside tuples, lists, dicts and dataclasses as well."""
-    if isinstance(value, kind):
-        return move(value)
-    if isinstance(value, dict):
-        return {key: map_arrays(move, kind, item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        items = [map_arrays(move, kind, item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{f.name: map_arrays(move, kind, getattr(value, f.name)) for f in fields(value) if f.init})
-    return value

@@ -14,8 +14,8 @@ from loraml_theory.closed_forms import standard_retraining
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import LoRAML, Parameters
 from sims.cuda_kernels import Kernel, largest_dimension, pack, source, trials_at_once
-from sims.cupy_engine import CupyEngine, map_arrays
-from sims.engine import EngineError
+from sims.cupy_engine import CupyEngine
+from sims.engine import EngineError, map_arrays
 from tests.sims.cuda_problems import by_engine, problem
 from tests.sims.host_cuda import H100, host_cupy
 
@@ -151,11 +151,12 @@ def test_arrays_move_wherever_they_are() -> None:
 def test_evaluate_calls_with_moved_arrays_and_brings_the_result_back(tmp_path: Path) -> None:
     moments = problem(d=4, k=1, T=2, n=9).moments
 
-    def function(at: Moments, *, factor: np.ndarray) -> tuple[np.ndarray, str]:
+    def function(at: Moments, *, factor: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, str]:
         assert factor.dtype == np.float64
+        assert kept.dtype == np.int64
         return standard_retraining(at) * factor, "a word"
 
     engine = CupyEngine(cupy=host_cupy(tmp_path))
-    A, word = engine.evaluate(function, moments, factor=np.array(2, dtype=np.int64))
+    A, word = engine.evaluate(function, moments, factor=np.array(2, dtype=np.float32), kept=np.arange(3))
     np.testing.assert_array_equal(A, 2 * standard_retraining(moments))
     assert word == "a word"

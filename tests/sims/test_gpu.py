@@ -11,8 +11,8 @@ from loraml_theory.closed_forms import fine_tune, spectral_recovery, standard_re
 from loraml_theory.moments import Moments
 from loraml_theory.structure import Array
 from sims.cuda_kernels import Kernel, largest_dimension
-from sims.cupy_engine import CupyEngine, map_arrays
-from sims.engine import EngineError
+from sims.cupy_engine import CupyEngine
+from sims.engine import EngineError, map_arrays
 from tests.sims.cuda_problems import DESCENTS, by_engine, by_reference, deviation, problem
 
 
