@@ -24,9 +24,14 @@ from sims.plan import Chunk, rank_of
 from sims.retraining import WORDS, Problem, Retrained, family, judged_fine_tuning, objection, retrain
 from sims.spec import Spec
 
+HUGE = 1e100  # an entry beyond it has diverged; products of what is left do not overflow
+
 
 def run_chunk(spec: Spec, chunk: Chunk, engine: Engine) -> dict[str, Any]:
-    """Compute a chunk; return the columns of `sims.store`, ordered by n, rank, way of fine-tuning, seed."""
+    """Compute a chunk; return the columns of `sims.store` but spec_hash, ordered by n, rank, fine-tuning, seed.
+
+    Of the spec's axes only n, rank and fine_tuning are read.
+    """
     began = perf_counter()
     ways = list(product(spec.n, spec.rank, spec.fine_tuning))
     truths, reason = _truths(spec, chunk)
@@ -52,7 +57,6 @@ def run_chunk(spec: Spec, chunk: Chunk, engine: Engine) -> dict[str, Any]:
         "engine": [engine.name] * rows,
         "device": [engine.device] * rows,
         "versions": [versions()] * rows,
-        "spec_hash": [spec.hash] * rows,
     }
 
 
@@ -60,7 +64,7 @@ def run_chunk(spec: Spec, chunk: Chunk, engine: Engine) -> dict[str, Any]:
 def versions() -> str:
     """Return versions of Python and of the packages whose numbers are in the rows."""
     found = [f"python {python_version()}"]
-    for name in ("loraml-theory", "numpy", "numba", "torch", "cupy"):
+    for name in ("loraml-theory", "numpy", "numba", "torch", "cupy-cuda13x"):
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -131,8 +135,9 @@ class _Base:
         self, spec: Spec, chunk: Chunk, truths: list[GroundTruth], truth: GroundTruth, retrained: Retrained
     ) -> None:
         """Measure the bases; those that diverged become zero, so that they cannot stop the others."""
-        self.spec, self.chunk, self.truths, self.retrained = spec, chunk, truths, retrained
-        self.alive = np.isfinite(retrained.A).all(axis=(-2, -1)) & (retrained.status != "diverged")
+        self.alive = (np.abs(retrained.A) <= HUGE).all(axis=(-2, -1)) & (retrained.status != "diverged")
+        status = np.where(self.alive, retrained.status, "diverged")
+        self.spec, self.chunk, self.truths, self.retrained = spec, chunk, truths, retrained._replace(status=status)
         self.A = np.where(self.alive[:, None, None], retrained.A, 0.0)
         self.W = np.asarray(truth.W_test)
         self.values = np.linalg.svd(self.W - self.A, compute_uv=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
 from json import dumps
@@ -90,7 +91,7 @@ class Spec:
     chunk: int = 64
     settings: Settings = field(default_factory=Settings)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that are equal exactly where two specs are."""
         return sha256(dumps(self.document(), sort_keys=True).encode()).hexdigest()[:16]
@@ -100,6 +101,8 @@ class Spec:
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         for key in ("N", "n"):
             plain[key] = ["inf" if isinf(value) else int(value) for value in plain[key]]
+        if self.seeds == tuple(range(len(self.seeds))):
+            plain["seeds"] = len(self.seeds)
         return plain
 
 

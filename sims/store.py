@@ -96,8 +96,10 @@ def locked(folder: Path) -> Iterator[Store]:
     OSError
         If the folder cannot be written.
     """
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError:
+        raise StoreError(f"{folder}: cannot be locked, since this system has no flock (POSIX)") from None
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: is a file, expected a folder or a name that is free")
     folder.mkdir(parents=True, exist_ok=True)

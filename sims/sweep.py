@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,9 @@ def run(
         done = store.merge()
         chunks = list(plan(spec))
         left = [chunk for chunk in chunks if chunk.index not in done]
+        light = replace(spec, seeds=())  # what travels with every chunk, which brings its own
         try:
-            _compute(store, executor, partial(compute, spec, engine, device), chunks, left, progress)
+            _compute(store, spec, executor, partial(compute, light, engine, device), chunks, left, progress)
         except BaseException:
             with suppress(OSError):  # the chunks are safe without it
                 store.merge()
@@ -80,6 +81,7 @@ def run(
 
 def _compute(
     store: Store,
+    spec: Spec,
     executor: Executor,
     work: Callable[[Chunk], dict[str, Any]],
     chunks: list[Chunk],
@@ -92,7 +94,7 @@ def _compute(
     progress(Progress(finished, len(chunks), spent, total))
     for columns in executor.run(work, left):
         index = columns["chunk"][0]
-        store.write(index, columns)
+        store.write(index, {**columns, "spec_hash": [spec.hash] * len(columns["chunk"])})
         finished, spent = finished + 1, spent + costs[index]
         progress(Progress(finished, len(chunks), spent, total))
 
