@@ -72,7 +72,10 @@ WRONG = {
     ),
     "a setting": ('method = "sr"\n[settings]\nouter_steps = 1.5', "settings.outer_steps: got 1.5, expected a whole"),
     "a step size": ('method = "sr"\n[settings]\nouter_step_size = 0', "settings.outer_step_size: got 0, expected"),
-    "too many rows": ('method = "sr"\nseeds = 10000000\nn = [10, 20]', "got 20000000 rows in all, expected at most"),
+    "too many rows": (
+        'method = "sr"\nseeds = 100000\nd = [2, 3, 4, 5]\nsigma = [0, 1, 2, 3, 4, 5]\nT = [2, 3, 4, 5, 6]',
+        "got 12000000 rows in all, expected at most",
+    ),
     "too large": ('method = "sr"\nd = 100000', "d, T: got 100000 and 3, expected d^2 (T+1) <= "),
 }
 
