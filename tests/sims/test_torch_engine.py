@@ -72,3 +72,15 @@ def test_results_that_are_named_tuples_keep_their_type() -> None:
 def test_a_device_that_is_not_there_is_an_error() -> None:
     with pytest.raises(EngineError, match=r"sees no CUDA device for 'cuda'.*install"):
         TorchEngine("cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+@pytest.mark.parametrize("descent", DESCENTS)
+def test_follows_the_reference_on_a_cuda_device(descent: str) -> None:
+    given = problem(**SHAPES[1])
+    engine = TorchEngine("cuda")
+    assert engine.evaluate(lambda x: str(x.device), np.zeros(1)) == "cuda:0"
+    assert (
+        deviation(by_engine(engine, descent, given, steps=40, every=7), by_reference(descent, given, steps=40)) <= 1e-9
+    )
