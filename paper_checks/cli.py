@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from loraml_theory.structure_file import StructureFileError, one_line
-from paper_checks import commands, sweep_command
+from paper_checks import commands, figure_cli, sweep_command
 from paper_checks.commands import InputError
 from paper_checks.registry import UnknownClaimError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+figure_cli.register(app)
 
 Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]
 
