@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sims.rate_fits import Criteria, Rate
 
 MARKS = {"agrees": "✓", "differs": "✗", "undecided": "?"}
+MOST_PROCESSES = 8
 DEFAULT_FIGURES, DEFAULT_RATES = Path("reports/figures"), Path("reports/rates")
 
 
@@ -100,7 +101,7 @@ def _run_default(folder: Path, engine: str) -> None:
     from sims.sweep import run
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with _refusing(folder), local(cores) as executor, sweep_command._progress() as progress:
+    with _refusing(folder), local(min(cores, MOST_PROCESSES)) as executor, sweep_command._progress() as progress:
         run(default_spec(), folder, engine=engine, executor=executor, progress=progress)
 
 
@@ -139,6 +140,8 @@ def _show(console: Console, found: Sequence[Rate], criteria: Criteria) -> None:
     """Print one line a slope, in 80 columns."""
     from rich.table import Table
 
+    from sims.plotting import decimals
+
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("method", "axis"):
         table.add_column(name)
@@ -151,11 +154,11 @@ def _show(console: Console, found: Sequence[Rate], criteria: Criteria) -> None:
         table.add_row(
             name,
             row["axis"],
-            f"{row['slope']:.3f}",
-            f"\\[{row['ci_low']:.3f}, {row['ci_high']:.3f}]",
-            f"{row['predicted']:.3f}",
+            decimals(row["slope"]),
+            f"\\[{decimals(row['ci_low'])}, {decimals(row['ci_high'])}]",
+            decimals(row["predicted"]),
             f"{row['power']:.2f}",
-            f"{row['level']:.3f}{'' if rate.level_verdict == 'agrees' else MARKS[rate.level_verdict]}",
+            decimals(row["level"]) + ("" if rate.level_verdict == "agrees" else MARKS[rate.level_verdict]),
             f"{MARKS[rate.verdict]} {rate.verdict}",
         )
     console.print(table)
@@ -170,4 +173,8 @@ def _names(found: Sequence[Rate]) -> list[str]:
     """Return each rate's method, with what else tells it from the others' in brackets."""
     groups = [rate.data.group for rate in found]
     telling = [key for key in groups[0] if key != "method" and len({group[key] for group in groups}) > 1]
-    return [group["method"] + (f" ({', '.join(group[key] for key in telling)})" if telling else "") for group in groups]
+    details = [[group[key] for key in telling if group[key] != "none"] for group in groups]
+    return [
+        group["method"] + (f" ({', '.join(words)})" if words else "")
+        for group, words in zip(groups, details, strict=True)
+    ]

@@ -67,6 +67,17 @@ def save(picture: Figure, path: Path) -> None:
         file.write(page.getvalue())
 
 
+def decimals(value: float | None, places: int = 3) -> str:
+    """Return a number with so many decimals, never a negative zero, or a dash where there is none.
+
+    Examples
+    --------
+    >>> decimals(-1e-6), decimals(None)
+    ('0.000', '–')
+    """
+    return "–" if value is None else f"{round(value, places) + 0.0:.{places}f}"
+
+
 def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, gap: float = 0.047) -> None:
     """Write labels to the right of curves, moved apart where they would overlap; the y axis is logarithmic.
 
@@ -92,24 +103,34 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, ga
             color=colour,
             verticalalignment="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 1},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 1,
+                "relpos": (0, 0.5),
+            },
         )
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Return ascending places nearest to the ascending wanted ones that are at least `gap` apart.
+    """Return ascending places in 0..1 nearest to the ascending wanted ones that are at least `gap` apart.
 
     Examples
     --------
     >>> spread([0.0, 0.5, 0.5], 0.2)
     [0.0, 0.4, 0.6]
+    >>> spread([0.95, 0.95], 0.2)
+    [0.8, 1.0]
     """
-    # isotonic regression of (wanted - i gap): neighbours that are out of order share their mean
+    # isotonic regression of (wanted - i gap): neighbours that are out of order share their mean; then the bounds
     blocks: list[list[float]] = []
     for i, place in enumerate(wanted):
         blocks.append([place - i * gap])
         while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
             last = blocks.pop()
             blocks[-1] += last
-    moved = [float(np.mean(block)) for block in blocks for _ in block]
+    highest = max(0.0, 1 - (len(wanted) - 1) * gap)
+    moved = [float(np.clip(np.mean(block), 0, highest)) for block in blocks for _ in block]
     return [round(place + i * gap, 6) for i, place in enumerate(moved)]

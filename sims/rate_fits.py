@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from loraml_theory.atomic import replacing
-from sims.rate_tables import AxisTable, Columns, Predict, axis_tables
+from sims.rate_tables import LEAST_TRUTHS, AxisTable, Columns, Predict, axis_tables
 from sims.slopes import (
     RESAMPLES,
     Fit,
@@ -28,7 +28,6 @@ from sims.slopes import (
 from sims.spec import Spec, parse
 
 Verdict: TypeAlias = Literal["agrees", "differs", "undecided"]
-LEAST_TRUTHS = 8
 MISSING = 0.01  # a larger share of rows that did not converge leaves a verdict open: they are not missing at random
 
 

@@ -53,8 +53,9 @@ def _picture(path: Path, rates: Sequence[Rate], error: str) -> None:
     down = -(-len(rates) // across)
     with plotting.figure(4.9 * across, 4.6 * down) as picture:
         panels = picture.subplots(down, across, squeeze=False, sharey=True)
-        for ax, rate in zip(panels.flat, rates, strict=False):
-            _panel(ax, rate)
+        drawn = [(ax, rate, _panel(ax, rate)) for ax, rate in zip(panels.flat, rates, strict=False)]
+        for ax, rate, ends in drawn:  # once all panels have widened the shared axis
+            plotting.label_ends(ax, ends, x=float(rate.data.table.axis.max()), gap=0.055)
         for ax in list(panels.flat)[len(rates) :]:
             ax.remove()
         for row in panels:
@@ -69,8 +70,8 @@ def _picture(path: Path, rates: Sequence[Rate], error: str) -> None:
         plotting.save(picture, path)
 
 
-def _panel(ax: Axes, rate: Rate) -> None:
-    """Draw some of the lines, with the settings that tell them apart, and the verdict as the title."""
+def _panel(ax: Axes, rate: Rate) -> list[tuple[float, str, str]]:
+    """Draw some of the lines, the verdict as the title; return where each ends, what tells it apart, its colour."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     data, table = rate.data, rate.data.table
@@ -94,14 +95,15 @@ def _panel(ax: Axes, rate: Rate) -> None:
     ax.tick_params(axis="x", which="minor", bottom=False)
     ax.set_xlabel(NAMES[data.axis])
     row = rate.row()
+    slope, low, high, predicted_slope = (
+        plotting.decimals(row[name]) for name in ("slope", "ci_low", "ci_high", "predicted")
+    )
     ax.set_title(
         f"{METHODS[data.group['method']]}, rank {data.group['rank_rule']}\n"
-        f"slope {row['slope']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}], "
-        f"predicted {row['predicted']:.3f}: {rate.verdict}",
+        f"slope {slope} [{low}, {high}], predicted {predicted_slope}: {rate.verdict}",
         fontsize=9,
     )
-    if varying:
-        plotting.label_ends(ax, ends, x=float(x.max()), gap=0.055)
+    return ends if varying else []
 
 
 def _means(rate: Rate) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

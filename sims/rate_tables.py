@@ -24,6 +24,7 @@ NUMBERS = ("d", "k", "T", "N", "n", "sigma")
 AXES = ("n", "d", "k", "T", "N")
 GROUP = ("method", "rank_rule", "start", "fine_tuning", "kind")
 STATISTICS = {"parameter": "parameter_error", "in-sample": "in_sample_error", "base": "base_error"}
+LEAST_TRUTHS = 8  # fewer leave a point out, and a verdict open
 HEAVY_TAILS = 3  # for n <= d + 3 the variance of the parameter error is infinite
 
 
@@ -136,7 +137,7 @@ def axis_tables(
     names = np.array([" ".join(words) for words in zip(*(columns[name] for name in GROUP), strict=True)])
     for name in dict.fromkeys(names.tolist()):
         group = _rows(columns, names == name)
-        for axis in AXES:
+        for axis in AXES[statistic == "base" :]:  # the base knows nothing of n
             found = _axis_table(group, axis, STATISTICS[statistic])
             if found is not None:
                 yield found
@@ -153,10 +154,6 @@ def _axis_table(group: Columns, axis: str, statistic: str) -> AxisTable | None:
     others = [name for name in NUMBERS if name != axis]
     settings, line = np.unique(np.stack([kept[name] for name in others], axis=1), axis=0, return_inverse=True)
     points, point = np.unique(np.stack([line.reshape(-1), kept[axis]], axis=1), axis=0, return_inverse=True)
-    lengths = np.bincount(points[:, 0].astype(int), minlength=len(settings))
-    long = lengths[points[:, 0].astype(int)] > 1
-    if not long.any():
-        return None
     seeds, cluster = np.unique(kept["seed"], return_inverse=True)
     shape = (len(seeds), len(points))
     counts = np.zeros(shape)
@@ -164,6 +161,11 @@ def _axis_table(group: Columns, axis: str, statistic: str) -> AxisTable | None:
     sums = [np.zeros(shape), np.zeros(shape)]
     for total, values in zip(sums, (kept[statistic], kept["predicted"]), strict=True):
         np.add.at(total, (cluster, point.reshape(-1)), values)
+    enough = np.sum(counts > 0, axis=0) >= min(LEAST_TRUTHS, len(seeds))
+    lengths = np.bincount(points[enough, 0].astype(int), minlength=len(settings))
+    long = enough & (lengths[points[:, 0].astype(int)] > 1)
+    if not long.any():
+        return None
     errors, predictions = (np.where(counts > 0, total / np.maximum(counts, 1), nan)[:, long] for total in sums)
     used, renumbered = np.unique(points[long, 0].astype(int), return_inverse=True)
     return AxisTable(

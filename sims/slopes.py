@@ -97,6 +97,11 @@ def fit_level(rng: np.random.Generator, table: Table, *, resamples: int = RESAMP
 
 
 def _fit(rng: np.random.Generator, table: Table, weights: Floats, resamples: int) -> Fit:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _resampled(rng, table, weights, resamples)
+
+
+def _resampled(rng: np.random.Generator, table: Table, weights: Floats, resamples: int) -> Fit:
     clusters = len(table.errors)
     (value,), (predicted,), (error,), (spread,) = _combine(np.ones((1, clusters)), table, weights)
     parts: list[tuple[Floats, ...]] = []
@@ -106,6 +111,8 @@ def _fit(rng: np.random.Generator, table: Table, weights: Floats, resamples: int
         drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(float)
         parts.append(_combine(drawn, table, weights))
     values, predictions, errors, spreads = (np.concatenate(part) for part in zip(*parts, strict=True))
+    whole = np.isfinite(values)  # a resample may miss every cluster of a point that few are present at
+    values, predictions, errors, spreads = values[whole], predictions[whole], errors[whole], spreads[whole]
     return Fit(
         float(value),
         float(predicted),
