@@ -13,7 +13,7 @@ from paper_checks import figure_commands
 
 Work: TypeAlias = Callable[[], tuple[int, str]]
 
-figures = typer.Typer(help="Reproduce the paper's figures.", no_args_is_help=True)
+figures = typer.Typer(help="Reproduce the paper's figures.")
 
 Engine = Annotated[str, typer.Option(metavar="auto|cpu|torch|cupy", help="What computes.")]
 Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]
