@@ -7,16 +7,19 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help verify test lint format clean
+.PHONY: help verify test test-gpu lint format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 verify: $(VENV)/runtime.stamp  ## Check every claim and write reports/verify; pass options as ARGS="--profile full"
 	$(VENV)/bin/loraml verify $(ARGS)
 
 test: $(VENV)/dev.stamp  ## Run every test and measure coverage; pass options as ARGS="--run-slow"
 	$(VENV)/bin/python -m pytest -n 2 --cov --cov-report=term $(ARGS)
+
+test-gpu: $(VENV)/gpu.stamp  ## Run the tests that need an NVIDIA GPU; installs CuPy
+	$(VENV)/bin/python -m pytest -m gpu $(ARGS)
 
 lint: $(VENV)/dev.stamp  ## Check style, format and types
 	$(VENV)/bin/ruff check
@@ -48,3 +51,7 @@ $(VENV)/runtime.stamp: pyproject.toml constraints.txt | $(VENV)/created.stamp
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/created.stamp
 	@echo "Installing loraml-theory and what its tests need into $(VENV)"
 	@$(PIP) setuptools && $(PIP) --no-build-isolation --editable '.[dev]' && touch $(VENV)/runtime.stamp $@
+
+$(VENV)/gpu.stamp: $(VENV)/dev.stamp
+	@echo "Installing CuPy and CUDA's libraries into $(VENV)"
+	@$(PIP) --no-build-isolation --editable '.[dev,cupy]' && touch $@

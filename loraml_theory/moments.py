@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf, isinf, sqrt
 from typing import TYPE_CHECKING
 
@@ -71,12 +72,12 @@ class Moments:
     @property
     def C(self) -> Array:
         """Cross moment ``Y X^T / n = W S``, ``(..., d_out, d_in)``."""
-        return self.W @ self.S
+        return self.weigh(self.W)
 
     @property
     def yy(self) -> Array:
         """Mean squared target ``tr(Y Y^T) / n``, ``(...)``."""
-        return array_namespace(self.W).sum((self.W @ self.S) * self.W, axis=(-2, -1)) + self.noise
+        return array_namespace(self.W).sum(self.C * self.W, axis=(-2, -1)) + self.noise
 
     @property
     def weights(self) -> tuple[float, ...] | None:
@@ -87,6 +88,18 @@ class Moments:
             raise ValueError(f"n: got {self.n}, expected all tasks finite or all infinite")
         mean = sum(self.n) / len(self.n)
         return tuple(n / mean for n in self.n)
+
+    @cached_property
+    def variance(self) -> float | None:
+        """The s > 0 with ``S = s I`` exactly in every batch element, as in the population; otherwise None."""
+        xp = array_namespace(self.S)
+        s = float(self.S[(0,) * self.S.ndim]) if min(self.S.shape) > 0 else 0.0
+        eye = xp.eye(self.S.shape[-1], dtype=self.S.dtype, device=device(self.S))
+        return s if s > 0 and bool(xp.all(s * eye == self.S)) else None
+
+    def weigh(self, M: Array) -> Array:
+        """Return ``M S``, by a scaling where ``S = s I``."""
+        return M @ self.S if self.variance is None else self.variance * M
 
     def task(self, t: int) -> Moments:
         """Return the moments of task t (0-based on the task axis; negative counts from the end)."""

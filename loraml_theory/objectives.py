@@ -14,14 +14,14 @@ Sources: arXiv 2410.22264, equations 2 to 6; claims SR-1, ML-1 to ML-5, FT-1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from array_api_compat import array_namespace, device
 
-from loraml_theory.closed_forms import standard_retraining
-from loraml_theory.moments import Moments
+from loraml_theory.moments import Moments, symmetric_power
 from loraml_theory.structure import Array, frobenius, transpose
 
 
@@ -35,6 +35,9 @@ class Parameters(NamedTuple):
     A: Array = None
     U: Array = None
     V: Array = None
+
+
+Linear: TypeAlias = Callable[[Parameters], Parameters]
 
 
 class Objective(Protocol):
@@ -66,6 +69,22 @@ class Objective(Protocol):
     def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
         """Return the second derivative at `at` applied to `direction`, shaped like `at`."""
         ...
+
+    def linearise(self, at: Parameters) -> Linear:
+        """Return `hessian_vector` at `at` as a function of the direction; what `at` fixes is computed once."""
+        ...
+
+
+class Differentiable:
+    """`hessian_vector` by `linearise`."""
+
+    def linearise(self, at: Parameters) -> Linear:
+        """Return the second derivative at `at` as a linear function of the direction."""
+        raise NotImplementedError
+
+    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
+        """Return the second derivative at `at` applied to `direction`, shaped like `at`."""
+        return self.linearise(at)(direction)
 
 
 def shift(adapters: Parameters) -> Array:
@@ -110,11 +129,11 @@ def _weighted(values: Array, weights: tuple[float, ...] | None, core_axes: int) 
 def task_losses(moments: Moments, M: Array) -> Array:
     """Return ``l_t(M_t) = 1/2 tr((M_t - W_t) S_t (M_t - W_t)^T) + 1/2 noise_t``, ``(...)``."""
     E = M - moments.W
-    return (array_namespace(M).sum((E @ moments.S) * E, axis=(-2, -1)) + moments.noise) / 2
+    return (array_namespace(M).sum(moments.weigh(E) * E, axis=(-2, -1)) + moments.noise) / 2
 
 
 @dataclass(frozen=True, eq=False)
-class StandardRetraining:
+class StandardRetraining(Differentiable):
     r"""Standard retraining, one parameter for all tasks: ``f(A) = sum_t w_t l_t(A)`` (SR-1).
 
     In the population with sigma_x = 1: ``1/2 sum_t ||A - W_t||_F^2``, up to the noise's constant.
@@ -139,12 +158,14 @@ class StandardRetraining:
 
     def gradient(self, at: Parameters) -> Parameters:
         """Return ``sum_t w_t (A - W_t) S_t``."""
-        G = (at.A[..., None, :, :] - self.moments.W) @ self.moments.S
+        G = self.moments.weigh(at.A[..., None, :, :] - self.moments.W)
         return Parameters(A=_sum_tasks(G, self.moments))
 
-    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:  # noqa: ARG002 - quadratic
-        """Return ``dA sum_t w_t S_t``."""
-        return Parameters(A=_sum_tasks(direction.A[..., None, :, :] @ self.moments.S, self.moments))
+    def linearise(self, at: Parameters) -> Linear:  # noqa: ARG002 - f is quadratic
+        """Return ``dA -> dA sum_t w_t S_t``."""
+        xp, S = array_namespace(self.moments.S), self.moments.S
+        total = xp.sum(_weighted(S, self.moments.weights, 2), axis=-3)
+        return lambda direction: Parameters(A=direction.A @ total)
 
 
 def _sum_tasks(G: Array, moments: Moments) -> Array:
@@ -152,7 +173,7 @@ def _sum_tasks(G: Array, moments: Moments) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class LoRAML:
+class LoRAML(Differentiable):
     r"""Meta-learned retraining: ``f(A, U, V) = sum_t w_t l_t(A + U_t V_t^T)``, V = U when symmetric (ML-1).
 
     In the population with sigma_x = 1: ``1/2 sum_t ||A + U_t V_t^T - W_t||_F^2``. With a ridge
@@ -200,20 +221,24 @@ class LoRAML:
     def loss_gradient(self, at: Parameters) -> Array:
         """Return ``w_t G_t``, the gradient in every task's parameter M_t, ``(..., T, d_out, d_in)``."""
         E = at.A[..., None, :, :] + shift(at) - self.moments.W
-        return _weighted(E @ self.moments.S, self.moments.weights, 2)
+        return _weighted(self.moments.weigh(E), self.moments.weights, 2)
 
     def gradient(self, at: Parameters) -> Parameters:
         """Return the gradient, shaped like `at`."""
         G = self.loss_gradient(at)
         return pull_back(G + self._penalty_gradient(shift(at)), at)._replace(A=self._base_gradient(G, at.A))
 
-    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
-        """Return the second derivative applied to `direction`, shaped like `at`."""
-        dShift = shift_derivative(at, direction)
-        dG = _weighted((direction.A[..., None, :, :] + dShift) @ self.moments.S, self.moments.weights, 2)
+    def linearise(self, at: Parameters) -> Linear:
+        """Return the second derivative as a function of the direction."""
         G = self.loss_gradient(at) + self._penalty_gradient(shift(at))
-        curved = _curvature_terms(G, dG + self._penalty_gradient(dShift), at, direction)
-        return curved._replace(A=self._base_gradient(dG, direction.A))
+
+        def derivative(direction: Parameters) -> Parameters:
+            dShift = shift_derivative(at, direction)
+            dG = _weighted(self.moments.weigh(direction.A[..., None, :, :] + dShift), self.moments.weights, 2)
+            curved = _curvature_terms(G, dG + self._penalty_gradient(dShift), at, direction)
+            return curved._replace(A=self._base_gradient(dG, direction.A))
+
+        return derivative
 
     def _penalty_gradient(self, shifts: Array) -> Array:
         """Return ``ridge w_t U_t V_t^T``."""
@@ -225,7 +250,7 @@ class LoRAML:
 
 
 @dataclass(frozen=True, eq=False)
-class ProjectedLoRAML:
+class ProjectedLoRAML(Differentiable):
     r"""LoRA-ML with the base eliminated (variable projection): ``g(U, V) = min_A f(A, U, V)``.
 
     The minimising base is linear in the shifts,
@@ -248,7 +273,7 @@ class ProjectedLoRAML:
 
     def base(self, at: Parameters) -> Array:
         """Return the minimising base A(U, V), ``(..., d_out, d_in)``."""
-        return standard_retraining(self.moments.around(shift(at)))
+        return self._fit(self.moments.W - shift(at))
 
     def complete(self, at: Parameters) -> Parameters:
         """Return the point of `LoRAML` with the minimising base filled in."""
@@ -262,18 +287,36 @@ class ProjectedLoRAML:
         """Return the gradient of g: the adapters' part of f's at A(U, V), by the envelope theorem."""
         return pull_back(LoRAML(self.moments).loss_gradient(self.complete(at)), at)
 
-    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
-        """Return g's second derivative applied to `direction`: the base moves along."""
-        dShift = shift_derivative(at, direction)
-        zero = Moments(self.moments.S, -dShift, self.moments.noise, self.moments.n)
-        dM = standard_retraining(zero)[..., None, :, :] + dShift
-        dG = _weighted(dM @ self.moments.S, self.moments.weights, 2)
+    def linearise(self, at: Parameters) -> Linear:
+        """Return g's second derivative as a function of the direction: the base moves along."""
         G = LoRAML(self.moments).loss_gradient(self.complete(at))
-        return _curvature_terms(G, dG, at, direction)
+        if at.V is None and self.moments.variance is not None and self.moments.weights is None:
+            return _population_curvature(G, at.U, self.moments.variance)
+
+        def derivative(direction: Parameters) -> Parameters:
+            dShift = shift_derivative(at, direction)
+            dM = dShift - self._fit(dShift)[..., None, :, :]
+            dG = _weighted(self.moments.weigh(dM), self.moments.weights, 2)
+            return _curvature_terms(G, dG, at, direction)
+
+        return derivative
+
+    @cached_property
+    def _inverse(self) -> Array:
+        """``(sum_t w_t S_t)^+``."""
+        total = _weighted(self.moments.S, self.moments.weights, 2)
+        return symmetric_power(array_namespace(total).sum(total, axis=-3), -1)
+
+    def _fit(self, M: Array) -> Array:
+        """Return ``sum_t w_t M_t S_t (sum_t w_t S_t)^+``: the mean over tasks where all S_t are equal."""
+        xp = array_namespace(M)
+        if self.moments.variance is not None:
+            return xp.mean(_weighted(M, self.moments.weights, 2), axis=-3)
+        return xp.sum(_weighted(M @ self.moments.S, self.moments.weights, 2), axis=-3) @ self._inverse
 
 
 @dataclass(frozen=True, eq=False)
-class FineTuning:
+class FineTuning(Differentiable):
     r"""Fine-tuning from a fixed base: ``f(U, V) = l(base + U V^T) + (ridge/2) ||U V^T||_F^2`` (FT-1).
 
     Parameters
@@ -312,13 +355,17 @@ class FineTuning:
     def gradient(self, at: Parameters) -> Parameters:
         """Return the gradient, shaped like `at`."""
         residual = self.residual
-        return pull_back((shift(at) - residual.W) @ residual.S, at)
+        return pull_back(residual.weigh(shift(at) - residual.W), at)
 
-    def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
-        """Return the second derivative applied to `direction`, shaped like `at`."""
+    def linearise(self, at: Parameters) -> Linear:
+        """Return the second derivative as a function of the direction."""
         residual = self.residual
-        G = (shift(at) - residual.W) @ residual.S
-        return _curvature_terms(G, shift_derivative(at, direction) @ residual.S, at, direction)
+        G = residual.weigh(shift(at) - residual.W)
+
+        def derivative(direction: Parameters) -> Parameters:
+            return _curvature_terms(G, residual.weigh(shift_derivative(at, direction)), at, direction)
+
+        return derivative
 
 
 def _curvature_terms(G: Array, dG: Array, at: Parameters, direction: Parameters) -> Parameters:
@@ -327,3 +374,36 @@ def _curvature_terms(G: Array, dG: Array, at: Parameters, direction: Parameters)
     if at.V is None:
         return Parameters(U=first.U + (G + transpose(G)) @ direction.U)
     return Parameters(U=first.U + G @ direction.V, V=first.V + transpose(G) @ direction.U)
+
+
+def _population_curvature(G: Array, U: Array, variance: float) -> Linear:
+    r"""Return g's second derivative for symmetric adapters and ``S_t = s I`` in all T tasks.
+
+    With ``[U] = [U_1 .. U_T]`` of shape (d, kT), ``K = [U]^T [U]``, ``L = [dU]^T [U]`` and the mask
+    ``m = (block diagonal of ones) - 1/T`` the product with the change of ``U_t U_t^T`` less its mean over tasks is
+
+        [dU] (m * K) + [U] (m * L),
+
+    so that no product costs more than ``d (kT)^2`` or, for ``(G_t + G_t^T) dU_t``, ``d^2 kT``.
+    """
+    xp = array_namespace(U)
+    T, k = int(U.shape[-3]), int(U.shape[-1])
+    block = xp.reshape(xp.arange(T * k, device=device(U)), (-1, 1)) // k
+    mask = variance * (2 * xp.astype(block == transpose(block), U.dtype) - 2 / T)
+    joint = _side_by_side(U)
+    gram = mask * (transpose(joint) @ joint)
+    G = G + transpose(G)
+
+    def derivative(direction: Parameters) -> Parameters:
+        step = _side_by_side(direction.U)
+        moved = step @ gram + joint @ (mask * (transpose(step) @ joint))
+        apart = xp.reshape(moved, (*moved.shape[:-1], T, k))
+        return Parameters(U=xp.moveaxis(apart, -2, -3) + G @ direction.U)
+
+    return derivative
+
+
+def _side_by_side(U: Array) -> Array:
+    """Return ``[U_1 .. U_T]``, ``(..., T, d, k) -> (..., d, Tk)``."""
+    xp = array_namespace(U)
+    return xp.reshape(xp.moveaxis(U, -3, -2), (*U.shape[:-3], U.shape[-2], -1))

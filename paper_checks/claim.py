@@ -47,14 +47,21 @@ class Profile:
         Monte Carlo repetitions behind every statistical statement.
     starts
         Random starts of a solver per instance.
+    structures
+        Structures of every ensemble on which claims are checked at scale; 0 for none.
+    engine, device
+        What runs them, see `sims.engines.get`.
     """
 
     name: str
     trials: int
     starts: int
+    structures: int = 0
+    engine: str = "auto"
+    device: str | None = None
 
 
-PROFILES = {"quick": Profile("quick", 400, 6), "full": Profile("full", 4000, 20)}
+PROFILES = {"quick": Profile("quick", 400, 6), "full": Profile("full", 4000, 20, structures=10_000)}
 
 
 @dataclass(frozen=True)
@@ -158,6 +165,26 @@ class Control:
     on_given: bool = True
 
 
+ScaleCheck: TypeAlias = Callable[[int, Profile], Iterable[Evidence | Note]]
+"""From a seed to what ensembles of random structures say."""
+
+
+@dataclass(frozen=True)
+class AtScale:
+    """A claim's check on ensembles of structures that meet its assumptions almost surely.
+
+    Parameters
+    ----------
+    check
+        Draws its own structures from a seed, so many as the profile says.
+    controls
+        False statements, in words, with the check that must refute each.
+    """
+
+    check: ScaleCheck
+    controls: tuple[tuple[str, ScaleCheck], ...]
+
+
 @dataclass(frozen=True)
 class Claim:
     """A statement of the paper with all that is needed to check it.
@@ -178,6 +205,8 @@ class Claim:
         Draws the default instances from a seed.
     figure
         Draws the claim's picture on given axes for one instance.
+    at_scale
+        Run by profiles with structures, unless the user gives instances.
     """
 
     id: str
@@ -190,11 +219,17 @@ class Claim:
     controls: tuple[Control, ...]
     instances: Callable[[int], list[Instance]]
     figure: Callable[[Axes, Instance], None] | None = None
+    at_scale: AtScale | None = None
 
 
 def gather(check: Check, instance: Instance, profile: Profile) -> tuple[list[Evidence], list[Note]]:
     """Run a check on one instance and part its evidence from its notes."""
-    items = list(check(instance, profile))
+    return parted(check(instance, profile))
+
+
+def parted(found: Iterable[Evidence | Note]) -> tuple[list[Evidence], list[Note]]:
+    """Part evidence from notes."""
+    items = list(found)
     return [i for i in items if isinstance(i, Evidence)], [i for i in items if isinstance(i, Note)]
 
 

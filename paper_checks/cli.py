@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from loraml_theory.structure_file import StructureFileError, one_line
-from paper_checks import commands
+from paper_checks import commands, figure_cli, sweep_command
 from paper_checks.commands import InputError
 from paper_checks.registry import UnknownClaimError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+figure_cli.register(app)
 
 Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]
 
@@ -101,6 +102,39 @@ def structure(
 ) -> Work:
     """Draw a structure and write it to a file that `verify --structure` reads."""
     return partial(commands.structure, kind, sizes={"d": d, "k": k, "T": T}, seed=seed, out=out)
+
+
+@app.command()
+def sweep(
+    spec: Annotated[
+        Path | None, typer.Argument(metavar="SPEC.toml", help="What to simulate; --example shows one.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for rows.parquet; goes on with what is missing.")
+    ] = None,
+    engine: Annotated[str, typer.Option(metavar="auto|cpu|torch|cupy", help="What computes.")] = "auto",
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Where, such as cpu or cuda.")] = None,
+    executor: Annotated[str, typer.Option(metavar="local|dask", help="This machine, or a Dask cluster.")] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler; a cluster of this machine if not given.")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="W", help="Processes on this machine; 1, or with dask one a core.")
+    ] = None,
+    example: Annotated[bool, typer.Option("--example", help="Print a spec that documents every key.")] = False,
+) -> Work:
+    """Simulate the cells of a spec; killed and run again, it goes on."""
+    return partial(
+        sweep_command.sweep,
+        spec,
+        out=out,
+        engine=engine,
+        device=device,
+        executor=executor,
+        scheduler=scheduler,
+        workers=workers,
+        example=example,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,10 +19,12 @@ from paper_checks.claim import (
     Note,
     Outcome,
     Profile,
+    ScaleCheck,
     Verdict,
     applicable,
     gather,
     judge,
+    parted,
 )
 from paper_checks.instance import Instance
 from paper_checks.phrasing import comparison, headline, number, plural
@@ -132,7 +134,10 @@ def verify(
     results = []
     for position, claim in enumerate(claims, start=1):
         progress(f"{position}/{len(claims)}  {claim.id}  {claim.title}")
-        results.append(check(claim, claim.instances(seed) if given is None else given, profile, seed=seed))
+        if given is None:
+            results.append(check(claim, claim.instances(seed), profile, seed=seed, at_scale=profile.structures > 0))
+        else:
+            results.append(check(claim, given, profile, seed=seed))
     study: dict[str, Any] = {}
     if real is not None:
         progress("real data")
@@ -140,8 +145,10 @@ def verify(
     return Run(seed, profile, tuple(results), study, tuple(notes))
 
 
-def check(claim: Claim, instances: Sequence[Instance], profile: Profile, *, seed: int) -> ClaimResult:
-    """Check one claim on some instances, and its controls where it applies."""
+def check(
+    claim: Claim, instances: Sequence[Instance], profile: Profile, *, seed: int, at_scale: bool = False
+) -> ClaimResult:
+    """Check one claim on some instances and, if asked, on ensembles; and its controls where it applies."""
     started = perf_counter()
     assumptions: list[AssumptionResult] = []
     evidence: list[Evidence] = []
@@ -163,8 +170,14 @@ def check(claim: Claim, instances: Sequence[Instance], profile: Profile, *, seed
             evidence += seen
             notes += said
             applied_to.append(instance)
-    verdict = _combine(verdicts)
     controls = [_control(c, applied_to, profile, seed=seed) for c in claim.controls] if applied_to else []
+    if at_scale and claim.at_scale:
+        seen, said = parted(claim.at_scale.check(seed, profile))
+        verdicts.append(judge(seen))
+        evidence += seen
+        notes += said
+        controls += [_at_scale_control(*c, profile, seed=seed) for c in claim.at_scale.controls]
+    verdict = _combine(verdicts)
     return ClaimResult(
         claim=claim,
         verdict=verdict,
@@ -210,6 +223,12 @@ def _control(control: Control, applied_to: Sequence[Instance], profile: Profile,
     return ControlResult(control.what, own.name, judge(examine(control.check, own, profile)[0]))
 
 
+def _at_scale_control(what: str, scale_check: ScaleCheck, profile: Profile, *, seed: int) -> ControlResult:
+    """Try a false statement on its ensembles."""
+    seen, _ = parted(scale_check(seed, profile))
+    return ControlResult(what, seen[0].instance, judge(seen))
+
+
 def _reason(
     verdict: Verdict,
     assumptions: Sequence[AssumptionResult],
@@ -218,7 +237,9 @@ def _reason(
 ) -> str:
     """Say in one sentence why the verdict is what it is."""
     if verdict is Verdict.SUPPORTED:
-        return f"{plural(len(evidence), 'value')} on {plural(len(applied_to), 'instance')} as predicted."
+        ensembles = {e.instance for e in evidence} - {i.name for i in applied_to}
+        also = f" and {plural(len(ensembles), 'ensemble')}" if ensembles else ""
+        return f"{plural(len(evidence), 'value')} on {plural(len(applied_to), 'instance')}{also} as predicted."
     if verdict is Verdict.ASSUMPTIONS_NOT_MET:
         unmet = next((a for a in assumptions if a.holds is False), None)
         return f"Needs {_found(unmet)}." if unmet else "There is no instance to check it on."
@@ -231,7 +252,7 @@ def _reason(
     if undecided:
         return f"Cannot be decided whether it applies: {_found(undecided)}."
     judged = {item.instance for item in evidence}
-    silent = next(instance.name for instance in applied_to if instance.name not in judged)
+    silent = next((instance.name for instance in applied_to if instance.name not in judged), "the ensembles")
     return f"The check found nothing to judge on {silent}."
 
 

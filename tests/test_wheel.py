@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("loraml_theory", "realdata", "paper_checks")
+PARTS = ("loraml_theory", "sims", "realdata", "paper_checks")
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:

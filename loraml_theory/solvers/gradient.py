@@ -94,7 +94,7 @@ def gradient_descent(
 def _task_gradients(objective: LoRAML, at: Parameters) -> Array:
     """Return ``(M_t - W_t) S_t``, the unweighted gradient of each task's own loss."""
     moments = objective.moments
-    return (at.A[..., None, :, :] + shift(at) - moments.W) @ moments.S
+    return moments.weigh(at.A[..., None, :, :] + shift(at) - moments.W)
 
 
 def _descend(at: Parameters, gradient: Parameters, step_size: float) -> Parameters:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from array_api_compat import array_namespace
 
-from loraml_theory.objectives import Objective, Parameters
+from loraml_theory.objectives import Linear, Objective, Parameters
 from loraml_theory.solvers.base import Solution, Status, finish, ravel, unravel
 from loraml_theory.structure import Array
 
@@ -67,9 +67,10 @@ def newton(
             break
         iterations += 1
         at = unravel(objective, x, start)
+        linear = objective.linearise(at)
 
-        def hessian(p: Array, at: Parameters = at) -> Array:
-            return ravel(objective, objective.hessian_vector(at, unravel(objective, p, start)))
+        def hessian(p: Array, linear: Linear = linear) -> Array:
+            return ravel(objective, linear(unravel(objective, p, start)))
 
         forcing = xp.minimum(_norm(g) / 10, _norm(g) ** 1.5 / root_scale)
         step = _steihaug(

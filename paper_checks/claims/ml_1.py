@@ -11,6 +11,7 @@ from loraml_theory.moments import draw
 from loraml_theory.objectives import Parameters, ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import numerical_rank
+from paper_checks import at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import all_kinds, carry
 from paper_checks.instance import Instance
@@ -117,4 +118,5 @@ CLAIM = Claim(
         ),
     ),
     instances=all_kinds,
+    at_scale=at_scale.ML_1,
 )

@@ -11,6 +11,7 @@ import numpy as np
 from loraml_theory.closed_forms import boost, two_task_orbit
 from loraml_theory.spectra import separation
 from loraml_theory.structure import GroundTruth
+from paper_checks import at_scale
 from paper_checks.assumptions import INDEPENDENT, RETRAINING_PAIR_INDEPENDENT, TWO_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import all_kinds, carry, draw
@@ -181,5 +182,6 @@ CLAIM = Claim(
         Control("broken assumption: U_2* = U_1*", check, _coinciding, on_given=False),
     ),
     instances=all_kinds,
+    at_scale=at_scale.ML_2,
     figure=figure,
 )

@@ -12,6 +12,7 @@ from loraml_theory import zoo
 from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import population
 from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from paper_checks import at_scale
 from paper_checks.assumptions import SOME_TRIPLE_INDEPENDENT, THREE_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import all_kinds, carry
@@ -146,4 +147,5 @@ CLAIM = Claim(
         ),
     ),
     instances=all_kinds,
+    at_scale=at_scale.ML_3,
 )

@@ -15,6 +15,7 @@ from loraml_theory.objectives import Parameters, ProjectedLoRAML
 from loraml_theory.rates import base_error, off_tangent_spectrum
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import best_triple_separation, separation
+from paper_checks import at_scale
 from paper_checks.assumptions import (
     ALL_TASKS_INDEPENDENT,
     INDEPENDENT,
@@ -194,5 +195,6 @@ CLAIM = Claim(
         ),
     ),
     instances=all_kinds,
+    at_scale=at_scale.ML_7,
     figure=growth_figure,
 )

@@ -13,6 +13,7 @@ from loraml_theory.moments import population
 from loraml_theory.objectives import FineTuning, Parameters
 from loraml_theory.solvers import newton
 from loraml_theory.structure import GroundTruth
+from paper_checks import at_scale
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.claim import Claim, Control, Evidence, Profile
 from paper_checks.drawn import all_kinds, carry
@@ -115,5 +116,6 @@ CLAIM = Claim(
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),
     instances=all_kinds,
+    at_scale=at_scale.SR_2,
     figure=figure,
 )

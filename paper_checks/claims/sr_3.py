@@ -11,6 +11,7 @@ from loraml_theory.closed_forms import best_rank_error, fine_tune
 from loraml_theory.moments import draw, population
 from loraml_theory.objectives import FineTuning, Parameters
 from loraml_theory.solvers import newton
+from paper_checks import at_scale
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.claims.sr_2 import congruence, residual
@@ -140,4 +141,5 @@ CLAIM = Claim(
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),
     instances=all_kinds,
+    at_scale=at_scale.SR_3,
 )

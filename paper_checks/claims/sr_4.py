@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loraml_theory.closed_forms import best_rank_error
+from paper_checks import at_scale
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import all_kinds, carry
@@ -99,5 +100,6 @@ CLAIM = Claim(
         ),
     ),
     instances=all_kinds,
+    at_scale=at_scale.SR_4,
     figure=growth_figure,
 )

@@ -1,0 +1,230 @@
+"""Where a sweep's chunks are computed: in this process, in several, or by Dask on any number of machines."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+TRIES = 3
+PATIENCE = 20  # seconds that a scheduler has to answer and to have a worker
+AHEAD = 4  # items in the hands of a worker process or waiting for it
+
+
+class ExecutorError(RuntimeError):
+    """An executor that is not there, or whose workers are lost again and again; the text is one line."""
+
+
+class Executor(Protocol):
+    """A way to call functions, which are importable, on arguments that can be pickled."""
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call once, where `run` would."""
+        ...
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Yield the result of every item as it is finished, in any order; a lost worker's items are done again."""
+        ...
+
+
+class InProcess:
+    """One item after the other, here; the engine has all the cores."""
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call here."""
+        return function(*arguments)
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Call here, BLAS on one thread: the matrices are small and many."""
+        for item in items:
+            with threadpool_limits(limits=1, user_api="blas"):
+                result = function(item)
+            yield result
+
+
+class Processes:
+    """Several processes on this machine, which share its cores among their engines."""
+
+    def __init__(self, workers: int) -> None:
+        """Remember the number of processes; they start when there is work."""
+        self.workers = workers
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call here, on the same machine."""
+        return function(*arguments)
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Keep every process busy; if one dies, start new ones and do what was in hand again.
+
+        Raises
+        ------
+        ExecutorError
+            If processes die `TRIES` times without finishing anything.
+        """
+        left, lost = dict(enumerate(items)), 0
+        while left:
+            try:
+                for index, result in self._run(function, left):
+                    del left[index]
+                    lost = 0
+                    yield result
+            except BrokenProcessPool:
+                lost += 1
+                if lost == TRIES:
+                    raise ExecutorError(f"{TRIES} times in a row worker processes died, perhaps for memory") from None
+
+    def _run(self, function: Callable[[Item], Result], left: dict[int, Item]) -> Iterator[tuple[int, Result]]:
+        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        waiting = iter(list(left.items()))
+        pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _one_of_several, (threads,))
+        try:
+            running: dict[Future[Result], int] = {}
+            while True:
+                for index, item in islice(waiting, AHEAD * self.workers - len(running)):
+                    running[pool.submit(function, item)] = index
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _one_of_several(threads: int) -> None:
+    """Prepare a worker process: its share of the cores, before engines are imported, and no life of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(NUMBA_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
+    threadpool_limits(limits=1, user_api="blas")
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()  # also where it was killed
+        os._exit(1)
+
+
+class Dask:
+    """The workers of a Dask cluster."""
+
+    def __init__(self, client: Client) -> None:
+        """Use a client's cluster."""
+        self.client = client
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call on a worker."""
+        with _dask_errors(self.client):
+            return self.client.submit(function, *arguments, pure=False).result()
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Submit all; Dask gives a lost worker's items to the others.
+
+        Raises
+        ------
+        ExecutorError
+            If the connection is lost, or an item outlives more workers than Dask's ``allowed-failures``.
+        """
+        from distributed import as_completed
+
+        futures = self.client.map(function, items, pure=False)
+        try:
+            with _dask_errors(self.client):
+                for future in as_completed(futures, loop=self.client.loop):
+                    yield future.result()
+                    future.release()
+        finally:
+            self.client.cancel([future for future in futures if not future.done()])
+
+
+@contextmanager
+def _dask_errors(client: Client) -> Iterator[None]:
+    """Put what Dask says in one line; errors of the work itself pass."""
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError
+
+    try:
+        yield
+    except (KilledWorker, FutureCancelledError) as problem:
+        raise ExecutorError(f"Dask: {_first_line(problem)}") from None
+    except ImportError as problem:
+        raise ExecutorError(f"Dask: a worker cannot import what it should run ({_first_line(problem)})") from None
+    except OSError as problem:
+        if client.status == "running":
+            raise
+        raise ExecutorError(f"Dask: {_first_line(problem)}") from None
+
+
+@contextmanager
+def local(workers: int = 1) -> Iterator[Executor]:
+    """Yield an executor on this machine: this process for one worker, else so many processes."""
+    yield InProcess() if workers == 1 else Processes(workers)
+
+
+@contextmanager
+def dask(scheduler: str | None = None, workers: int | None = None) -> Iterator[Executor]:
+    """Yield an executor on an existing Dask scheduler, or on a cluster of this machine that ends with the block.
+
+    Parameters
+    ----------
+    scheduler
+        Address such as ``tcp://host:8786``.
+    workers
+        Processes of the machine's own cluster, one for each core if not given.
+
+    Raises
+    ------
+    ExecutorError
+        If Dask is not installed, or the scheduler does not answer.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise ExecutorError("Dask is not installed: pip install 'loraml-theory[dask]'") from None
+    if scheduler is not None:
+        with _connected(scheduler) as client:
+            yield Dask(client)
+        return
+    with (
+        LocalCluster(n_workers=workers or os.cpu_count(), threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield Dask(client)
+
+
+@contextmanager
+def _connected(scheduler: str) -> Iterator[Client]:
+    from distributed import Client
+
+    if not re.fullmatch(r"((tcp|tls|ws|wss)://)?[^\s/]+:\d{1,5}", scheduler):
+        raise ExecutorError(f"scheduler: got {scheduler!r}, expected an address such as tcp://host:8786")
+    try:
+        client = Client(scheduler, timeout=f"{PATIENCE}s", set_as_default=False)
+    except (OSError, ValueError) as problem:
+        raise ExecutorError(f"scheduler {scheduler}: does not answer ({_first_line(problem)})") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError:
+            raise ExecutorError(f"scheduler {scheduler}: has no workers") from None
+        yield client
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem) or type(problem).__name__).splitlines()[0]

@@ -1,0 +1,1 @@
+"""Fused kernels: the arithmetic of the engines, each tested equal to `loraml_theory`."""

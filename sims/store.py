@@ -1,0 +1,260 @@
+"""A sweep's folder: rows that survive a kill at any moment, and are never there twice.
+
+``FOLDER/spec.json`` says what was asked for and by which engine; ``chunks/NUMBER.parquet`` holds each finished chunk,
+renamed into place whole; ``rows.parquet`` is made of them, in the order of the spec whatever the order of execution,
+and then they are removed. `read_rows` reads both. A lock that ends with its process keeps a second sweep out.
+
+One row is one trial, a cell at a seed. Numbers that do not exist are NaN, whole numbers that do not are null.
+
+================================  =====================================================================================
+``chunk``                         number of the chunk, in the order of the spec
+``kind, d, k, T, N, n, sigma``    the setting; N and n are floats, infinite for the population
+``method, start``                 `sims.spec.METHODS`; "0.1" (a scale), "spectral", "truth", or "none" without a start
+``fine_tuning``                   "closed-form" or "gd"
+``rank_rule, rank``               as in the spec, and the number it stands for
+``seed``                          rows of equal seed, kind, d and k share their ground truth: clusters in statistics
+``status``                        of retraining: "converged" (closed forms are), "max_iterations", "stalled",
+                                  "diverged", "not_identified" (a closed form whose condition is infinite), or
+                                  "not_applicable" (the cell makes no sense, `reason` says why; no numbers)
+``fine_tuning_status``            the same of fine-tuning; "not_run" after a base that diverged
+``reason``                        empty unless not applicable
+``parameter_error``               ||W_hat - W||_F^2 of the test task, after fine-tuning
+``in_sample_error``               tr((W_hat - W) S (W_hat - W)^T), S the test task's second moment
+``base_error``                    ||A_hat - A*||_F^2
+``residual_error``                ||W - A_hat||_F^2, the error before fine-tuning
+``residual_rank``                 rank of W - A_hat: its singular values clearly above rounding
+``floor``                         sum of sigma_i(W - A_hat)^2 over i > rank, below which no shift of this rank leads
+``retraining_loss``               sum_t l_t at the end, with the noise's constant
+``gradient``                      gradient norm of retraining at the end, over its scale
+``iterations``                    steps of retraining; 0 for a closed form, null for lora-ml-newton
+``signal_to_noise``               FT-2's condition, large where its prediction holds (`rates.signal_to_noise`)
+``predicted_error``               E of parameter_error from the population solution (ML-7, SR-4), the limit in N
+``predicted_in_sample_error``     the same of in_sample_error
+``predicted_floor``               of floor, from the population solution (SR-3)
+``predicted_base_error``          E of base_error to first order (`rates.base_error`); for sr only at infinite N
+``seconds``                       wall-clock time of the chunk over its rows
+``engine, device, versions``      what computed the row
+``spec_hash``                     of the spec
+================================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from loraml_theory.atomic import replacing
+from sims.spec import Spec, differences
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Columns: TypeAlias = Mapping[str, Any]
+
+FORMAT = 1
+WORDS = (
+    *("kind", "method", "start", "fine_tuning", "rank_rule", "status", "fine_tuning_status", "reason"),
+    *("engine", "device", "versions", "spec_hash"),
+)
+COUNTS = ("chunk", "d", "k", "T", "rank", "seed", "residual_rank", "iterations")
+COLUMNS = (
+    *("chunk", "kind", "d", "k", "T", "N", "n", "sigma", "method", "start", "fine_tuning", "rank_rule", "rank", "seed"),
+    *("status", "fine_tuning_status", "reason", "parameter_error", "in_sample_error", "base_error", "residual_error"),
+    *("residual_rank", "floor", "retraining_loss", "gradient", "iterations", "signal_to_noise", "predicted_error"),
+    *("predicted_in_sample_error", "predicted_floor", "predicted_base_error", "seconds", "engine", "device"),
+    *("versions", "spec_hash"),
+)
+
+
+class StoreError(RuntimeError):
+    """A folder that this sweep cannot use; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """By what a folder's rows are computed: name of the engine and its device."""
+
+    engine: str
+    device: str
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[Store]:
+    """Yield the store of a folder, made if it is not there, that no other process has.
+
+    Raises
+    ------
+    StoreError
+        If another sweep is at work in the folder, or something that is no sweep is there.
+    OSError
+        If the folder cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        raise StoreError(f"{folder}: cannot be locked, since this system has no flock (POSIX)") from None
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder}: is a file, expected a folder or a name that is free")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("ab") as lock:  # the system drops the lock when its process ends, however it ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"{folder}: another sweep is at work here, wait for its end or take another one") from None
+        yield Store(folder)
+
+
+class Store:
+    """A locked folder; see `locked`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Remember the folder; nothing is read or written yet."""
+        self.folder = folder
+        self.chunks = folder / "chunks"
+
+    def begun(self, spec: Spec) -> Made | None:
+        """Return by what the folder was begun, None if it is new.
+
+        Raises
+        ------
+        StoreError
+            If it was begun with another spec.
+        """
+        path = self.folder / "spec.json"
+        if not path.exists():
+            if (self.folder / "rows.parquet").exists() or self.chunks.exists():
+                raise StoreError(f"{self.folder}: holds rows but no spec.json, take another folder")
+            return None
+        try:
+            begun = json.loads(path.read_text("utf-8"))
+            old, form, made = begun["spec"], begun["format"], Made(begun["engine"], begun["device"])
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{path}: is not what a sweep writes, take another folder") from None
+        if form != FORMAT:
+            raise StoreError(f"{path}: format {form!r}, this version writes {FORMAT}; take another folder")
+        changed = differences(old, spec.document())
+        if changed:
+            raise StoreError(f"{self.folder}: holds another sweep ({'; '.join(changed)}); take another folder")
+        return made
+
+    def begin(self, spec: Spec, made: Made) -> None:
+        """Make sure that spec.json says what is computed, and that leftovers of a kill are gone.
+
+        Raises
+        ------
+        StoreError
+            If the folder was begun with another spec, engine or device.
+        """
+        before = self.begun(spec)
+        if before is None:
+            text = json.dumps({"format": FORMAT, "engine": made.engine, "device": made.device, "spec": spec.document()})
+            with replacing(self.folder / "spec.json") as file:
+                file.write(text.encode())
+        elif before != made:
+            raise StoreError(
+                f"{self.folder}: was begun with engine {before.engine} on {before.device}, now {made.engine} on "
+                f"{made.device}; rows agree to rounding only, so take that engine or another folder"
+            )
+        for left in (*self.folder.glob(".*.tmp"), *self.chunks.glob(".*.tmp")):
+            left.unlink()
+
+    def write(self, chunk: int, columns: Columns) -> None:
+        """Add a finished chunk: all of it or, after an OSError or a kill, nothing."""
+        self.chunks.mkdir(exist_ok=True)
+        _write(self.chunks / f"{chunk}.parquet", _table(columns))
+
+    def merge(self) -> set[int]:
+        """Move finished chunks into rows.parquet; return the numbers of all that are in it."""
+        table, new = _all_rows(self.folder)
+        if new:
+            _write(self.folder / "rows.parquet", table)
+        for path in new:
+            path.unlink()
+        with suppress(OSError):
+            self.chunks.rmdir()
+        return set(np.unique(np.asarray(table["chunk"])).tolist()) if table.num_rows else set()
+
+
+def read_table(folder: Path) -> pa.Table:
+    """Return a sweep's finished rows in the order of the spec, also while it is running or after a kill.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds no sweep.
+    """
+    if not (folder / "spec.json").is_file():
+        raise StoreError(f"{folder}: holds no sweep (no spec.json)")
+    return _all_rows(folder)[0]
+
+
+def read_rows(folder: Path) -> dict[str, np.ndarray]:
+    """Return the columns of `read_table` as arrays; whole numbers that are null are -1."""
+    table = read_table(folder)
+    columns = {}
+    for name in table.column_names:
+        column = table[name]
+        filled = column.fill_null(-1) if name in COUNTS else column
+        columns[name] = np.asarray(filled.to_pylist(), object) if name in WORDS else filled.to_numpy()
+    return columns
+
+
+def _all_rows(folder: Path) -> tuple[pa.Table, list[Path]]:
+    """Return rows.parquet and the chunks beside it as one ordered table, and the chunks' files.
+
+    The chunks are read first: one that a running sweep moves meanwhile is in rows.parquet by then.
+    """
+    import pyarrow as pa
+
+    parts, files = [], sorted((folder / "chunks").glob("[0-9]*.parquet"))
+    for path in files:
+        with suppress(FileNotFoundError):
+            parts.append(_read(path))
+    merged = _read(folder / "rows.parquet") if (folder / "rows.parquet").exists() else _table({})
+    held = set(np.unique(np.asarray(merged["chunk"])).tolist())
+    new = [part for part in parts if part["chunk"][0].as_py() not in held]  # a kill may come before they are removed
+    table = pa.concat_tables([merged, *new]).combine_chunks()
+    return table.take(np.argsort(np.asarray(table["chunk"]), kind="stable")), files
+
+
+def _table(columns: Columns) -> pa.Table:
+    import pyarrow as pa
+
+    def kind(name: str) -> pa.DataType:
+        if name in WORDS:
+            return pa.string()
+        return pa.int64() if name in COUNTS else pa.float64()
+
+    return pa.table({name: pa.array(columns.get(name, []), kind(name)) for name in COLUMNS})
+
+
+def _read(path: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, partitioning=None, use_threads=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as problem:
+        raise StoreError(f"{path}: cannot be read as Parquet ({str(problem).splitlines()[0]})") from None
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    with replacing(path) as file:
+        file.write(memoryview(buffer.getvalue()))
+    folder = os.open(path.parent, os.O_RDONLY)  # so that the new name, too, survives a loss of power
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

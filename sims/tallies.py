@@ -1,0 +1,62 @@
+"""Claims on ensembles: blocks of structures through an engine, and the counts of what came of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from operator import add
+from typing import Any, TypeAlias
+
+from sims.engine import Engine
+from sims.ensembles import BLOCK, Block, Ensemble
+from sims.masks import Masks, Tally, count
+
+Draws: TypeAlias = Callable[[Block], tuple[Any, ...]]
+"""From a block to the random numbers that a claim's function takes beside the structures."""
+
+
+def no_draws(_block: Block) -> tuple[()]:
+    """Draw nothing."""
+    return ()
+
+
+def tally(
+    engine: Engine,
+    function: Callable[..., Masks],
+    ensemble: Ensemble,
+    *,
+    structures: int,
+    seed: int,
+    draws: Draws = no_draws,
+    **options: Any,
+) -> Tally:
+    """Evaluate a claim's function on at least `structures` structures of an ensemble.
+
+    Parameters
+    ----------
+    engine
+        Where it is evaluated. On a processor one block a core runs at a time, on a card one.
+    function
+        Of `sims.claims_at_scale` or `sims.rates_at_scale`.
+    ensemble, structures, seed
+        What is drawn, in whole blocks.
+    draws
+        Further random numbers, from the stream of the block that belongs to the function's name.
+    options
+        Further arguments of the function.
+    """
+
+    def run(number: int) -> Tally:
+        block = ensemble.block(number, seed, purpose=function.__name__)
+        found = engine.evaluate(function, block.truth.A_star, block.truth.U_star, *draws(block), **options)
+        return count(Masks(*found), first=block.first)
+
+    numbers = range(-(-structures // BLOCK))
+    with ThreadPoolExecutor(_usable_cores() if engine.device == "cpu" else 1) as pool:
+        return reduce(add, pool.map(run, numbers), Tally())
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
