@@ -16,7 +16,7 @@ from sims.cpu_engine import CpuEngine
 from sims.engine import EngineError, Iterates, Schedule
 from sims.kernels.lanes import aligned, from_lanes, padded, stacked, to_lanes, to_panels
 from sims.kernels.simd import LANES
-from tests.sims.cuda_problems import DESCENTS, Problem, by_engine, by_reference, deviation, problem
+from tests.sims.problems import DESCENTS, Problem, by_engine, by_reference, deviation, problem
 
 SHAPES = [
     {"d": 1, "k": 1, "T": 1, "n": 3, "trials": 1},

@@ -16,7 +16,7 @@ from loraml_theory.objectives import LoRAML, Parameters
 from sims.cuda_kernels import Kernel, largest_dimension, pack, source, trials_at_once
 from sims.cupy_engine import CupyEngine
 from sims.engine import EngineError, map_arrays
-from tests.sims.cuda_problems import by_engine, problem
+from tests.sims.problems import by_engine, problem
 from tests.sims.host_cuda import H100, host_cupy
 
 LORA = Kernel("lora_ml", "float64", d=10, k=1, T=3)

@@ -13,7 +13,7 @@ from loraml_theory.structure import Array
 from sims.cuda_kernels import Kernel, largest_dimension
 from sims.cupy_engine import CupyEngine
 from sims.engine import EngineError, map_arrays
-from tests.sims.cuda_problems import DESCENTS, by_engine, by_reference, deviation, problem
+from tests.sims.problems import DESCENTS, by_engine, by_reference, deviation, problem
 
 
 def missing() -> str:

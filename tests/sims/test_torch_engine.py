@@ -12,7 +12,7 @@ from loraml_theory.closed_forms import SpectralRecovery, spectral_recovery, stan
 from loraml_theory.moments import Moments
 from sims.engine import EngineError
 from sims.torch_engine import TorchEngine
-from tests.sims.cuda_problems import DESCENTS, by_engine, by_reference, deviation, problem
+from tests.sims.problems import DESCENTS, by_engine, by_reference, deviation, problem
 from tests.sims.test_cpu_engine import asymmetric
 
 SHAPES = [{"d": 1, "k": 1, "T": 1, "n": 3, "trials": 1}, {"d": 5, "k": 2, "T": 4, "n": 50, "trials": 5}]
