@@ -11,8 +11,9 @@ from time import perf_counter
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import draw
-from loraml_theory.objectives import LoRAML, Parameters
+from loraml_theory.objectives import LoRAML
 from loraml_theory.solvers.gradient import alternating_gradient_descent
 from sims.cupy_engine import CupyEngine
 from sims.engine import EngineError, Schedule

@@ -13,8 +13,8 @@ import argparse
 import numpy as np
 from problems import retraining, seconds, start, timed, truths
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments, from_samples
-from loraml_theory.objectives import Parameters
 from sims.cpu_engine import CpuEngine
 from sims.engine import Schedule
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments, draw
-from loraml_theory.objectives import Parameters
 
 
 def truths(rng: np.random.Generator, trials: int, *, d: int, k: int, T: int) -> np.ndarray:

@@ -32,6 +32,7 @@ from loraml_theory import (
     structure,
     zoo,
 )
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import (
     fine_tune,
     reduced_rank_regression,
@@ -40,7 +41,7 @@ from loraml_theory.closed_forms import (
     two_task_orbit,
 )
 from loraml_theory.moments import Moments, draw, from_samples, population
-from loraml_theory.objectives import FineTuning, LoRAML, Parameters, StandardRetraining
+from loraml_theory.objectives import FineTuning, LoRAML, StandardRetraining
 from loraml_theory.structure import GroundTruth
 
 __all__ = [

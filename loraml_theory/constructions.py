@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import boost
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import Parameters
 from loraml_theory.structure import GroundTruth
 
 Floats: TypeAlias = NDArray[np.float64]

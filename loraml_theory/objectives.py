@@ -14,30 +14,23 @@ Sources: arXiv 2410.22264, equations 2 to 6; claims SR-1, ML-1 to ML-5, FT-1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol
 
 from array_api_compat import array_namespace, device
 
+from loraml_theory.adapters import (
+    Linear,
+    Parameters,
+    curvature_terms,
+    population_curvature,
+    pull_back,
+    shift,
+    shift_derivative,
+)
 from loraml_theory.moments import Moments, symmetric_power
-from loraml_theory.structure import Array, frobenius, transpose
-
-
-class Parameters(NamedTuple):
-    """A point, a gradient or a direction; what an objective does not optimise is None.
-
-    ``A`` is ``(..., d_out, d_in)``. ``U`` and ``V`` are ``(..., T, d_out, r)`` and ``(..., T, d_in, r)`` in
-    retraining, without the task axis in fine-tuning. ``V is None`` means symmetric adapters ``U U^T``.
-    """
-
-    A: Array = None
-    U: Array = None
-    V: Array = None
-
-
-Linear: TypeAlias = Callable[[Parameters], Parameters]
+from loraml_theory.structure import Array, frobenius
 
 
 class Objective(Protocol):
@@ -85,27 +78,6 @@ class Differentiable:
     def hessian_vector(self, at: Parameters, direction: Parameters) -> Parameters:
         """Return the second derivative at `at` applied to `direction`, shaped like `at`."""
         return self.linearise(at)(direction)
-
-
-def shift(adapters: Parameters) -> Array:
-    """Return ``U V^T``, or ``U U^T`` for symmetric adapters."""
-    V = adapters.U if adapters.V is None else adapters.V
-    return adapters.U @ transpose(V)
-
-
-def shift_derivative(at: Parameters, direction: Parameters) -> Array:
-    """Return the derivative of `shift` along `direction`: ``dU V^T + U dV^T``."""
-    if at.V is None:
-        half = direction.U @ transpose(at.U)
-        return half + transpose(half)
-    return direction.U @ transpose(at.V) + at.U @ transpose(direction.V)
-
-
-def pull_back(G: Array, adapters: Parameters) -> Parameters:
-    """Return the gradient with respect to the adapters of ``<G, shift(adapters)>``."""
-    if adapters.V is None:
-        return Parameters(U=(G + transpose(G)) @ adapters.U)
-    return Parameters(U=G @ adapters.V, V=transpose(G) @ adapters.U)
 
 
 def _gradient_scales(moments: Moments, power: float) -> Array:
@@ -235,7 +207,7 @@ class LoRAML(Differentiable):
         def derivative(direction: Parameters) -> Parameters:
             dShift = shift_derivative(at, direction)
             dG = _weighted(self.moments.weigh(direction.A[..., None, :, :] + dShift), self.moments.weights, 2)
-            curved = _curvature_terms(G, dG + self._penalty_gradient(dShift), at, direction)
+            curved = curvature_terms(G, dG + self._penalty_gradient(dShift), at, direction)
             return curved._replace(A=self._base_gradient(dG, direction.A))
 
         return derivative
@@ -291,13 +263,13 @@ class ProjectedLoRAML(Differentiable):
         """Return g's second derivative as a function of the direction: the base moves along."""
         G = LoRAML(self.moments).loss_gradient(self.complete(at))
         if at.V is None and self.moments.variance is not None and self.moments.weights is None:
-            return _population_curvature(G, at.U, self.moments.variance)
+            return population_curvature(G, at.U, self.moments.variance)
 
         def derivative(direction: Parameters) -> Parameters:
             dShift = shift_derivative(at, direction)
             dM = dShift - self._fit(dShift)[..., None, :, :]
             dG = _weighted(self.moments.weigh(dM), self.moments.weights, 2)
-            return _curvature_terms(G, dG, at, direction)
+            return curvature_terms(G, dG, at, direction)
 
         return derivative
 
@@ -363,47 +335,6 @@ class FineTuning(Differentiable):
         G = residual.weigh(shift(at) - residual.W)
 
         def derivative(direction: Parameters) -> Parameters:
-            return _curvature_terms(G, residual.weigh(shift_derivative(at, direction)), at, direction)
+            return curvature_terms(G, residual.weigh(shift_derivative(at, direction)), at, direction)
 
         return derivative
-
-
-def _curvature_terms(G: Array, dG: Array, at: Parameters, direction: Parameters) -> Parameters:
-    """Return the derivative of ``pull_back(G, at)`` when G moves by dG and the adapters by `direction`."""
-    first = pull_back(dG, at)
-    if at.V is None:
-        return Parameters(U=first.U + (G + transpose(G)) @ direction.U)
-    return Parameters(U=first.U + G @ direction.V, V=first.V + transpose(G) @ direction.U)
-
-
-def _population_curvature(G: Array, U: Array, variance: float) -> Linear:
-    r"""Return g's second derivative for symmetric adapters and ``S_t = s I`` in all T tasks.
-
-    With ``[U] = [U_1 .. U_T]`` of shape (d, kT), ``K = [U]^T [U]``, ``L = [dU]^T [U]`` and the mask
-    ``m = (block diagonal of ones) - 1/T`` the product with the change of ``U_t U_t^T`` less its mean over tasks is
-
-        [dU] (m * K) + [U] (m * L),
-
-    so that no product costs more than ``d (kT)^2`` or, for ``(G_t + G_t^T) dU_t``, ``d^2 kT``.
-    """
-    xp = array_namespace(U)
-    T, k = int(U.shape[-3]), int(U.shape[-1])
-    block = xp.reshape(xp.arange(T * k, device=device(U)), (-1, 1)) // k
-    mask = variance * (2 * xp.astype(block == transpose(block), U.dtype) - 2 / T)
-    joint = _side_by_side(U)
-    gram = mask * (transpose(joint) @ joint)
-    G = G + transpose(G)
-
-    def derivative(direction: Parameters) -> Parameters:
-        step = _side_by_side(direction.U)
-        moved = step @ gram + joint @ (mask * (transpose(step) @ joint))
-        apart = xp.reshape(moved, (*moved.shape[:-1], T, k))
-        return Parameters(U=xp.moveaxis(apart, -2, -3) + G @ direction.U)
-
-    return derivative
-
-
-def _side_by_side(U: Array) -> Array:
-    """Return ``[U_1 .. U_T]``, ``(..., T, d, k) -> (..., d, Tk)``."""
-    xp = array_namespace(U)
-    return xp.reshape(xp.moveaxis(U, -3, -2), (*U.shape[:-3], U.shape[-2], -1))

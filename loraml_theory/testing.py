@@ -28,6 +28,7 @@ from typing import Literal, TypeAlias, get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.constructions import (
     Floats,
     SpectrumShape,
@@ -39,7 +40,6 @@ from loraml_theory.constructions import (
     truth_with_spectrum,
 )
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import Parameters
 from loraml_theory.structure import GroundTruth
 
 __all__ = [

@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import boost, spectral_recovery, two_task_orbit
 from loraml_theory.moments import population
-from loraml_theory.objectives import LoRAML, Parameters, ProjectedLoRAML
+from loraml_theory.objectives import LoRAML, ProjectedLoRAML
 from loraml_theory.rates import off_tangent_spectrum
 from loraml_theory.solvers import Solution, newton
 from loraml_theory.spectra import best_triple_separation

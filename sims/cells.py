@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import fine_tune
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import Parameters
 from loraml_theory.spectra import rounding_level
 from loraml_theory.structure import GroundTruth
 from sims import predictions, seeding

@@ -11,6 +11,7 @@ from math import inf
 
 from array_api_compat import array_namespace, device
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import (
     best_rank_error,
     boost,
@@ -20,7 +21,7 @@ from loraml_theory.closed_forms import (
     two_task_orbit,
 )
 from loraml_theory.moments import Moments, population
-from loraml_theory.objectives import FineTuning, Parameters, ProjectedLoRAML
+from loraml_theory.objectives import FineTuning, ProjectedLoRAML
 from loraml_theory.spectra import Bracket, numerical_rank
 from loraml_theory.structure import Array, GroundTruth, frobenius, transpose
 from sims.masks import Masks, columns, inertia_masks, level, masks, recovery_condition, smallest_singular_value

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import Parameters
 from sims import standard_descent
 from sims.engine import EngineError, Iterates, Schedule, recorded_steps, require_batch
 from sims.kernels import descent

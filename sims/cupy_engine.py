@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import Parameters
 from sims.cuda_kernels import REAL, Kernel, pack, source, trials_at_once
 from sims.engine import EngineError, Iterates, Schedule, map_arrays, recorded_steps, require_batch
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import Parameters
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from time import perf_counter
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import spectral_recovery
 from loraml_theory.moments import population
-from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.reduction import Reduction, reduce_to_span
 from loraml_theory.solvers import Status, newton
 from loraml_theory.structure import GroundTruth

@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import fine_tune, standard_retraining, truncate
 from loraml_theory.moments import Moments, draw, population
-from loraml_theory.objectives import Parameters
 from loraml_theory.structure import GroundTruth
 from sims.engine import Engine
 from sims.floors import predicted_error

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
 
-from loraml_theory.objectives import Objective, Parameters
+from loraml_theory.adapters import Parameters
+from loraml_theory.objectives import Objective
 from loraml_theory.solvers import newton
 from loraml_theory.structure import Array
 

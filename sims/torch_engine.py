@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import FineTuning, LoRAML, Parameters, StandardRetraining
+from loraml_theory.objectives import FineTuning, LoRAML, StandardRetraining
 from loraml_theory.solvers.gradient import Observer, alternating_gradient_descent, gradient_descent
 from sims.engine import EngineError, Iterates, Schedule, map_arrays, recorded_steps, require_batch
 

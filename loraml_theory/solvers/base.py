@@ -7,7 +7,8 @@ from enum import IntEnum
 
 from array_api_compat import array_namespace, device
 
-from loraml_theory.objectives import Objective, Parameters
+from loraml_theory.adapters import Parameters
+from loraml_theory.objectives import Objective
 from loraml_theory.structure import Array
 
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from array_api_compat import array_namespace, device
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import standard_retraining
 from loraml_theory.moments import Moments, symmetric_power
-from loraml_theory.objectives import LoRAML, Parameters
+from loraml_theory.objectives import LoRAML
 from loraml_theory.solvers.base import Solution, Status, finish, gradient_norm
 from loraml_theory.solvers.memory import StepMemory, inner
 from loraml_theory.structure import Array, transpose

@@ -7,10 +7,11 @@ from functools import partial
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import reduced_rank_regression, truncate
 from loraml_theory.landscape import directional_curvature, most_negative_direction
 from loraml_theory.moments import Moments, draw
-from loraml_theory.objectives import FineTuning, Parameters, task_losses
+from loraml_theory.objectives import FineTuning, task_losses
 from loraml_theory.solvers import gradient_descent, newton
 from paper_checks.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile

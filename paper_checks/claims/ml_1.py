@@ -7,8 +7,9 @@ from functools import partial
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import draw
-from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import numerical_rank
 from paper_checks import at_scale

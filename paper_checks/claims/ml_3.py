@@ -9,9 +9,10 @@ from math import inf
 import numpy as np
 
 from loraml_theory import zoo
+from loraml_theory.adapters import Parameters
 from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import population
-from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.objectives import ProjectedLoRAML
 from paper_checks import at_scale
 from paper_checks.assumptions import SOME_TRIPLE_INDEPENDENT, THREE_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile

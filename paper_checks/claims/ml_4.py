@@ -9,9 +9,10 @@ from itertools import product
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.landscape import directional_curvature, escape_direction, most_negative_direction
 from loraml_theory.moments import population
-from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.solvers.base import gradient_norm
 from paper_checks.assumptions import TWO_TASKS

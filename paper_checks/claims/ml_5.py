@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import population
-from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers.base import gradient_norm
 from paper_checks.assumptions import THREE_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
@@ -39,8 +40,6 @@ def search(instance: Instance, profile: Profile) -> np.ndarray | None:
 
 def check(instance: Instance, profile: Profile, *, candidate: Candidate = search) -> Iterator[Evidence | Note]:
     """Offer a point as a strict spurious minimum: stationary, above the global minimum 0, Hessian positive."""
-    truth = instance.truth
-    objective, scale = ProjectedLoRAML(population(truth.W_retraining)), float(truth.retraining_scale)
     U = candidate(instance, profile)
     if U is None:
         yield Evidence(
@@ -55,6 +54,13 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
             decidable=False,
         )
         return
+    yield from _offered(instance, U)
+
+
+def _offered(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
+    """Judge a point: value above 0, stationary, the Hessian positive but for the orbit of U_t -> U_t Q_t."""
+    truth = instance.truth
+    objective, scale = ProjectedLoRAML(population(truth.W_retraining)), float(truth.retraining_scale)
     at = Parameters(U=U)
     eps = float(np.finfo(float).eps)
     yield Evidence(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import two_task_orbit
 from loraml_theory.moments import draw
-from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.rates import base_error, off_tangent_spectrum
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import best_triple_separation, separation

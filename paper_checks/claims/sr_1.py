@@ -7,10 +7,11 @@ from functools import partial
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import standard_retraining
 from loraml_theory.landscape import curvature
 from loraml_theory.moments import Moments, from_samples, population
-from loraml_theory.objectives import Parameters, StandardRetraining
+from loraml_theory.objectives import StandardRetraining
 from loraml_theory.solvers import newton
 from loraml_theory.structure import GroundTruth
 from paper_checks.claim import Claim, Control, Evidence, Profile

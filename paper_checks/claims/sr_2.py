@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import spectral_recovery, standard_retraining
 from loraml_theory.moments import population
-from loraml_theory.objectives import FineTuning, Parameters
+from loraml_theory.objectives import FineTuning
 from loraml_theory.solvers import newton
 from loraml_theory.structure import GroundTruth
 from paper_checks import at_scale

@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import best_rank_error, fine_tune
 from loraml_theory.moments import draw, population
-from loraml_theory.objectives import FineTuning, Parameters
+from loraml_theory.objectives import FineTuning
 from loraml_theory.solvers import newton
 from paper_checks import at_scale
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT

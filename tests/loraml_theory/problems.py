@@ -8,14 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from loraml_theory import testing
-from loraml_theory.objectives import (
-    FineTuning,
-    LoRAML,
-    Objective,
-    Parameters,
-    ProjectedLoRAML,
-    StandardRetraining,
-)
+from loraml_theory.adapters import Parameters
+from loraml_theory.objectives import FineTuning, LoRAML, Objective, ProjectedLoRAML, StandardRetraining
 from loraml_theory.testing import moments_with_spectrum, point
 
 KINDS = ("standard retraining", "LoRA-ML", "projected LoRA-ML", "fine-tuning")

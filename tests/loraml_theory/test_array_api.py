@@ -10,8 +10,8 @@ import pytest
 
 from loraml_theory import closed_forms, landscape, moments, spectra, zoo
 from loraml_theory import objectives as objective
+from loraml_theory.adapters import Parameters, shift
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import Parameters
 from loraml_theory.solvers import (
     alternating_gradient_descent,
     block_descent,
@@ -47,7 +47,7 @@ def at(seed: int, *, d_out: int = D, base: bool = True, tasks: int | None = T, s
 
 def shifts(solution: Solution) -> tuple[Any, ...]:
     """What of a solution does not depend on the signs that an eigensolver happens to choose."""
-    return objective.shift(solution.parameters), solution.parameters.A, solution.value, solution.status
+    return shift(solution.parameters), solution.parameters.A, solution.value, solution.status
 
 
 def everything(problem: Any, where: Parameters, direction: Parameters) -> tuple[Any, ...]:

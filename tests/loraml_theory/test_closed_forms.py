@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraml_theory import testing
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import (
     best_rank_error,
     boost,
@@ -17,7 +18,7 @@ from loraml_theory.closed_forms import (
     two_task_orbit,
 )
 from loraml_theory.moments import Moments, from_samples, population
-from loraml_theory.objectives import LoRAML, Parameters, StandardRetraining, task_losses
+from loraml_theory.objectives import LoRAML, StandardRetraining, task_losses
 from loraml_theory.structure import GroundTruth, frobenius
 from loraml_theory.testing import (
     boosts,

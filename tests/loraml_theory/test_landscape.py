@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import psd_factor, two_task_orbit
 from loraml_theory.landscape import (
     curvature,
@@ -15,7 +16,7 @@ from loraml_theory.landscape import (
     most_negative_direction,
 )
 from loraml_theory.moments import population
-from loraml_theory.objectives import LoRAML, Parameters, ProjectedLoRAML
+from loraml_theory.objectives import LoRAML, ProjectedLoRAML
 from loraml_theory.solvers.base import ravel
 from loraml_theory.structure import GroundTruth
 from loraml_theory.testing import boosts, ground_truths, orthogonal_matrix, seeds, truth_with_spectrum

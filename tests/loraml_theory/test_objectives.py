@@ -9,15 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraml_theory import testing
+from loraml_theory.adapters import Parameters, shift
 from loraml_theory.moments import Moments, from_samples, population
-from loraml_theory.objectives import (
-    FineTuning,
-    LoRAML,
-    Parameters,
-    ProjectedLoRAML,
-    StandardRetraining,
-    shift,
-)
+from loraml_theory.objectives import FineTuning, LoRAML, ProjectedLoRAML, StandardRetraining
 from loraml_theory.structure import GroundTruth, frobenius, transpose
 from loraml_theory.testing import ground_truths, orthogonal_matrix, point, seeds
 from tests.loraml_theory.problems import Problem, inner, listed, move, problems, size

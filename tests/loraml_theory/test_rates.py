@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraml_theory import rates, zoo
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import fine_tune, reduced_rank_regression
 from loraml_theory.moments import Moments, draw
-from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.structure import GroundTruth, frobenius
 from loraml_theory.testing import ground_truths, orthogonal_matrix, structures_violating, truth_with_spectrum

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from loraml_theory import zoo
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments, population
-from loraml_theory.objectives import FineTuning, LoRAML, Parameters, ProjectedLoRAML, StandardRetraining
+from loraml_theory.objectives import FineTuning, LoRAML, ProjectedLoRAML, StandardRetraining
 from loraml_theory.solvers import (
     ConvergenceError,
     Solution,

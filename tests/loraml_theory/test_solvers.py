@@ -8,18 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraml_theory import testing, zoo
+from loraml_theory.adapters import Parameters, shift
 from loraml_theory.closed_forms import reduced_rank_regression, spectral_recovery, standard_retraining
 from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import Moments, draw, population
-from loraml_theory.objectives import (
-    FineTuning,
-    LoRAML,
-    Parameters,
-    ProjectedLoRAML,
-    StandardRetraining,
-    shift,
-    task_losses,
-)
+from loraml_theory.objectives import FineTuning, LoRAML, ProjectedLoRAML, StandardRetraining, task_losses
 from loraml_theory.solvers import (
     Status,
     alternating_gradient_descent,

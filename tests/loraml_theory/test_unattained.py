@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import population
-from loraml_theory.objectives import LoRAML, Parameters
+from loraml_theory.objectives import LoRAML
 from loraml_theory.solvers import block_descent
 from loraml_theory.structure import frobenius
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraml_theory import zoo
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import population
-from loraml_theory.objectives import LoRAML, Parameters
+from loraml_theory.objectives import LoRAML
 from loraml_theory.spectra import best_triple_separation, separation
 from loraml_theory.testing import seeds
 

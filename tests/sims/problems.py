@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from loraml_theory import moments as draws
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import FineTuning, LoRAML, Parameters, StandardRetraining
+from loraml_theory.objectives import FineTuning, LoRAML, StandardRetraining
 from loraml_theory.solvers.gradient import alternating_gradient_descent, gradient_descent
 from sims.engine import Engine, Iterates, Schedule
 

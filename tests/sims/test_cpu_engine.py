@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import standard_retraining
 from loraml_theory.moments import Moments, population
-from loraml_theory.objectives import LoRAML, Parameters
+from loraml_theory.objectives import LoRAML
 from loraml_theory.solvers.gradient import alternating_gradient_descent
 from sims import cpu_engine
 from sims.cpu_engine import CpuEngine

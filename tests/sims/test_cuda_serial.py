@@ -15,8 +15,8 @@ from loraml_theory.moments import population
 from sims.cuda_kernels import Kernel, largest_dimension
 from sims.cupy_engine import CupyEngine
 from sims.engine import EngineError
-from tests.sims.problems import DESCENTS, Problem, by_engine, by_reference, deviation, problem
 from tests.sims.host_cuda import H100, host_cupy, needs_compiler
+from tests.sims.problems import DESCENTS, Problem, by_engine, by_reference, deviation, problem
 
 pytestmark = needs_compiler
 

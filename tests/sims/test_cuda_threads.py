@@ -10,8 +10,8 @@ import pytest
 
 from sims.cuda_kernels import Kernel
 from sims.engine import Iterates
-from tests.sims.problems import DESCENTS, Problem, by_reference, deviation, problem
 from tests.sims.host_cuda import KERNELS, compile_host, needs_compiler, no_thread_sanitizer, run_program
+from tests.sims.problems import DESCENTS, Problem, by_reference, deviation, problem
 
 pytestmark = needs_compiler
 

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import standard_retraining
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import LoRAML, Parameters
+from loraml_theory.objectives import LoRAML
 from sims.cuda_kernels import Kernel, largest_dimension, pack, source, trials_at_once
 from sims.cupy_engine import CupyEngine
 from sims.engine import EngineError, map_arrays
-from tests.sims.problems import by_engine, problem
 from tests.sims.host_cuda import H100, host_cupy
+from tests.sims.problems import by_engine, problem
 
 LORA = Kernel("lora_ml", "float64", d=10, k=1, T=3)
 

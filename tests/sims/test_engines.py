@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import Parameters
 from sims import engines
 from sims.engine import EngineError, recorded_steps, require_batch
 

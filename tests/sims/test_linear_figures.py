@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from loraml_theory import zoo
+from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import fine_tune
 from loraml_theory.moments import draw, from_samples, population
-from loraml_theory.objectives import Parameters, ProjectedLoRAML
+from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.structure import GroundTruth
 from sims import floors
