@@ -18,9 +18,10 @@ from typing import Annotated, TypeAlias
 import typer
 
 from loraml_theory.structure_file import StructureFileError, one_line
-from paper_checks import commands, figure_cli, sweep_command
+from paper_checks import atlas_command, commands, figure_cli, sweep_command
 from paper_checks.commands import InputError
 from paper_checks.registry import UnknownClaimError
+from sims.engine import EngineError
 
 Work: TypeAlias = Callable[[], tuple[int, str]]
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 figure_cli.register(app)
+atlas_command.register(app)
 
 Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]
 
@@ -67,6 +69,10 @@ def verify(
         Path, typer.Option(metavar="DIR", help="Folder for verdicts.json and report.html.")
     ] = commands.DEFAULT_OUT,
     as_json: Annotated[bool, typer.Option("--json", help="Print verdicts.json instead of a table.")] = False,
+    engine: Annotated[
+        str, typer.Option(metavar="auto|cpu|torch|cupy", help="What computes the checks at scale of --profile full.")
+    ] = "auto",
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Where, such as cpu or cuda.")] = None,
 ) -> Work:
     """Check the claims; write verdicts.json and report.html."""
     return partial(
@@ -77,6 +83,8 @@ def verify(
         seed=seed,
         out=out,
         as_json=as_json,
+        engine=engine,
+        device=device,
         command=context.obj,
     )
 
@@ -146,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status, text = _parse(words)()
         _print(text)
-    except (InputError, StructureFileError, UnknownClaimError) as problem:
+    except (InputError, StructureFileError, UnknownClaimError, EngineError) as problem:
         status = _complain(f"error: {problem}", status=2)
     except KeyboardInterrupt:
         status = _complain("interrupted", status=130)

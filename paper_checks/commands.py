@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from math import log2
 from pathlib import Path
@@ -22,6 +23,7 @@ from paper_checks.claim import PROFILES, Profile
 from paper_checks.instance import Instance
 from paper_checks.verify import Run, Study
 from paper_checks.verify import verify as run_checks
+from sims import engines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,10 +46,14 @@ def verify(
     out: Path,
     as_json: bool,
     command: str,
+    engine: str = "auto",
+    device: str | None = None,
 ) -> tuple[int, str]:
     """Check claims, write verdicts.json and report.html to `out`, and return the table or the JSON text."""
     chosen = registry.claims() if claim is None else registry.get(_listed("--claim", claim))
-    level, root = _profile(profile), _whole("--seed", seed)
+    level, root = replace(_profile(profile), engine=engine, device=device), _whole("--seed", seed)
+    if level.structures:
+        engines.get(engine, device)  # what is not there is said now rather than after the other checks
     given, notes = _given(structure, root)
     _prepare(out)
     # the matrices are small and many: one BLAS thread is faster than two, many times so beside other work

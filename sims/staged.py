@@ -1,4 +1,4 @@
-"""Newton's method on large batches: in stages, each with what the one before left undone."""
+"""Solvers on large batches: in stages, each with what the one before left undone, and in chunks, one a core."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import NamedTuple
 from array_api_compat import array_namespace, device
 
 from loraml_theory.adapters import Parameters
-from loraml_theory.objectives import Objective
+from loraml_theory.moments import Moments
+from loraml_theory.objectives import Objective, ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.structure import Array
 
@@ -64,3 +65,25 @@ def newton_in_stages(
         steps[todo] = steps[todo] + end.iterations
         todo = ~converged
     return Ends(Parameters(*parts), value, norm, converged, steps)
+
+
+def minimise(
+    S: Array, W: Array, noise: Array, U: Array, *, n: float, relative_tolerance: float, stages: Sequence[int] = STAGES
+) -> Ends:
+    """Run `newton_in_stages` on LoRA-ML with the base eliminated.
+
+    Parameters
+    ----------
+    S, W, noise, n
+        `Moments` of the retraining tasks, ``(B, T, d, d)`` and ``(B, T)``.
+    U
+        Starts ``(B, T, d, k)``.
+    relative_tolerance, stages
+        See `newton_in_stages`.
+    """
+    return newton_in_stages(
+        lambda some: ProjectedLoRAML(Moments(S[some], W[some], noise[some], n)),
+        Parameters(U=U),
+        relative_tolerance=relative_tolerance,
+        stages=stages,
+    )

@@ -54,9 +54,10 @@ def tally(
         return count(Masks(*found), first=block.first)
 
     numbers = range(-(-structures // BLOCK))
-    with ThreadPoolExecutor(_usable_cores() if engine.device == "cpu" else 1) as pool:
+    with ThreadPoolExecutor(usable_cores() if engine.device == "cpu" else 1) as pool:
         return reduce(add, pool.map(run, numbers), Tally())
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
