@@ -47,13 +47,13 @@ def run(*, profile: str, out: Path, engine: str, device: str | None, seed: str) 
 
     if profile not in SCALES:
         raise InputError(f"--profile: got {profile!r}, expected {' or '.join(SCALES)}")
-    root = commands._whole("--seed", seed)
+    root = commands.whole_number("--seed", seed)
     ready = engines.get(engine, device)
-    commands._prepare(out)
-    with commands._progress() as progress, threadpool_limits(limits=1, user_api="blas"):
+    commands.prepare_folder(out)
+    with commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
         cells = survey(SCALES[profile], ready, seed=root, progress=progress)
         progress("picture")
-        with commands._writing(out):
+        with commands.writing(out):
             write_table(cells, out / "atlas.csv")
             draw(cells, out / "atlas.png")
     return 0, summary(cells) + f"Picture and table: {out / 'atlas.png'}, {out / 'atlas.csv'}\n"

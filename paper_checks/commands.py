@@ -51,13 +51,13 @@ def verify(
 ) -> tuple[int, str]:
     """Check claims, write verdicts.json and report.html to `out`, and return the table or the JSON text."""
     chosen = registry.claims() if claim is None else registry.get(_listed("--claim", claim))
-    level, root = replace(_profile(profile), engine=engine, device=device), _whole("--seed", seed)
+    level, root = replace(_profile(profile), engine=engine, device=device), whole_number("--seed", seed)
     if level.structures:
         engines.get(engine, device)  # what is not there is said now rather than after the other checks
     given, notes = _given(structure, root)
-    _prepare(out)
+    prepare_folder(out)
     # the matrices are small and many: one BLAS thread is faster than two, many times so beside other work
-    with _progress() as progress, threadpool_limits(limits=1, user_api="blas"):
+    with shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
         run = run_checks(
             chosen,
             level,
@@ -77,17 +77,17 @@ def claims(ids: str | None) -> tuple[int, str]:
     from paper_checks.report.terminal import show_claims, show_list
 
     if ids is None:
-        return 0, _rendered(lambda console: show_list(console, registry.claims()))
+        return 0, rendered(lambda console: show_list(console, registry.claims()))
     chosen = registry.get(_listed("claims", ids))
-    return 0, _rendered(lambda console: show_claims(console, chosen))
+    return 0, rendered(lambda console: show_claims(console, chosen))
 
 
 def structure(kind: str, *, sizes: dict[str, str], seed: str, out: Path) -> tuple[int, str]:
     """Draw a structure of sizes d, k and T and write it to `out`."""
     from loraml_theory.zoo import KINDS
 
-    d, k, T = (_whole(f"--{name}", sizes[name]) for name in "dkT")
-    rng = np.random.default_rng(_whole("--seed", seed))
+    d, k, T = (whole_number(f"--{name}", sizes[name]) for name in "dkT")
+    rng = np.random.default_rng(whole_number("--seed", seed))
     if kind not in KINDS:
         raise InputError(f"KIND: got {kind!r}, expected one of {', '.join(sorted(KINDS))}")
     if d * max(d, (T + 1) * k) > MAX_ENTRIES:
@@ -96,7 +96,7 @@ def structure(kind: str, *, sizes: dict[str, str], seed: str, out: Path) -> tupl
         truth = KINDS[kind](rng, d, k, T)
     except ValueError as problem:
         raise InputError(f"{kind} with d = {d}, k = {k}, T = {T}: {problem}") from None
-    with _writing(out):
+    with writing(out):
         write_structure(out, truth)
     return 0, f"{out}: {kind}, d = {truth.d}, k = {truth.k}, T = {truth.T}, seed {seed}\n"
 
@@ -109,7 +109,7 @@ def _listed(option: str, text: str) -> list[str]:
     return ids
 
 
-def _whole(option: str, text: str) -> int:
+def whole_number(option: str, text: str) -> int:
     """Read a whole number from 0 to 10^18 - 1."""
     if not (text.isdecimal() and text.isascii() and len(text) <= 18):
         raise InputError(f"{option}: got {text!r}, expected a whole number >= 0 of at most 18 digits")
@@ -148,9 +148,9 @@ def _real_study() -> Study:
     return study
 
 
-def _prepare(out: Path) -> None:
+def prepare_folder(out: Path) -> None:
     """Make the folder and see that it can be written, before the long computation rather than after it."""
-    with _writing(out):
+    with writing(out):
         if out.exists() and not out.is_dir():
             raise InputError(f"{out}: is a file, expected a folder or a name that is free")
         out.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def _write_reports(run: Run, out: Path, command: str) -> str:
     environment = verdicts.environment(command)
     text = verdicts.dumps(verdicts.document(run, environment))
     page = html.render(run, environment)
-    with _writing(out):
+    with writing(out):
         for name, content in (("verdicts.json", text), ("report.html", page)):
             with replacing(out / name) as file:
                 file.write(content.encode())
@@ -173,7 +173,8 @@ def _write_reports(run: Run, out: Path, command: str) -> str:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError into the one line that says what cannot be written."""
     try:
         yield
     except OSError as problem:
@@ -183,10 +184,10 @@ def _writing(path: Path) -> Iterator[None]:
 def _table(run: Run, out: Path) -> str:
     from paper_checks.report.terminal import show_run
 
-    return _rendered(lambda console: show_run(console, run, str(out / "report.html")))
+    return rendered(lambda console: show_run(console, run, str(out / "report.html")))
 
 
-def _rendered(show: Callable[[Console], None]) -> str:
+def rendered(show: Callable[[Console], None]) -> str:
     """Return what `show` prints, in colour where standard output is a terminal."""
     from rich.console import Console
 
@@ -196,7 +197,7 @@ def _rendered(show: Callable[[Console], None]) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def shown_progress() -> Iterator[Callable[[str], None]]:
     """Yield a function that shows on standard error what is being done, if that is a terminal."""
     from rich.console import Console
     from rich.text import Text

@@ -35,10 +35,10 @@ def linear_figure(*, vary: str, out: Path, variant: str, engine: str, device: st
         raise InputError(f"--vary: got {vary!r}, expected {', '.join(VALUES)} or all")
     if variant not in VARIANTS:
         raise InputError(f"--variant: got {variant!r}, expected {' or '.join(VARIANTS)}")
-    root = commands._whole("--seed", seed)
-    commands._prepare(out)
+    root = commands.whole_number("--seed", seed)
+    commands.prepare_folder(out)
     lines = []
-    with _refusing(out), commands._progress() as progress, threadpool_limits(limits=1, user_api="blas"):
+    with _refusing(out), commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
         runner = get(engine, device)
         for axis in VALUES if vary == "all" else (vary,):
             began = perf_counter()
@@ -61,14 +61,14 @@ def rates(
     if statistic not in STATISTICS:
         raise InputError(f"--statistic: got {statistic!r}, expected {', '.join(STATISTICS)}")
     criteria = _criteria(numbers)
-    commands._prepare(out)
-    sweep_command._require_pyarrow()
+    commands.prepare_folder(out)
+    sweep_command.require_pyarrow()
     source = folder or out / "sweep"
     if default:
         _run_default(source, engine)
-    with _refusing(out), commands._progress() as progress, threadpool_limits(limits=1, user_api="blas"):
+    with _refusing(out), commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
         found = _fitted(source, out, statistic, criteria, progress)
-    text = commands._rendered(lambda console: _show(console, found, criteria))
+    text = commands.rendered(lambda console: _show(console, found, criteria))
     status = int(any("differs" in (rate.verdict, rate.level_verdict) for rate in found))
     return status, f"{text}{out / 'slopes.json'}: {len(found)} slopes\n"
 
@@ -101,7 +101,7 @@ def _run_default(folder: Path, engine: str) -> None:
     from sims.sweep import run
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with _refusing(folder), local(min(cores, MOST_PROCESSES)) as executor, sweep_command._progress() as progress:
+    with _refusing(folder), local(min(cores, MOST_PROCESSES)) as executor, sweep_command.shown_progress() as progress:
         run(default_spec(), folder, engine=engine, executor=executor, progress=progress)
 
 
@@ -117,7 +117,8 @@ def _criteria(numbers: dict[str, str]) -> Criteria:
             values[name] = -1.0
         if not low < values[name] <= high:
             raise InputError(f"--{name}: got {numbers[name]!r}, expected a number above {low:g}, at most {high:g}")
-    return Criteria(margin=values["margin"], alpha=values["alpha"], seed=commands._whole("--seed", numbers["seed"]))
+    root = commands.whole_number("--seed", numbers["seed"])
+    return Criteria(margin=values["margin"], alpha=values["alpha"], seed=root)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def sweep(
         return 0, specs.example()
     if spec is None or out is None:
         raise InputError(f"{'SPEC.toml' if spec is None else '--out'}: is missing; see `loraml sweep --help`")
-    _require_pyarrow()
+    require_pyarrow()
     from sims.engine import EngineError
     from sims.executors import ExecutorError
     from sims.spec import SpecError
@@ -45,7 +45,7 @@ def sweep(
 
     try:
         wanted = specs.read(spec)
-        with _executor(executor, scheduler, workers) as where, _progress() as progress:
+        with _executor(executor, scheduler, workers) as where, shown_progress() as progress:
             new = run(wanted, out, engine=engine, device=device, executor=where, progress=progress)
         return 0, _summary(out, new)
     except (SpecError, StoreError, EngineError, ExecutorError) as problem:
@@ -54,7 +54,8 @@ def sweep(
         raise InputError(f"{out}: cannot be written ({problem.strerror or problem})") from None
 
 
-def _require_pyarrow() -> None:
+def require_pyarrow() -> None:
+    """Raise `InputError` that says how to install pyarrow, unless it is there."""
     try:
         import pyarrow  # noqa: F401
     except ImportError:
@@ -86,7 +87,7 @@ def _summary(out: Path, new: int) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
+def shown_progress() -> Iterator[Callable[[Progress], None]]:
     """Yield a function that draws a bar with the time left on standard error, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
