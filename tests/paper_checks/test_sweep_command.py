@@ -31,6 +31,7 @@ def test_sweep_writes_rows_and_goes_on(loraml: Loraml, tmp_path: Path) -> None:
 def test_progress_is_shown_on_a_terminal_only(loraml: Loraml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "spec.toml").write_text(SPEC)
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")  # rich shows no progress on a dumb terminal
     ended = loraml("sweep", "spec.toml", "--out", "out")
     assert ended.status == 0
     assert "4 of 4 chunks" in ended.err
