@@ -150,6 +150,8 @@ def _real_study() -> Study:
 
 def prepare_folder(out: Path) -> None:
     """Make the folder and see that it can be written, before the long computation rather than after it."""
+    if not str(out).strip() or str(out) == ".":
+        raise InputError("--out: got the current folder, expected the name of a folder of its own")
     with writing(out):
         if out.exists() and not out.is_dir():
             raise InputError(f"{out}: is a file, expected a folder or a name that is free")

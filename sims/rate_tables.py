@@ -63,7 +63,7 @@ def root_seed(folder: Path) -> int:
     """Return the root of every random number of a sweep's folder."""
     try:
         return int(json.loads((folder / "spec.json").read_text("utf-8"))["spec"]["seed"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise StoreError(f"{folder / 'spec.json'}: is not what a sweep writes") from None
 
 

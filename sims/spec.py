@@ -120,6 +120,8 @@ def read(path: Path) -> Spec:
         If the file cannot be read or is no spec; the text begins with the file's name.
     """
     name = one_line(str(path))
+    if path.exists() and not path.is_file():
+        raise SpecError(f"{name}: is no regular file, expected a TOML file")
     try:
         text = path.read_text("utf-8")
     except OSError as problem:

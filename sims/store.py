@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -134,8 +135,10 @@ class Store:
             return None
         try:
             begun = json.loads(path.read_text("utf-8"))
-            old, form, made = begun["spec"], begun["format"], Made(begun["engine"], begun["device"])
-        except (ValueError, KeyError, TypeError):
+            old, form, made = dict(begun["spec"]), begun["format"], Made(begun["engine"], begun["device"])
+            if not (isinstance(made.engine, str) and isinstance(made.device, str)):
+                raise TypeError
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise StoreError(f"{path}: is not what a sweep writes, take another folder") from None
         if form != FORMAT:
             raise StoreError(f"{path}: format {form!r}, this version writes {FORMAT}; take another folder")
@@ -162,8 +165,10 @@ class Store:
                 f"{self.folder}: was begun with engine {before.engine} on {before.device}, now {made.engine} on "
                 f"{made.device}; rows agree to rounding only, so take that engine or another folder"
             )
+        # what a kill left of files that were being written: the names that `replacing` gives, nothing else
         for left in (*self.folder.glob(".*.tmp"), *self.chunks.glob(".*.tmp")):
-            left.unlink()
+            if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", left.name) and left.is_file():
+                left.unlink()
 
     def write(self, chunk: int, columns: Columns) -> None:
         """Add a finished chunk: all of it or, after an OSError or a kill, nothing."""
@@ -216,7 +221,10 @@ def _all_rows(folder: Path) -> tuple[pa.Table, list[Path]]:
     parts, files = [], sorted((folder / "chunks").glob("[0-9]*.parquet"))
     for path in files:
         with suppress(FileNotFoundError):
-            parts.append(_read(path))
+            part = _read(path)
+            if set(np.unique(np.asarray(part["chunk"])).tolist()) != {int(path.stem)}:
+                raise StoreError(f"{path}: does not hold the rows of chunk {path.stem}, remove it")
+            parts.append(part)
     merged = _read(folder / "rows.parquet") if (folder / "rows.parquet").exists() else _table({})
     held = set(np.unique(np.asarray(merged["chunk"])).tolist())
     new = [part for part in parts if part["chunk"][0].as_py() not in held]  # a kill may come before they are removed
@@ -239,10 +247,18 @@ def _read(path: Path) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path}: is no regular file")
     try:
-        return pq.read_table(path, partitioning=None, use_threads=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as problem:
-        raise StoreError(f"{path}: cannot be read as Parquet ({str(problem).splitlines()[0]})") from None
+        table = pq.read_table(path, partitioning=None, use_threads=False, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:
+        first = (str(problem).splitlines() or ["damaged"])[0]
+        raise StoreError(f"{path}: cannot be read as Parquet ({first})") from None
+    if not table.schema.equals(_table({}).schema):
+        raise StoreError(f"{path}: has other columns than a sweep's rows")
+    return table
 
 
 def _write(path: Path, table: pa.Table) -> None:
@@ -250,7 +266,7 @@ def _write(path: Path, table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, write_page_checksum=True)
     with replacing(path) as file:
         file.write(memoryview(buffer.getvalue()))
     folder = os.open(path.parent, os.O_RDONLY)  # so that the new name, too, survives a loss of power

@@ -254,3 +254,30 @@ def test_progress_counts_work_and_starts_where_the_folder_is(tmp_path: Path) -> 
     assert [now.chunks for now in seen] == [0, 1, 2, 2, 3]
     assert seen[-1].work == pytest.approx(seen[-1].all_work)
     assert seen[3].work == pytest.approx(seen[-1].all_work * 2 / 3)
+
+
+def test_files_of_the_user_stay(tmp_path: Path) -> None:
+    """A sweep removes what a kill left of its own files, and nothing else that looks like it."""
+    notes, left = tmp_path / ".notes.tmp", tmp_path / ".0123456789abcdef.tmp"
+    for path in (notes, left):
+        path.write_text("x")
+    sweep.run(SMALL, tmp_path, engine="cpu")
+    assert notes.exists()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("damage", ["other columns", "a folder", "other chunk"])
+def test_damaged_rows_are_refused(tmp_path: Path, damage: str) -> None:
+    sweep.run(SMALL, tmp_path, engine="cpu")
+    rows = tmp_path / "rows.parquet"
+    table = pq.read_table(rows)
+    if damage == "a folder":
+        rows.unlink()
+        rows.mkdir()
+    elif damage == "other columns":
+        pq.write_table(table.drop_columns(["d"]), rows)
+    else:
+        (tmp_path / "chunks").mkdir()
+        pq.write_table(table.slice(0, 0), tmp_path / "chunks" / "7.parquet")
+    with pytest.raises(StoreError, match=r"parquet: "):
+        read_rows(tmp_path)
