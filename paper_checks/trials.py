@@ -59,6 +59,16 @@ def predicted_parameter_error(rank: int, d: int, setting: Setting) -> float:
     return parameter_error(rank, d, setting.n, sigma=setting.sigma, sigma_x=setting.sigma_x)
 
 
+def without_sigma_x(rank: int, d: int, setting: Setting) -> float:
+    """Return a mutant of FT-2 that forgets the inputs' scale."""
+    return predicted_parameter_error(rank, d, Setting(setting.n, setting.sigma, 1.0))
+
+
+def halved(rank: int, d: int, setting: Setting) -> float:
+    """Return a mutant of FT-2 with a factor 1/2, as the losses have it."""
+    return predicted_parameter_error(rank, d, setting) / 2
+
+
 @dataclass(frozen=True)
 class Errors:
     """Errors of independent trials, each ``(trials,)``.

@@ -19,8 +19,11 @@ def test_network_is_off(family: socket.AddressFamily) -> None:
 
 
 def test_loopback_is_reachable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        socket.create_connection(server.getsockname(), timeout=5).close()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname(), timeout=5) as client,
+    ):
+        assert client.getpeername() == server.getsockname()
 
 
 def test_warnings_are_errors() -> None:

@@ -24,10 +24,12 @@ from paper_checks.trials import (
     Setting,
     fine_tuning_errors,
     first_order_bias,
+    halved,
     predicted_parameter_error,
     rounding_errors,
     setting_for,
     trials_for,
+    without_sigma_x,
 )
 
 if TYPE_CHECKING:
@@ -172,12 +174,12 @@ CLAIM = Claim(
     controls=(
         Control(
             "mutated: without sigma_x",
-            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, Setting(s.n, s.sigma, 1.0))),
+            partial(check, rate=without_sigma_x),
             carry("generic", 10, 1, 3),
         ),
         Control(
             "mutated: with a factor 1/2",
-            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) / 2),
+            partial(check, rate=halved),
             carry("generic", 10, 1, 3),
         ),
         Control(

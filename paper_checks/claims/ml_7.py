@@ -38,7 +38,7 @@ from paper_checks.task_growth import (
     slope_evidence,
     standard_base,
 )
-from paper_checks.trials import PAPER_N, PAPER_SETTING, Rate, Setting, predicted_parameter_error
+from paper_checks.trials import PAPER_N, PAPER_SETTING, Rate, Setting, predicted_parameter_error, without_sigma_x
 
 if TYPE_CHECKING:
     from loraml_theory.structure import GroundTruth
@@ -131,7 +131,7 @@ def _base_error(
     end = newton(objective, start, relative_tolerance=1e-15, max_iterations=50)
     errors = np.sum(objective.base(end.parameters) ** 2, axis=(-2, -1))
     # a gradient of E U moves the base by E: it must be far below the noise, seen through the smallest factor
-    size = setting.sigma_x**2 * setting.sigma / setting.sigma_x * truth.d / np.sqrt(setting.n)
+    size = setting.sigma_x * setting.sigma * truth.d / np.sqrt(setting.n)
     enough = 1e-3 * size * np.sqrt(smallest_shift(truth)) / recovery_condition(truth)
     unconverged = int(np.sum(end.gradient_norm > enough))
     if unconverged:
@@ -181,7 +181,7 @@ CLAIM = Claim(
         ),
         Control(
             "mutated: without sigma_x",
-            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) * s.sigma_x**2),
+            partial(check, rate=without_sigma_x),
             carry("generic", 10, 1, 3),
         ),
         Control(

@@ -16,7 +16,14 @@ from paper_checks.drawn import all_kinds, carry
 from paper_checks.instance import Instance
 from paper_checks.measure import level
 from paper_checks.task_growth import Line, grow, growth_figure, slope_evidence, standard_base, standard_rank
-from paper_checks.trials import Rate, Setting, fine_tuning_errors, predicted_parameter_error, setting_for
+from paper_checks.trials import (
+    Rate,
+    fine_tuning_errors,
+    halved,
+    predicted_parameter_error,
+    setting_for,
+    without_sigma_x,
+)
 
 if TYPE_CHECKING:
     from loraml_theory.structure import GroundTruth
@@ -85,12 +92,12 @@ CLAIM = Claim(
         Control("mutated: rank k, no growth", partial(check, rank=lambda k, _T, _d: k), carry("generic", 20, 1, 3)),
         Control(
             "mutated: without sigma_x",
-            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, Setting(s.n, s.sigma, 1.0))),
+            partial(check, rate=without_sigma_x),
             carry("generic", 10, 1, 3),
         ),
         Control(
             "mutated: with a factor 1/2",
-            partial(check, rate=lambda r, d, s: predicted_parameter_error(r, d, s) / 2),
+            partial(check, rate=halved),
             carry("generic", 10, 1, 3),
         ),
         Control(

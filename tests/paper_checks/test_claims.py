@@ -11,7 +11,7 @@ from loraml_theory import zoo
 from loraml_theory.structure import GroundTruth
 from loraml_theory.testing import ground_truths, seeds, structures_violating
 from paper_checks import registry
-from paper_checks.claim import Claim, Outcome, Profile, Verdict, gather, judge
+from paper_checks.claim import Claim, Evidence, Outcome, Profile, Verdict, gather, judge
 from paper_checks.instance import Instance
 from paper_checks.verify import check
 
@@ -38,23 +38,23 @@ def test_controls_are_refuted_on_their_own_instances(claim: Claim) -> None:
 @few
 @given(truth=ground_truths(k=st.integers(1, 2), T=st.integers(2, 4), independent=True), seed=seeds())
 def test_no_claim_is_refuted_where_all_tasks_are_independent(claim: Claim, truth: GroundTruth, seed: int) -> None:
-    evidence_of(claim, truth, seed)
+    assert disagreements(claim, truth, seed) == []
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 @few
 @given(truth=st.one_of(structures_violating("independence"), structures_violating("triple")), seed=seeds())
 def test_no_claim_is_refuted_where_tasks_are_dependent(claim: Claim, truth: GroundTruth, seed: int) -> None:
-    evidence_of(claim, truth, seed)
+    assert disagreements(claim, truth, seed) == []
 
 
-def evidence_of(claim: Claim, truth: GroundTruth, seed: int) -> None:
+def disagreements(claim: Claim, truth: GroundTruth, seed: int) -> list[Evidence]:
     """Check the claim without its controls, as the runner does: only where its assumptions hold."""
     instance = Instance("drawn", truth, seed)
     if not all(assumption.test(instance).holds for assumption in claim.assumptions):
-        return
+        return []
     evidence, _ = gather(claim.check, instance, SMALL)
-    assert [e for e in evidence if e.outcome is Outcome.DISAGREES] == []
+    return [e for e in evidence if e.outcome is Outcome.DISAGREES]
 
 
 @pytest.mark.parametrize("id_", ["SR-2", "SR-3", "SR-4", "ML-1", "ML-3", "ML-6", "ML-7"])
