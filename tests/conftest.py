@@ -24,7 +24,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # A loaded machine makes drawing slow without making a test wrong: no deadline, no health check on speed.
-_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True, max_examples=50)
+# Where the variable CI is set, Hypothesis makes every profile derandomised that does not say otherwise.
+_patient = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    max_examples=50,
+    derandomize=False,
+)
 settings.register_profile("ci", _patient, derandomize=True)  # the same examples every run
 settings.register_profile("dev", _patient)
 settings.register_profile("thorough", _patient, max_examples=10_000)

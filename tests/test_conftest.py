@@ -39,4 +39,5 @@ def test_one_thread_and_no_display() -> None:
 def test_profiles() -> None:
     assert settings.get_profile("ci").derandomize
     assert settings.get_profile("thorough").max_examples == 10_000
+    assert not settings.get_profile("thorough").derandomize
     assert not settings.get_profile("dev").derandomize
