@@ -143,7 +143,7 @@ def _given(structure: Path | None, seed: int) -> tuple[list[Instance] | None, li
 
 
 def _real_study() -> Study:
-    from realdata.digits import study
+    from realdata.completion.digits import study
 
     return study
 

@@ -1,1 +1,1 @@
-"""The theory on real data: findings with intervals, beside the theorems that `paper_checks` verifies."""
+"""The method and the theory on real data: findings with intervals, beside the theorems that `paper_checks` verifies."""

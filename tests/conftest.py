@@ -16,6 +16,7 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
 )
 
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -61,5 +62,7 @@ def _only_loopback(connect: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as `make test &` starts it; processes of ours inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("connect", "connect_ex"):
         setattr(socket.socket, name, _only_loopback(getattr(socket.socket, name)))

@@ -17,9 +17,9 @@ from loraml_theory.structure_file import one_line
 from paper_checks.report import html, verdicts
 from paper_checks.report.real import section
 from paper_checks.report.terminal import show_run
-from realdata import digits
-from realdata.leave_one_out import Settings
-from realdata.tasks import Task
+from realdata.completion import digits
+from realdata.completion.leave_one_out import Settings
+from realdata.completion.tasks import Task
 from tests.paper_checks.test_report import ENVIRONMENT, EVIL, ran
 
 SMALL = Settings(

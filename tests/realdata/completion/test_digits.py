@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from realdata import digits
-from realdata.leave_one_out import Settings
-from realdata.tasks import joint_moments, without
+from realdata.completion import digits
+from realdata.completion.leave_one_out import Settings
+from realdata.completion.tasks import joint_moments, without
 
 TINY = Settings(
     splits=2,

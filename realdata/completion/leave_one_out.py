@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from loraml_theory.moments import Moments
-from realdata.ridge import METHODS, cross_validate
-from realdata.splits import (
+from realdata.completion.ridge import METHODS, cross_validate
+from realdata.completion.splits import (
     Splits,
     draw_splits,
     mean_with_interval,
@@ -18,7 +18,7 @@ from realdata.splits import (
     tuned_errors,
     untuned_errors,
 )
-from realdata.tasks import Retrained, Task, joint_moments, retrain, without
+from realdata.completion.tasks import Retrained, Task, joint_moments, retrain, without
 
 CHOICES = ("cross-validated", "zero")
 Record = dict[str, Any]
@@ -39,7 +39,7 @@ class Settings:
     ridges
         Candidates for lambda.
     validation_ranks, validation_splits, validation_reach
-        Of the cross-validation, see `realdata.ridge.cross_validate`.
+        Of the cross-validation, see `realdata.completion.ridge.cross_validate`.
     relative_tolerance
         Of the gradient of LoRA-ML with a ridge.
     stop_without_ridge

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from loraml_theory.structure import Array
-from realdata.splits import Splits, draw_splits, tuned_errors
-from realdata.tasks import Retrained, Task, joint_moments, retrain, without
+from realdata.completion.splits import Splits, draw_splits, tuned_errors
+from realdata.completion.tasks import Retrained, Task, joint_moments, retrain, without
 
 METHODS = ("sr", "lora_ml")
 TOLERANCE = 1e-4  # of LoRA-ML's gradient: test errors are then within about a percent of their limits

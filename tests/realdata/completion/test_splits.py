@@ -7,14 +7,14 @@ import pytest
 
 from loraml_theory.closed_forms import reduced_rank_regression
 from loraml_theory.moments import from_samples
-from realdata.splits import (
+from realdata.completion.splits import (
     draw_splits,
     mean_with_interval,
     relative_difference,
     tuned_errors,
     untuned_errors,
 )
-from realdata.tasks import Task
+from realdata.completion.tasks import Task
 
 
 def make_task(seed: int, *, N: int = 30) -> Task:

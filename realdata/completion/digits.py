@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from realdata.leave_one_out import CHOICES, Settings, compare
-from realdata.tasks import Task
+from realdata.completion.leave_one_out import CHOICES, Settings, compare
+from realdata.completion.tasks import Task
 
 NAME = "digits"
 WHAT = (

@@ -13,7 +13,7 @@ from loraml_theory.closed_forms import fine_tune
 from loraml_theory.moments import Moments, from_samples
 from loraml_theory.objectives import task_losses
 from loraml_theory.structure import Array
-from realdata.tasks import Task
+from realdata.completion.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realdata.leave_one_out import Settings, compare
-from realdata.ridge import Validation, cross_validate
-from realdata.tasks import Task
+from realdata.completion.leave_one_out import Settings, compare
+from realdata.completion.ridge import Validation, cross_validate
+from realdata.completion.tasks import Task
 
 SMALL = Settings(
     splits=10,

@@ -1,0 +1,1 @@
+"""Half-digit completion: the linear model on real images."""

@@ -1,0 +1,1 @@
+"""What experiments on real models share: settings, runs, records, tables and reports."""

@@ -1,0 +1,1 @@
+"""Retraining methods: one module each, one signature."""

@@ -1,0 +1,1 @@
+"""The vision experiment: five binary tasks of images, four to retrain on and the fifth to adapt to."""
