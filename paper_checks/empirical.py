@@ -14,9 +14,10 @@ from paper_checks.claim import AnyClaim, Assumption, Evidence, Finding, Given, N
 from paper_checks.experiment import Experiment
 from paper_checks.phrasing import plural
 from realdata.experiments.grid import ADAPTED
-from realdata.experiments.records import Count, Record, RunKey
+from realdata.experiments.records import Record, RunKey
 from realdata.experiments.tables import Cell, Results, points
 from realdata.intervals import Difference, paired_difference
+from realdata.peft_ml.budget import Count
 
 POINTS = 100.0
 SCORE = "accuracy"  # of drawn records

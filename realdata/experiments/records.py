@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 from loraml_theory.atomic import replacing
 from loraml_theory.structure_file import one_line
+from realdata.peft_ml.budget import Count
 
 FORMAT = 1
 RUNS = "runs"
@@ -54,13 +55,6 @@ class RunKey(NamedTuple):
     rank: int
     n: int | None
     task: str
-
-
-class Count(NamedTuple):
-    """Gradient steps taken and examples seen in them, repetitions counted."""
-
-    gradient_steps: int
-    examples: int
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from loraml_theory.atomic import replacing
 from realdata.experiments.drawing import LOOKS, Figure, svg, write_png
 from realdata.experiments.figures import figures, n_text
 from realdata.experiments.folder import Failure, read_experiment, read_failures
-from realdata.experiments.records import Count, read_records
+from realdata.experiments.records import read_records
 from realdata.experiments.tables import REFERENCE, Cell, Results, Row, count, csv_of, interval, latest, percent, points
+from realdata.peft_ml.budget import Count
 
 HEADINGS = ("before", "last epoch", "selected epoch", "last − standard", "with test examples", "selected − standard")
 

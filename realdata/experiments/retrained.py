@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loraml_theory.atomic import replacing
 from realdata.experiments.grid import RetrainingKey
-from realdata.experiments.records import Count
+from realdata.peft_ml.budget import Count
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realdata.experiments.grid import FINETUNES, METHODS
-from realdata.experiments.records import Count, Record, RecordError, run_id
+from realdata.experiments.records import Record, RecordError, run_id
 from realdata.intervals import Difference, MeanError, crossed_difference, mean_with_error, paired_difference
+from realdata.peft_ml.budget import Count
 
 When: TypeAlias = Literal["before", "last", "best"]
 REFERENCE = "standard"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from realdata.experiments.records import Count
+from typing import NamedTuple
+
+
+class Count(NamedTuple):
+    """Gradient steps taken and examples seen in them, repetitions counted."""
+
+    gradient_steps: int
+    examples: int
 
 
 class Budget:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from realdata.experiments.records import Count
-from realdata.peft_ml.budget import Budget
+from realdata.peft_ml.budget import Budget, Count
 from realdata.peft_ml.checkpoint import Checkpoint, restore, snapshot
 from realdata.peft_ml.optimisation import Descent
 from realdata.peft_ml.seeding import torch_seeded

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from realdata.experiments.records import Count
-from realdata.peft_ml.budget import Budget
+from realdata.peft_ml.budget import Budget, Count
 from realdata.peft_ml.checkpoint import Checkpoint
 from realdata.peft_ml.data import Problem, Task
 from realdata.peft_ml.epochs import Outcome, Plan, Progress, run_epochs

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,10 +71,160 @@ def _run(kernel: Callable[..., None], *tensors: Tensor, mask: Mask) -> None:
     ends = [blocks * thread // threads for thread in range(threads + 1)]
     others = [
         _workers(os.getpid(), threads - 1).submit(kernel, *arrays, *numbers, first, last)
-        for first, last in zip(ends[1:-1], ends[2:], strict=True)
+        for first, last in pairwise(ends[1:])
     ]
     try:
         kernel(*arrays, *numbers, ends[0], ends[1])
     finally:
         for other in others:
             other.result()  # also after an error: nothing may go on writing
+
+
+_RECYCLED_FROM = 1 << 18  # elements; a memory allocator keeps smaller pieces itself
+_unused: defaultdict[tuple[int, torch.dtype], list[NDArray[Any]]] = defaultdict(list)
+
+
+def _empty_like(x: Tensor) -> Tensor:
+    """Return a contiguous tensor of the shape and type of x, in memory of one that nothing refers to any more.
+
+    Large pieces of memory are otherwise returned to the system and asked for again in each step, and the system fills
+    each page with zeros, which costs more than a kernel. What is kept is what was in use at once, by size.
+    """
+    count = x.numel()
+    if count < _RECYCLED_FROM:
+        return torch.empty_like(x, memory_format=torch.contiguous_format)
+    step = 1 << (count.bit_length() - 3)
+    unused = _unused[-(-count // step) * step, x.dtype]  # few sizes, of which at least 4/5 are used
+    try:
+        memory = unused.pop()
+    except IndexError:
+        memory = torch.empty(-(-count // step) * step, dtype=x.dtype).numpy()
+    lent = memory[:count]
+    weakref.finalize(lent, unused.append, memory).atexit = False  # the tensor keeps `lent` as long as it has the memory
+    return torch.from_numpy(lent).view(x.shape)
+
+
+def _contiguous(x: Tensor) -> Tensor:
+    return x if x.is_contiguous() else _empty_like(x).copy_(x)
+
+
+def _compiled_for(*tensors: Tensor) -> bool:
+    """Say whether the kernels apply: to tensors of one type, float32 or float64, in the CPU's memory."""
+    dtypes = {tensor.dtype for tensor in tensors}
+    return (
+        len(dtypes) == 1
+        and dtypes <= {torch.float32, torch.float64}
+        and all(tensor.device.type == "cpu" for tensor in tensors)
+        and not torch.compiler.is_compiling()
+    )
+
+
+class _GELUDropout(torch.autograd.Function):
+    """x ↦ GELU(x) m."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Mask) -> Tensor:
+        x = _contiguous(x)
+        ctx.mask = mask
+        ctx.save_for_backward(x)
+        out = _empty_like(x)
+        _run(kernels.gelu_dropout, x, out, mask=mask)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        out = _empty_like(x)
+        _run(kernels.gelu_dropout_gradient, x, _contiguous(gradient), out, mask=ctx.mask)
+        return out, None
+
+
+class _DropoutAdd(torch.autograd.Function):
+    """(r, x) ↦ r + x m."""
+
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, x: Tensor, mask: Mask) -> Tensor:
+        ctx.mask = mask
+        residual = _contiguous(residual)
+        out = _empty_like(residual)
+        _run(kernels.dropout_add, residual, _contiguous(x), out, mask=mask)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        if not ctx.needs_input_grad[1]:
+            return gradient, None, None
+        contiguous = _contiguous(gradient)
+        out = _empty_like(contiguous)
+        _run(kernels.dropout, contiguous, out, mask=ctx.mask)
+        return gradient, out, None
+
+
+class _Dropout(nn.Module):
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout: got {p}, expected a probability from 0 up to, but not, 1")
+        self.p = p
+
+    def extra_repr(self) -> str:
+        """Return the probability."""
+        return f"p={self.p}"
+
+
+class GELUDropout(_Dropout):
+    """GELU, x Φ(x) with the normal distribution function Φ, then dropout in training.
+
+    Parameters
+    ----------
+    p
+        The probability of 0, less than 1.
+
+    Raises
+    ------
+    ValueError
+        If p is not such a probability.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return as many elements as x has, in the same shape."""
+        if not self.training or self.p == 0:
+            return functional.gelu(x)
+        if not _compiled_for(x):
+            return functional.dropout(functional.gelu(x), self.p)
+        out: Tensor = _GELUDropout.apply(x, Mask.drawn(self.p))  # type: ignore[no-untyped-call]
+        return out
+
+
+class DropoutAdd(_Dropout):
+    """A residual plus what dropout, in training, leaves of x.
+
+    Parameters
+    ----------
+    p
+        The probability of 0, less than 1.
+
+    Raises
+    ------
+    ValueError
+        If p is not such a probability.
+    """
+
+    def forward(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Return the sum; both are of its shape.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ.
+        """
+        if residual.shape != x.shape:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, expected the residual's, {tuple(residual.shape)}")
+        if not self.training or self.p == 0:
+            return residual + x
+        if not _compiled_for(residual, x):
+            return residual + functional.dropout(x, self.p)
+        out: Tensor = _DropoutAdd.apply(residual, x, Mask.drawn(self.p))  # type: ignore[no-untyped-call]
+        return out

@@ -45,8 +45,8 @@ def _compiled_by_type(function: Callable[[Any], Any]) -> Callable[[Callable[[Any
 
 _F = np.float32
 _HALF, _ZERO, _LIMIT = _F(0.5), _F(0), _F(5.5)  # Φ(-5.5) = 1.9e-8, less than half the spacing of float32 below 1
-# (Φ(x) - ½) / x = P(x²) / Q(x²), such that x P / Q is off by at most 2.0e-8 for |x| <= 5.5, before rounding. Fitted here,
-# by least squares with weights moved to where the error was largest.
+# (Φ(x) - ½) / x = P(x²) / Q(x²); before rounding, x P / Q is off by at most 2.0e-8 for |x| <= 5.5. By least squares,
+# repeated with weights moved to where the error was largest.
 _P = tuple(
     map(_F, (0.398942155, 0.0359216376, 0.00450912552, 1.70367699e-4, 3.24098763e-6, -2.20822281e-8, 1.11758294e-10))
 )

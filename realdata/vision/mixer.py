@@ -7,39 +7,70 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from realdata.vision.dropout import Dropout, GELUDropout
+from realdata.vision.dropout import DropoutAdd, GELUDropout
 
 
-class _MLP(nn.Sequential):
-    """Two linear layers with GELU between, dropout after each."""
+class MLP(nn.Module):
+    """Two linear layers on the last axis with GELU and dropout between; the second's dropout is left to the caller.
+
+    Parameters
+    ----------
+    units
+        Entries of that axis.
+    expansion
+        Hidden units over units; the hidden units are rounded, and at least one.
+    dropout
+        Probability.
+    """
 
     def __init__(self, units: int, expansion: float, *, dropout: float) -> None:
+        """Draw the layers' parameters, as torch does for each."""
+        super().__init__()
         hidden = max(1, round(units * expansion))
-        super().__init__(
-            nn.Linear(units, hidden), GELUDropout(dropout), nn.Linear(hidden, units), Dropout(dropout)
-        )
+        self.expand = nn.Linear(units, hidden)
+        self.activation = GELUDropout(dropout)
+        self.contract = nn.Linear(hidden, units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor of the shape of x."""
+        out: Tensor = self.contract(self.activation(self.expand(x)))
+        return out
 
 
 class MixerBlock(nn.Module):
-    """x + M_tokens(LN(x)), then x + M_channels(LN(x)), on ``(images, patches, width)``.
+    """x + dropout(M_tokens(LN(x))), then x + dropout(M_channels(LN(x))), on ``(images, patches, units)``.
 
-    M_tokens is an MLP over the patches of each channel, M_channels one over the channels of each patch.
+    M_tokens is an MLP over the patches of each channel, M_channels one over the channels of each patch. The input of
+    every linear layer has the images along its first axis.
+
+    Parameters
+    ----------
+    patches, units
+        Of an image, and of a patch.
+    token_expansion, channel_expansion
+        Hidden units over units in M_tokens and M_channels.
+    dropout
+        Probability.
     """
 
     def __init__(
-        self, patches: int, width: int, *, token_expansion: float, channel_expansion: float, dropout: float
+        self, patches: int, units: int, *, token_expansion: float, channel_expansion: float, dropout: float
     ) -> None:
+        """Draw the layers' parameters, as torch does for each."""
         super().__init__()
-        self.token_norm = nn.LayerNorm(width)
-        self.tokens = _MLP(patches, token_expansion, dropout=dropout)
-        self.channel_norm = nn.LayerNorm(width)
-        self.channels = _MLP(width, channel_expansion, dropout=dropout)
+        self.token_norm = nn.LayerNorm(units)
+        self.tokens = MLP(patches, token_expansion, dropout=dropout)
+        self.token_sum = DropoutAdd(dropout)
+        self.channel_norm = nn.LayerNorm(units)
+        self.channels = MLP(units, channel_expansion, dropout=dropout)
+        self.channel_sum = DropoutAdd(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output, of the same shape."""
-        by_channel = self.token_norm(x).transpose(1, 2).contiguous()  # a copy here is cheaper than strides in each layer
-        x = x + self.tokens(by_channel).transpose(1, 2)
-        return x + self.channels(self.channel_norm(x))
+        """Return a tensor of the shape of x."""
+        by_channel = self.token_norm(x).transpose(1, 2).contiguous()  # once here, or each linear layer would copy it
+        x = self.token_sum(x, self.tokens(by_channel).transpose(1, 2))
+        out: Tensor = self.channel_sum(x, self.channels(self.channel_norm(x)))
+        return out
 
 
 class MLPMixer(nn.Module):
@@ -65,7 +96,8 @@ class MLPMixer(nn.Module):
     Raises
     ------
     ValueError
-        If the patches do not tile the images, or a size is not positive.
+        If the patches do not tile the images, a size or an expansion is not positive, or dropout is no probability
+        less than 1.
     """
 
     def __init__(
@@ -74,37 +106,31 @@ class MLPMixer(nn.Module):
         channels: int,
         height: int,
         width: int,
-        patch: int,
-        units: int,
-        depth: int,
-        token_expansion: float,
-        channel_expansion: float,
-        dropout: float,
-        classes: int,
+        patch: int = 4,
+        units: int = 512,
+        depth: int = 1,
+        token_expansion: float = 4.0,
+        channel_expansion: float = 0.5,
+        dropout: float = 0.1,
+        classes: int = 2,
     ) -> None:
+        """Draw the layers' parameters, as torch does for each."""
         super().__init__()
-        sizes = {"channels": channels, "height": height, "width": width, "patch": patch, "units": units, "depth": depth}
-        for name, size in sizes.items():
+        sizes = {"channels": channels, "height": height, "width": width, "patch": patch}
+        for name, size in {**sizes, "units": units, "depth": depth, "classes": classes}.items():
             if size < 1:
                 raise ValueError(f"{name}: got {size}, expected a whole number >= 1")
+        for name, ratio in {"token_expansion": token_expansion, "channel_expansion": channel_expansion}.items():
+            if not ratio > 0:
+                raise ValueError(f"{name}: got {ratio}, expected a number > 0")
         if height % patch or width % patch:
             raise ValueError(f"patch: got {patch}, expected a divisor of the images' height {height} and width {width}")
         patches = (height // patch) * (width // patch)
         self.images = (channels, height, width)
         self.patch = patch
         self.embedding = nn.Linear(channels * patch * patch, units)
-        self.blocks = nn.Sequential(
-            *(
-                MixerBlock(
-                    patches,
-                    units,
-                    token_expansion=token_expansion,
-                    channel_expansion=channel_expansion,
-                    dropout=dropout,
-                )
-                for _ in range(depth)
-            )
-        )
+        expansions = {"token_expansion": token_expansion, "channel_expansion": channel_expansion}
+        self.blocks = nn.Sequential(*(MixerBlock(patches, units, **expansions, dropout=dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(units)
         self.head = nn.Linear(units, classes)
 
@@ -117,10 +143,15 @@ class MLPMixer(nn.Module):
             If the images have another shape than the model was made for.
         """
         if images.ndim != 4 or images.shape[1:] != self.images:
-            raise ValueError(f"images: got shape {tuple(images.shape)}, expected (images, {', '.join(map(str, self.images))})")
-        return self.head(self.norm(self.blocks(self.embedding(self._patches(images)))).mean(dim=1))
+            expected = ", ".join(map(str, self.images))
+            raise ValueError(f"images: got shape {tuple(images.shape)}, expected (images, {expected})")
+        mixed = self.blocks(self.embedding(self._patches(images)))
+        scores: Tensor = self.head(self.norm(mixed).mean(dim=1))
+        return scores
 
     def _patches(self, images: Tensor) -> Tensor:
-        """Cut ``(images, channels, height, width)`` into rows ``(images, patches, channels patch²)``."""
-        tiles = images.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))  # (B, C, h, p, w, p)
+        """Cut ``(images, channels, height, width)`` into rows ``(images, patches, channels · patch²)``."""
+        channels, height, width = self.images
+        rows, columns = height // self.patch, width // self.patch
+        tiles = images.reshape(len(images), channels, rows, self.patch, columns, self.patch)
         return tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

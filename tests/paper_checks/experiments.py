@@ -11,8 +11,9 @@ import numpy as np
 
 from paper_checks.claims.nl_vision import CLASSES
 from paper_checks.experiment import Experiment
-from realdata.experiments.records import Count, Record, RunKey, write_record
+from realdata.experiments.records import Record, RunKey, write_record
 from realdata.experiments.tables import Results
+from realdata.peft_ml.budget import Count
 from realdata.vision.settings import settings
 
 SCORE = "accuracy"

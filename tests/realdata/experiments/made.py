@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from realdata.experiments.records import Count, Record, RunKey, write_record
+from realdata.experiments.records import Record, RunKey, write_record
+from realdata.peft_ml.budget import Count
 
 
 def key(**changes: Any) -> RunKey:

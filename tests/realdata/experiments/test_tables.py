@@ -8,9 +8,10 @@ from statistics import mean, stdev
 
 import pytest
 
-from realdata.experiments.records import Count, Record, RecordError
+from realdata.experiments.records import Record, RecordError
 from realdata.experiments.tables import COLUMNS, Cell, Results, count, csv_of
 from realdata.intervals import MeanError, crossed_difference
+from realdata.peft_ml.budget import Count
 from tests.realdata.experiments.made import key, record
 
 T_2 = 4.302652729911275  # 97.5 % quantile of Student's t with 2 degrees of freedom

@@ -13,6 +13,7 @@ from realdata.peft_ml.seeding import torch_seeded
 if TYPE_CHECKING:
     from torch import nn
 
+
 def words_of(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({word for text in texts for word in text.split()}))
 

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from realdata.experiments.records import Count
-from realdata.peft_ml.budget import Budget
+from realdata.peft_ml.budget import Budget, Count
 
 
 def test_counts_steps_and_examples() -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from realdata.experiments.records import Count
+from realdata.peft_ml.budget import Count
 from realdata.peft_ml.data import Batch, Task
 from realdata.peft_ml.fine_tuning import fine_tune
 from realdata.peft_ml.methods import METHODS

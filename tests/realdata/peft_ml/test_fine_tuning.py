@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from realdata.experiments.records import Count
+from realdata.peft_ml.budget import Count
 from realdata.peft_ml.epochs import DivergedError
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.trained import UntrainedError

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from realdata.experiments.records import Count
-from realdata.peft_ml.budget import Budget
+from realdata.peft_ml.budget import Budget, Count
 from realdata.peft_ml.data import Batch, Task
 from realdata.peft_ml.methods import METHODS, Method, Setup
 from realdata.peft_ml.methods.inner_loop import loop_lengths

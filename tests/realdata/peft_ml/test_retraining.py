@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from realdata.experiments.records import Count
+from realdata.peft_ml.budget import Count
 from realdata.peft_ml.data import Task
 from realdata.peft_ml.epochs import DivergedError, Progress
 from realdata.peft_ml.meta_model import MetaPeftModel
