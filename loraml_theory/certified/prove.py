@@ -24,7 +24,8 @@ from loraml_theory.exact.rational import Rationals, rationals
 PRECISION = 256  # bits
 DIGITS = 40  # decimals of the centre, relative to the largest entry
 BOX = 10  # the box is larger than the centre's rounding by 10^BOX
-MARGIN = 0.999  # of the smallest eigenvalue in floating point is claimed
+MARGIN = 0.99999  # of the smallest eigenvalue in floating point is claimed
+MOST_UNKNOWNS = 300  # the Hessian is made of balls one by one
 
 
 class UnprovedError(ArithmeticError):
@@ -74,6 +75,8 @@ def prove(U_star: Rationals, U: gauge.Floats) -> Proof:
     UnprovedError
         If a step fails: U may be no minimum, a global one, or the minimum may be degenerate.
     """
+    if U.size > MOST_UNKNOWNS:
+        raise UnprovedError(f"got T d k = {U.size} unknowns, at most {MOST_UNKNOWNS} are tried")
     fixed, rows = gauge.fix(U)
     mask = gauge.free(rows, *U.shape[1:])
     unit = DIGITS - floor(log10(max(float(np.abs(U).max()), 1e-300)))

@@ -105,15 +105,15 @@ def _spaces(W: Rationals, triple: tuple[int, int, int], k: int) -> tuple[Rationa
     return (E_t, E_s) if E_t.shape[1] == E_s.shape[1] == k else None
 
 
-def pinned_triples(W: Rationals, k: int) -> int:
-    r"""Count the triples of tasks that leave LoRA-ML a single base of zero loss: the proof of ML-3, decided over Q.
+def pins_base(W: Rationals, k: int) -> bool:
+    r"""Return whether a triple of tasks leaves LoRA-ML a single base of zero loss: the proof of ML-3, decided over Q.
 
     At zero loss ``U_t U_t^T - U_s U_s^T = W_t - W_s``. Where all three differences of a triple have rank 2k, their
     column spaces are span[U_t, U_s], so span(U_t) lies in the intersection of two, with basis E_t, and
     ``A - W_t = -E_t X_t E_t^T`` for a symmetric X_t. Two solutions differ by ``E_t Y_t E_t^T``, the same matrix for
-    the three t. The triple is counted if that linear system has no solution but Y = 0.
+    the three t. The triple pins the base if that linear system has no solution but Y = 0.
     """
-    return sum(_pins(W, triple, k) for triple in combinations(range(len(W)), 3))
+    return any(_pins(W, triple, k) for triple in combinations(range(len(W)), 3))
 
 
 def _pins(W: Rationals, triple: tuple[int, int, int], k: int) -> bool:
