@@ -50,6 +50,11 @@ def with_integers(seed: int) -> list[Instance]:
     return [*all_kinds(seed), *(draw(*shape, seed) for shape in INTEGERS)]
 
 
+def with_one_integer(seed: int) -> list[Instance]:
+    """Draw the whole set and one structure of whole numbers, for claims whose checks draw many samples."""
+    return [*all_kinds(seed), draw("integer", 10, 2, 3, seed)]
+
+
 def up_to(d: int) -> Callable[[int], list[Instance]]:
     """Return a drawer of the instances of ambient dimension at most d, for checks that iterate."""
     return lambda seed: [draw(*shape, seed) for shape in PAPER + FURTHER if shape[1] <= d]

@@ -95,7 +95,8 @@ def refine(function: Map, derivative: Map, start: Rationals, *, steps: int) -> R
     x = start
     for _ in range(steps):
         at = balls(x)
-        step = _matrix(derivative(at)).mid().solve(arb_mat(len(x), 1, [value.mid() for value in function(at)]))
+        slope = arb_mat(len(x), 1, [value.mid() for value in function(at)])
+        step = _matrix(derivative(at)).mid().solve(slope, algorithm="approx")
         moved = [(ball - change).mid() for ball, change in zip(at, step.entries(), strict=True)]
         if not all(value.is_finite() for value in moved):
             raise ZeroDivisionError("the Newton step is not finite")

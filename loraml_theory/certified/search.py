@@ -19,7 +19,8 @@ from loraml_theory.structure import frobenius
 STATIONARY = 1e-11  # gradient over max_t ||R_t*||_F^{3/2}
 ABOVE = 1e-5  # misfit over max_t ||R_t*||_F: what is closer to 0 is taken for a global minimum on its way
 STRICT = 1e-9  # smallest over largest eigenvalue
-MOST_PROOFS = 5  # a structure
+MOST_PROOFS = 5  # a batch
+BATCH = 60  # starts
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Effort:
 
 
 def on_structure(rng: np.random.Generator, U_star: Floats, *, starts: int) -> tuple[Proof | None, Effort]:
-    """Run Newton from random starts on one structure and prove a strict spurious minimum among the ends.
+    """Run Newton from random starts, a batch at a time, until a strict spurious minimum among the ends is proved.
 
     Parameters
     ----------
@@ -47,16 +48,20 @@ def on_structure(rng: np.random.Generator, U_star: Floats, *, starts: int) -> tu
     U_star
         Factors of the retraining tasks, ``(T, d, k)``; the proof is about exactly these numbers.
     starts
-        How many.
+        At most so many.
     """
     power = 2.0 ** -np.floor(np.log2(max(float(np.abs(U_star).max()), np.finfo(float).tiny)))  # exact in float64
-    ends, stationary = candidates(rng, U_star * power, starts=starts)
-    exact = rationals(U_star)
-    for tried, U in enumerate(ends[:MOST_PROOFS], start=1):
-        proof = _attempt(exact, U / power)
-        if proof:
-            return proof, Effort(1, starts, stationary, len(ends), tried)
-    return None, Effort(1, starts, stationary, len(ends), min(len(ends), MOST_PROOFS))
+    exact, effort = rationals(U_star), Effort(structures=1)
+    for first in range(0, starts, BATCH):
+        count = min(BATCH, starts - first)
+        ends, stationary = candidates(rng, U_star * power, starts=count)
+        effort += Effort(0, count, stationary, len(ends))
+        for U in ends[:MOST_PROOFS]:
+            effort += Effort(proofs=1)
+            proof = _attempt(exact, U / power)
+            if proof:
+                return proof, effort
+    return None, effort
 
 
 def over_integers(

@@ -17,7 +17,7 @@ from loraml_theory.structure import GroundTruth
 from loraml_theory.structure_file import write_structure
 from paper_checks import exact_evidence, registry
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT, SOME_TRIPLE_INDEPENDENT
-from paper_checks.claim import Check, Evidence, Outcome, Profile, Verdict, gather
+from paper_checks.claim import Check, Claim, Evidence, Outcome, Profile, Verdict, gather
 from paper_checks.drawn import draw
 from paper_checks.instance import Instance
 from paper_checks.verify import check
@@ -25,7 +25,7 @@ from tests.paper_checks.conftest import Loraml
 
 SMALL = Profile("small", trials=200, starts=3)
 CLAIMS = {claim.id: claim for claim in registry.claims()}
-EXACT = ["SR-1", "SR-2", "SR-3", "ML-1", "ML-2", "ML-3", "ML-6"]
+EXACT = ["SR-1", "SR-2", "SR-3", "ML-1", "ML-2", "ML-3", "ML-6", "ML-7", "FT-2"]
 
 
 def found(check: Check, instance: Instance, *kinds: str) -> list[Evidence]:
@@ -66,6 +66,9 @@ FALSE = {
     ("ML-2", "mutated: rank(W_3 - A) = 2k"): (8, 1, 2),
     ("ML-2", "mutated: rank(A - A*) = 2(non-zero rapidities - 1)"): (8, 2, 2),
     ("ML-6", "mutated: without the oblique projection"): (8, 1, 3),
+    ("ML-7", "mutated: error of rank k(T+1), growing with T"): (8, 1, 3),
+    ("ML-7", "mutated: rank 2k at T = 2"): (8, 1, 3),
+    ("FT-2", "mutated: 2rd degrees of freedom"): (8, 1, 3),
 }
 
 
@@ -75,6 +78,25 @@ def test_mutated_statements_are_refuted_without_a_tolerance(id_: str, what: str,
     (control,) = (control for control in CLAIMS[id_].controls if control.what == what)
     exact = found(control.check, integers(*FALSE[id_, what], seed), "exact")
     assert Outcome.DISAGREES in {item.outcome for item in exact}
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_false_closed_forms_are_refuted_by_certified_bounds(position: int) -> None:
+    control = CLAIMS["FT-1"].controls[position]
+    instance = draw("generic", 8, 1, 3, 0)
+    certified = found(control.check, instance, "certified")
+    assert {item.outcome for item in certified} == {Outcome.DISAGREES}
+    agreeing = found(CLAIMS["FT-1"].check, instance, "certified")
+    assert {item.outcome for item in agreeing} == {Outcome.AGREES}
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_every_claim_has_two_kinds_of_evidence(claim: Claim) -> None:
+    seen: set[str] = set()
+    for instance in claim.instances(0):
+        if instance.truth.d <= 12 and all(assumption.test(instance).holds for assumption in claim.assumptions):
+            seen |= {item.kind for item in gather(claim.check, instance, SMALL)[0]}
+    assert len(seen) >= 2
 
 
 def repeated(d: int, k: int, T: int) -> Instance:
