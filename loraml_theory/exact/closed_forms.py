@@ -9,7 +9,7 @@ import numpy as np
 from flint import fmpq
 
 from loraml_theory.exact.rational import Rationals, RationalTruth, array, diagonal, matrix, shifts
-from loraml_theory.exact.spaces import column_space, intersection, rank
+from loraml_theory.exact.spaces import column_space, intersection, pivots, rank
 
 
 def standard_retraining(W: Rationals) -> Rationals:
@@ -122,7 +122,13 @@ def _pins(W: Rationals, triple: tuple[int, int, int], k: int) -> bool:
     E = [intersection(*(space for pair, space in spaces.items() if task in pair)) for task in triple]
     if any(space.shape[1] != 2 * k for space in spaces.values()) or min(basis.shape[1] for basis in E) < k:
         return False
-    first, second, third = (_symmetric_products(basis) for basis in E)
+    joint = np.concatenate(E, axis=1)
+    if rank(joint) == joint.shape[1]:
+        return (
+            True  # the column spaces of the E_t meet only in 0, so the common matrix is 0: the last step of the proof
+        )
+    rows = pivots(joint.T)  # rows that determine all others: the equations on them are all there are
+    first, second, third = (_symmetric_products(basis[rows]) for basis in E)
     system = np.block([[first, -second, 0 * third], [first, 0 * second, -third]])
     return rank(system) == int(system.shape[1])
 

@@ -82,20 +82,25 @@ def kernel(M: Rationals) -> Rationals:
     reduced, found = matrix(M).rref()
     n = int(M.shape[1])
     rows = array(reduced)[:found]
-    pivots = [_pivot(row) for row in rows]
-    free = [j for j in range(n) if j not in pivots]
+    bound = [_pivot(row) for row in rows]
+    free = [j for j in range(n) if j not in bound]
     basis = rationals(np.zeros((n, len(free)), dtype=int))
     for column, j in enumerate(free):
         basis[j, column] = fmpq(-1)
-        for row, pivot in zip(rows, pivots, strict=True):
+        for row, pivot in zip(rows, bound, strict=True):
             basis[pivot, column] = row[j]
     return basis
 
 
 def column_space(M: Rationals) -> Rationals:
     """Return those columns of a matrix that are independent of the ones before, ``(m, rank)``."""
+    return M[:, pivots(M)]
+
+
+def pivots(M: Rationals) -> list[int]:
+    """Return the places of the columns that are independent of the ones before."""
     reduced, found = matrix(M).rref()
-    return M[:, [_pivot(row) for row in array(reduced)[:found]]]
+    return [_pivot(row) for row in array(reduced)[:found]]
 
 
 def _pivot(row: Rationals) -> int:
