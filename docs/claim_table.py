@@ -6,9 +6,10 @@ from pathlib import Path
 
 print("| claim | title | verdict | values as predicted | controls refuted |\n| --- | --- | --- | --- | --- |")
 for claim in json.loads(Path(sys.argv[1]).read_text("utf-8"))["claims"]:
-    agreeing = sum(item["outcome"] == "agrees" for item in claim["evidence"])
+    deciding = [item for item in claim["evidence"] if item["decides"]]
+    agreeing = sum(item["outcome"] == "agrees" for item in deciding)
     refuted = sum(control["verdict"] == "refuted" for control in claim["controls"])
     print(
-        f"| {claim['id']} | {claim['title']} | `{claim['verdict']}` | {agreeing} of {len(claim['evidence'])} "
+        f"| {claim['id']} | {claim['title']} | `{claim['verdict']}` | {agreeing} of {len(deciding)} "
         f"| {refuted} of {len(claim['controls'])} |"
     )

@@ -50,13 +50,13 @@ def _decide(
     return lambda instance: Finding(condition(instance), number(instance))
 
 
-ALL_TASKS_INDEPENDENT = Assumption(
+ALL_TASKS_INDEPENDENT: Assumption[Instance] = Assumption(
     "I: [U_1*, .., U_{T+1}*] has full column rank k(T+1) <= d "
     "(measured: its smallest singular value, columns normalised)",
     lambda instance: _independent(instance, slice(None)),
 )
 
-RETRAINING_PAIR_INDEPENDENT = Assumption(
+RETRAINING_PAIR_INDEPENDENT: Assumption[Instance] = Assumption(
     "[U_1*, U_2*] has full column rank 2k <= d (measured: its smallest singular value, columns normalised)",
     lambda instance: _independent(instance, slice(2)),
 )
@@ -75,7 +75,7 @@ SOME_TRIPLE_INDEPENDENT = Assumption(
     _triple,
 )
 
-TEST_FACTOR_OF_FULL_RANK = Assumption(
+TEST_FACTOR_OF_FULL_RANK: Assumption[Instance] = Assumption(
     "U_{T+1}* has full column rank k (measured: its smallest singular value, columns normalised)",
     lambda instance: _independent(instance, slice(-1, None)),
 )

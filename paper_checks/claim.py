@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+from paper_checks.experiment import Experiment
 from paper_checks.instance import Instance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Kind: TypeAlias = Literal["exact", "certified", "numerical", "statistical"]
-Relation: TypeAlias = Literal["equal", "at most", "at least", "slope"]
+Relation: TypeAlias = Literal["equal", "at most", "at least", "slope", "above"]
 Nature: TypeAlias = Literal["theorem", "empirical"]
+READABLE = 20  # the largest d that figures of singular values show well
+
+
+class Subject(Protocol):
+    """What a check looks at: an instance, or an experiment."""
+
+    @property
+    def name(self) -> str:
+        """Name in every table."""
+        ...
+
+
+S = TypeVar("S", bound=Subject)
 
 
 class Outcome(StrEnum):
@@ -80,16 +94,20 @@ class Evidence:
         The two values to compare.
     relation
         ``equal`` and ``slope``: within `tolerance` of each other; ``at most``: measured <= predicted + tolerance;
-        ``at least``: measured >= predicted - tolerance.
+        ``at least``: measured >= predicted - tolerance; ``above``: measured > predicted + tolerance, to be shown
+        by the whole interval.
     tolerance
         Absolute, >= 0.
     reason
         Why the tolerance is what it is.
     interval
         Confidence interval of the measured value (statistical evidence); then the statement disagrees only
-        where the whole interval, widened by the tolerance, does.
+        where the whole interval, widened by the tolerance, does. It agrees otherwise, except with ``above``: an
+        interval that holds values on both sides is undecided.
     decidable
         False where float64, or the sample, cannot tell: the outcome is then undecided whatever was measured.
+    decides
+        False for what is shown beside the statement and has no part in the verdict.
     """
 
     kind: Kind
@@ -102,6 +120,7 @@ class Evidence:
     reason: str
     interval: tuple[float, float] | None = None
     decidable: bool = True
+    decides: bool = True
 
     @property
     def outcome(self) -> Outcome:
@@ -109,6 +128,10 @@ class Evidence:
         low, high = self.interval or (self.measured, self.measured)
         if not (self.decidable and all(map(isfinite, (low, high, self.predicted, self.tolerance)))):
             return Outcome.UNDECIDED
+        if self.relation == "above":
+            if low > self.predicted + self.tolerance:
+                return Outcome.AGREES
+            return Outcome.DISAGREES if high < self.predicted - self.tolerance else Outcome.UNDECIDED
         not_above = low <= self.predicted + self.tolerance
         not_below = high >= self.predicted - self.tolerance
         agrees = {"at most": not_above, "at least": not_below}.get(self.relation, not_above and not_below)
@@ -125,25 +148,25 @@ class Note:
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether an assumption holds on an instance (None: float64 cannot tell), and the number that says so."""
+    """Whether an assumption holds on a subject (None: float64 cannot tell), and the number that says so."""
 
     holds: bool | None
     measured: float
 
 
 @dataclass(frozen=True)
-class Assumption:
-    """A condition of a claim as a predicate on instances."""
+class Assumption(Generic[S]):
+    """A condition of a claim as a predicate on what it is about."""
 
     what: str
-    test: Callable[[Instance], Finding]
+    test: Callable[[S], Finding]
 
 
-Check: TypeAlias = Callable[[Instance, Profile], Iterable[Evidence | Note]]
+Check: TypeAlias = Callable[[S, Profile], Iterable[Evidence | Note]]
 
 
 @dataclass(frozen=True)
-class Control:
+class Control(Generic[S]):
     """A statement that is false, which the same check must refute.
 
     Parameters
@@ -153,15 +176,15 @@ class Control:
     check
         The claim's own check, with the mutation as an argument.
     own_instance
-        Draws the instance the control carries, from a seed.
+        Draws what the control carries, from a seed.
     on_given
-        True for a mutated statement, tried first on the instances at hand; False for a broken assumption,
+        True for a mutated statement, tried first on what is at hand; False for a broken assumption,
         which only its own instance has.
     """
 
     what: str
-    check: Check
-    own_instance: Callable[[int], Instance]
+    check: Check[S]
+    own_instance: Callable[[int], S]
     on_given: bool = True
 
 
@@ -186,8 +209,27 @@ class AtScale:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A statement of the paper with all that is needed to check it.
+class Given:
+    """What a run has to look at.
+
+    Parameters
+    ----------
+    seed
+        Root of everything that is drawn.
+    instances
+        The user's; None where claims draw their own.
+    experiments
+        Those whose records were given.
+    """
+
+    seed: int
+    instances: Sequence[Instance] | None = None
+    experiments: Sequence[Experiment] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyClaim(Generic[S]):
+    """A statement of the paper with all that is needed to check it, whatever it is about.
 
     Parameters
     ----------
@@ -196,35 +238,73 @@ class Claim:
     nature
         ``theorem``: a refutation fails the run; ``empirical``: it is reported.
     assumptions
-        All must hold on an instance for the check to apply.
+        All must hold on a subject for the check to apply.
     check
         Yields evidence and notes.
     controls
         At least one.
-    instances
-        Draws the default instances from a seed.
     figure
-        Draws the claim's picture on given axes for one instance.
+        Draws the claim's picture on given axes for one subject.
     at_scale
         Run by profiles with structures, unless the user gives instances.
+    unit
+        Of what the evidence measures, where that is one and the same.
     """
+
+    noun: ClassVar[str]
 
     id: str
     title: str
     statement: str
     source: str
     nature: Nature
-    assumptions: tuple[Assumption, ...]
-    check: Check
-    controls: tuple[Control, ...]
-    instances: Callable[[int], list[Instance]]
-    figure: Callable[[Axes, Instance], None] | None = None
+    assumptions: tuple[Assumption[S], ...]
+    check: Check[S]
+    controls: tuple[Control[S], ...]
+    figure: Callable[[Axes, S], None] | None = None
     at_scale: AtScale | None = None
+    unit: str = ""
+
+    def subjects(self, given: Given) -> Sequence[S]:
+        """Return what the claim is to be checked on."""
+        raise NotImplementedError
+
+    def scope(self, subjects: Sequence[S]) -> str:  # noqa: ARG002
+        """Say on what the verdict is, where the statement does not, to begin a sentence with."""
+        return ""
+
+    def most_telling(self, subjects: Sequence[S]) -> S:
+        """Choose the subject to draw the figure of."""
+        return subjects[0]
 
 
-def gather(check: Check, instance: Instance, profile: Profile) -> tuple[list[Evidence], list[Note]]:
-    """Run a check on one instance and part its evidence from its notes."""
-    return parted(check(instance, profile))
+@dataclass(frozen=True, kw_only=True)
+class Claim(AnyClaim[Instance]):
+    """A claim about structures of the linear model.
+
+    Parameters
+    ----------
+    instances
+        Draws the default instances from a seed.
+    """
+
+    noun: ClassVar[str] = "instance"
+
+    instances: Callable[[int], list[Instance]]
+
+    def subjects(self, given: Given) -> Sequence[Instance]:
+        """Return the user's instances, or drawn ones."""
+        return self.instances(given.seed) if given.instances is None else given.instances
+
+    def most_telling(self, subjects: Sequence[Instance]) -> Instance:
+        """Choose, of those small enough to read, the first with the most retraining tasks."""
+        small = [i for i in subjects if i.truth.d <= READABLE] or subjects[:1]
+        return max(small, key=lambda i: i.truth.T)
+
+
+def gather(check: Check[S], subject: S, profile: Profile) -> tuple[list[Evidence], list[Note]]:
+    """Run a check on one subject and part its evidence from its notes."""
+    return parted(check(subject, profile))
 
 
 def parted(found: Iterable[Evidence | Note]) -> tuple[list[Evidence], list[Note]]:
@@ -234,8 +314,11 @@ def parted(found: Iterable[Evidence | Note]) -> tuple[list[Evidence], list[Note]
 
 
 def judge(evidence: Iterable[Evidence]) -> Verdict:
-    """Return refuted if any evidence disagrees, inconclusive if any is undecided or there is none, else supported."""
-    outcomes = {e.outcome for e in evidence}
+    """Return refuted if any evidence disagrees, inconclusive if any is undecided or there is none, else supported.
+
+    Evidence that does not decide is left out.
+    """
+    outcomes = {e.outcome for e in evidence if e.decides}
     if Outcome.DISAGREES in outcomes:
         return Verdict.REFUTED
     if outcomes == {Outcome.AGREES}:
@@ -243,7 +326,7 @@ def judge(evidence: Iterable[Evidence]) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def applicable(claim: Claim, instances: Iterable[Instance]) -> Iterator[tuple[Instance, list[Finding]]]:
-    """Pair every instance with the findings of the claim's assumptions on it."""
-    for instance in instances:
-        yield instance, [assumption.test(instance) for assumption in claim.assumptions]
+def applicable(claim: AnyClaim[S], subjects: Iterable[S]) -> Iterator[tuple[S, list[Finding]]]:
+    """Pair every subject with the findings of the claim's assumptions on it."""
+    for subject in subjects:
+        yield subject, [assumption.test(subject) for assumption in claim.assumptions]

@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from loraml_theory.structure_file import StructureFileError, one_line
-from paper_checks import atlas_command, certify_command, commands, figure_cli, sweep_command
+from paper_checks import atlas_command, certify_command, commands, figure_cli, sweep_command, vision_command
 from paper_checks.commands import InputError
 from paper_checks.registry import UnknownClaimError
 from sims.engine import EngineError
@@ -33,6 +33,7 @@ app = typer.Typer(
 figure_cli.register(app)
 atlas_command.register(app)
 certify_command.register(app)
+vision_command.register(app)
 
 Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]
 
@@ -67,6 +68,10 @@ def verify(
     exact: Annotated[
         bool, typer.Option("--exact", help="Take the structure's floats as they stand, for exact evidence.")
     ] = False,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Check the claims on experiments by the records of this one; repeatable."),
+    ] = None,
     profile: Annotated[str, typer.Option(metavar="quick|full", help="How much work to do.")] = "quick",
     seed: Seed = "0",
     out: Annotated[
@@ -83,6 +88,7 @@ def verify(
         commands.verify,
         structure=structure,
         claim=claim,
+        records=records or (),
         profile=profile,
         seed=seed,
         out=out,
@@ -151,7 +157,7 @@ def sweep(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `loraml` and exit: 0 well, 1 a theorem refuted or a control not, 2 bad input, 130 interrupted."""
+    """Run `loraml` and exit: 0 well, 1 a theorem refuted or a control of one not, 2 bad input, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 from math import log2
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -19,7 +19,9 @@ from loraml_theory.atomic import replacing
 from loraml_theory.structure import GroundTruth
 from loraml_theory.structure_file import MAX_ENTRIES, one_line, read_structure, write_structure
 from paper_checks import exact_evidence, registry
-from paper_checks.claim import PROFILES, Profile
+from paper_checks.claim import PROFILES, AnyClaim, Given, Profile
+from paper_checks.empirical import EmpiricalClaim
+from paper_checks.experiment import Experiment, ExperimentError, read_experiment
 from paper_checks.instance import Instance
 from paper_checks.verify import Run, Study
 from paper_checks.verify import verify as run_checks
@@ -49,9 +51,15 @@ def verify(
     engine: str = "auto",
     device: str | None = None,
     exact: bool = False,
+    records: Sequence[Path] = (),
 ) -> tuple[int, str]:
     """Check claims, write verdicts.json and report.html to `out`, and return the table or the JSON text."""
-    chosen = registry.claims() if claim is None else registry.get(_listed("--claim", claim))
+    asked = registry.claims() if claim is None else registry.get(_listed("--claim", claim))
+    try:
+        experiments = [read_experiment(folder) for folder in records]
+        chosen, without = _with_records(asked, experiments, by_id=claim is not None)
+    except ExperimentError as problem:
+        raise InputError(f"--records: {problem}") from None
     level, root = replace(_profile(profile), engine=engine, device=device), whole_number("--seed", seed)
     if level.structures:
         engines.get(engine, device)  # what is not there is said now rather than after the other checks
@@ -66,8 +74,9 @@ def verify(
             level,
             seed=root,
             given=given,
+            experiments=experiments,
             real=_real_study() if structure is None and claim is None else None,
-            notes=notes,
+            notes=[*notes, *without],
             progress=progress,
         )
         progress("report")
@@ -105,8 +114,8 @@ def structure(kind: str, *, sizes: dict[str, str], seed: str, out: Path) -> tupl
 
 
 def _listed(option: str, text: str) -> list[str]:
-    """Split a comma-separated list; claims' ids may be written in small letters."""
-    ids = [word.strip().upper() for word in text.split(",") if word.strip()]
+    """Split a comma-separated list."""
+    ids = [word.strip() for word in text.split(",") if word.strip()]
     if not ids:
         raise InputError(f"{option}: got {text!r}, expected ids of claims with commas between them")
     return ids
@@ -150,6 +159,33 @@ def _given(structure: Path | None, seed: int, *, exact: bool) -> tuple[list[Inst
         truth = GroundTruth(truth.A_star * 4.0**-power, truth.U_star * 2.0**-power)
         notes = [*notes, f"checked in units of 4^{power}, A_star / 4^{power} and U_star / 2^{power}"]
     return [Instance(name, truth, seed, exact)], [f"{name}: {note}" for note in notes]
+
+
+def _with_records(
+    asked: Sequence[AnyClaim[Any]], experiments: Sequence[Experiment], *, by_id: bool
+) -> tuple[list[AnyClaim[Any]], list[str]]:
+    """Leave out the empirical claims without records, or refuse if they were asked for by id; say which and how.
+
+    Raises
+    ------
+    InputError
+        If a claim asked for by id has no records.
+    ExperimentError
+        If there are records that no claim asked for is about, or that do not say on what data they are.
+    """
+    there = Given(0, experiments=experiments)
+    empirical = [claim for claim in asked if isinstance(claim, EmpiricalClaim)]
+    without = [claim for claim in empirical if not claim.subjects(there)]
+    lines = [f"{claim.id} needs records: `{claim.command}`, then `loraml verify --records DIR`" for claim in without]
+    if lines and by_id:
+        raise InputError(f"--claim: {lines[0]}")
+    for experiment in experiments:
+        about = [claim for claim in empirical if claim.experiment == experiment.kind]
+        if not about:
+            raise ExperimentError(f"{experiment.name}: no claim asked for is about an experiment {experiment.kind!r}")
+        for claim in about:
+            claim.described(experiment)  # what it lacks is said now rather than after the other checks
+    return [claim for claim in asked if claim not in without], [f"left out: {line}" for line in lines]
 
 
 def _real_study() -> Study:

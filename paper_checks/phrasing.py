@@ -42,6 +42,8 @@ def expected(evidence: Evidence) -> str:
         return f"≤ {number(predicted + tolerance)}"
     if evidence.relation == "at least":
         return f"≥ {number(predicted - tolerance)}"
+    if evidence.relation == "above":
+        return f"> {number(predicted + tolerance)}"
     return f"{number(predicted)} ± {number(tolerance, 2)}" if tolerance else number(predicted)
 
 
@@ -54,11 +56,11 @@ def measured(evidence: Evidence) -> str:
 
 
 def comparison(evidence: Evidence) -> str:
-    """Say what was measured, what was expected, and how far off it is: four digits may not show it."""
+    """Say what was measured, what was expected, and how far off a value is: four digits may not show it."""
     interval = evidence.interval
     spread = f" [{number(interval[0])}, {number(interval[1])}]" if interval else ""
     off = abs(evidence.measured - evidence.predicted)
-    apart = f", {number(off, 2)} off" if isfinite(off) else ""
+    apart = f", {number(off, 2)} off" if isfinite(off) and evidence.relation != "above" else ""
     return (
         f"{evidence.what} on {evidence.instance}: measured {number(evidence.measured)}{spread}, "
         f"expected {expected(evidence)}{apart}"
@@ -66,9 +68,9 @@ def comparison(evidence: Evidence) -> str:
 
 
 def headline(evidence: Sequence[Evidence]) -> Evidence | None:
-    """Return what a table shows of a claim: the first value that disagrees, is undecided, or agrees."""
+    """Return what a table shows of a claim: the first deciding value that disagrees, is undecided, or agrees."""
     for outcome in (Outcome.DISAGREES, Outcome.UNDECIDED, Outcome.AGREES):
         for item in evidence:
-            if item.outcome is outcome:
+            if item.decides and item.outcome is outcome:
                 return item
     return None

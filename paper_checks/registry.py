@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
+from math import inf
+from typing import Any, TypeAlias
 
-from paper_checks.claim import Claim
+from paper_checks.claim import AnyClaim
 
-FAMILIES = ("SR", "ML", "FT")
+FAMILIES = ("SR", "ML", "FT", "NL")
+Known: TypeAlias = AnyClaim[Any]
 
 
 class UnknownClaimError(ValueError):
@@ -18,7 +21,7 @@ class UnknownClaimError(ValueError):
 
 
 @cache
-def claims() -> tuple[Claim, ...]:
+def claims() -> tuple[Known, ...]:
     """Return every claim, in the order of the paper."""
     from paper_checks import claims as package
 
@@ -26,8 +29,8 @@ def claims() -> tuple[Claim, ...]:
     return in_order(import_module(f"{package.__name__}.{name}").CLAIM for name in names)
 
 
-def get(ids: Sequence[str], *, known: Sequence[Claim] | None = None) -> tuple[Claim, ...]:
-    """Return the claims with these ids, each once, in the order of the paper.
+def get(ids: Sequence[str], *, known: Sequence[Known] | None = None) -> tuple[Known, ...]:
+    """Return the claims with these ids, in small or capital letters, each once, in the order of the paper.
 
     Raises
     ------
@@ -35,15 +38,15 @@ def get(ids: Sequence[str], *, known: Sequence[Claim] | None = None) -> tuple[Cl
         If an id is not known; the text names it and those that are.
     """
     known = claims() if known is None else known
-    listed = [claim.id for claim in known]
+    wanted, listed = {name.casefold() for name in ids}, {claim.id.casefold() for claim in known}
     for name in ids:
-        if name not in listed:
-            raise UnknownClaimError(f"claim: got {name!r}, expected one of {', '.join(listed)}")
-    return tuple(claim for claim in known if claim.id in ids)
+        if name.casefold() not in listed:
+            raise UnknownClaimError(f"claim: got {name!r}, expected one of {', '.join(claim.id for claim in known)}")
+    return tuple(claim for claim in known if claim.id.casefold() in wanted)
 
 
-def in_order(found: Iterable[Claim]) -> tuple[Claim, ...]:
-    """Sort claims by family (SR, ML, FT, others), then by number.
+def in_order(found: Iterable[Known]) -> tuple[Known, ...]:
+    """Sort claims by family (SR, ML, FT, NL, others), then by number, or by name after all numbers.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def in_order(found: Iterable[Claim]) -> tuple[Claim, ...]:
     return tuple(ordered)
 
 
-def _position(claim_id: str) -> tuple[int, str, int]:
-    family, _, number = claim_id.partition("-")
+def _position(claim_id: str) -> tuple[int, str, float, str]:
+    family, _, own = claim_id.partition("-")
     rank = FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)
-    return rank, family, int(number)
+    return rank, family, int(own) if own.isdecimal() else inf, own

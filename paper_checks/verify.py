@@ -6,35 +6,39 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from loraml_theory.structure_file import one_line
 from paper_checks.claim import (
+    AnyClaim,
     Check,
-    Claim,
     Control,
     Evidence,
+    Given,
     Note,
     Outcome,
     Profile,
     ScaleCheck,
+    Subject,
     Verdict,
     applicable,
     gather,
     judge,
     parted,
 )
+from paper_checks.experiment import Experiment
 from paper_checks.instance import Instance
 from paper_checks.phrasing import comparison, headline, number, plural
 
 Study: TypeAlias = Callable[[str, int], dict[str, Any]]
+S = TypeVar("S", bound=Subject)
 
 
 @dataclass(frozen=True)
 class AssumptionResult:
-    """What one assumption came to on one instance; `holds` is None where float64 cannot tell."""
+    """What one assumption came to on one subject; `holds` is None where float64 cannot tell."""
 
     what: str
     holds: bool | None
@@ -62,25 +66,25 @@ class ClaimResult:
     verdict, reason
         The verdict and one sentence that says why.
     assumptions
-        Of every instance.
+        Of every subject: instances, or experiments.
     evidence, notes
-        Of the instances that meet all assumptions.
+        Of the subjects that meet all assumptions.
     controls
         Empty where the claim does not apply.
     applied_to
-        The instances that meet all assumptions.
+        The subjects that meet all assumptions.
     seconds
         What it took.
     """
 
-    claim: Claim
+    claim: AnyClaim[Any]
     verdict: Verdict
     reason: str
     assumptions: tuple[AssumptionResult, ...]
     evidence: tuple[Evidence, ...]
     notes: tuple[Note, ...]
     controls: tuple[ControlResult, ...]
-    applied_to: tuple[Instance, ...]
+    applied_to: tuple[Any, ...]
     seconds: float
 
 
@@ -96,23 +100,25 @@ class Run:
 
     @property
     def exit_status(self) -> int:
-        """0 when no theorem is refuted and every control is; 1 otherwise."""
-        refuted = any(r.verdict is Verdict.REFUTED and r.claim.nature == "theorem" for r in self.claims)
-        missed = any(c.verdict is not Verdict.REFUTED for r in self.claims for c in r.controls)
+        """0 when no theorem is refuted and every control of one is; 1 otherwise. Empirical claims have no say."""
+        theorems = [r for r in self.claims if r.claim.nature == "theorem"]
+        refuted = any(r.verdict is Verdict.REFUTED for r in theorems)
+        missed = any(c.verdict is not Verdict.REFUTED for r in theorems for c in r.controls)
         return int(refuted or missed)
 
 
 def verify(
-    claims: Sequence[Claim],
+    claims: Sequence[AnyClaim[Any]],
     profile: Profile,
     *,
     seed: int,
     given: Sequence[Instance] | None = None,
+    experiments: Sequence[Experiment] = (),
     real: Study | None = None,
     notes: Iterable[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Run:
-    """Check claims, each on its own drawn instances or on the given ones.
+    """Check claims: theorems on their own drawn instances or on the given ones, empirical claims on experiments.
 
     Parameters
     ----------
@@ -123,7 +129,9 @@ def verify(
     seed
         Root of everything that is drawn.
     given
-        The user's instances; without them every claim draws its own.
+        The user's instances; without them every theorem draws its own.
+    experiments
+        Those whose records are there.
     real
         The study of real data, called with the profile's name and the seed; none by default.
     notes
@@ -132,12 +140,10 @@ def verify(
         Told what is about to be done.
     """
     results = []
+    there, at_scale = Given(seed, given, experiments), given is None and profile.structures > 0
     for position, claim in enumerate(claims, start=1):
         progress(f"{position}/{len(claims)}  {claim.id}  {claim.title}")
-        if given is None:
-            results.append(check(claim, claim.instances(seed), profile, seed=seed, at_scale=profile.structures > 0))
-        else:
-            results.append(check(claim, given, profile, seed=seed))
+        results.append(check(claim, claim.subjects(there), profile, seed=seed, at_scale=at_scale))
     study: dict[str, Any] = {}
     if real is not None:
         progress("real data")
@@ -146,18 +152,18 @@ def verify(
 
 
 def check(
-    claim: Claim, instances: Sequence[Instance], profile: Profile, *, seed: int, at_scale: bool = False
+    claim: AnyClaim[S], subjects: Sequence[S], profile: Profile, *, seed: int, at_scale: bool = False
 ) -> ClaimResult:
-    """Check one claim on some instances and, if asked, on ensembles; and its controls where it applies."""
+    """Check one claim on some subjects and, if asked, on ensembles; and its controls where it applies."""
     started = perf_counter()
     assumptions: list[AssumptionResult] = []
     evidence: list[Evidence] = []
     notes: list[Note] = []
-    applied_to: list[Instance] = []
+    applied_to: list[S] = []
     verdicts: list[Verdict] = []
-    for instance, findings in applicable(claim, instances):
+    for subject, findings in applicable(claim, subjects):
         for assumption, finding in zip(claim.assumptions, findings, strict=True):
-            found = AssumptionResult(assumption.what, finding.holds, finding.measured, instance.name)
+            found = AssumptionResult(assumption.what, finding.holds, finding.measured, subject.name)
             assumptions.append(found)
         holds = {finding.holds for finding in findings}
         if False in holds:
@@ -165,11 +171,11 @@ def check(
         elif None in holds:
             verdicts.append(Verdict.INCONCLUSIVE)
         else:
-            seen, said = examine(claim.check, instance, profile)
+            seen, said = examine(claim.check, subject, profile)
             verdicts.append(judge(seen))
             evidence += seen
             notes += said
-            applied_to.append(instance)
+            applied_to.append(subject)
     controls = [_control(c, applied_to, profile, seed=seed) for c in claim.controls] if applied_to else []
     if at_scale and claim.at_scale:
         seen, said = parted(claim.at_scale.check(seed, profile))
@@ -181,7 +187,7 @@ def check(
     return ClaimResult(
         claim=claim,
         verdict=verdict,
-        reason=_reason(verdict, assumptions, evidence, applied_to),
+        reason=claim.scope(subjects) + _reason(claim, verdict, assumptions, evidence, applied_to),
         assumptions=tuple(assumptions),
         evidence=tuple(evidence),
         notes=tuple(notes),
@@ -191,20 +197,20 @@ def check(
     )
 
 
-def examine(check: Check, instance: Instance, profile: Profile) -> tuple[list[Evidence], list[Note]]:
-    """Run a check on one instance; where float64 overflows or divides by zero, nothing is decided."""
+def examine(check: Check[S], subject: S, profile: Profile) -> tuple[list[Evidence], list[Note]]:
+    """Run a check on one subject; where float64 overflows or divides by zero, nothing is decided."""
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
-            return gather(check, instance, profile)
+            return gather(check, subject, profile)
     except (ArithmeticError, np.linalg.LinAlgError) as problem:
         what = f"the whole check: {one_line(str(problem))}"
         reason = "outside of what float64 can hold or resolve"
-        nothing = Evidence("numerical", instance.name, what, nan, nan, "equal", 0.0, reason, decidable=False)
+        nothing = Evidence("numerical", subject.name, what, nan, nan, "equal", 0.0, reason, decidable=False)
         return [nothing], []
 
 
 def _combine(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return the claim's verdict from those of its instances; instances that do not meet it have no say."""
+    """Return the claim's verdict from those of its subjects; subjects that do not meet it have no say."""
     counted = {v for v in verdicts if v is not Verdict.ASSUMPTIONS_NOT_MET}
     if Verdict.REFUTED in counted:
         return Verdict.REFUTED
@@ -213,12 +219,12 @@ def _combine(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict.SUPPORTED if counted else Verdict.ASSUMPTIONS_NOT_MET
 
 
-def _control(control: Control, applied_to: Sequence[Instance], profile: Profile, *, seed: int) -> ControlResult:
-    """Try a false statement until an instance refutes it, its own one last."""
-    for instance in applied_to if control.on_given else ():
-        verdict = judge(examine(control.check, instance, profile)[0])
+def _control(control: Control[S], applied_to: Sequence[S], profile: Profile, *, seed: int) -> ControlResult:
+    """Try a false statement until a subject refutes it, its own one last."""
+    for subject in applied_to if control.on_given else ():
+        verdict = judge(examine(control.check, subject, profile)[0])
         if verdict is Verdict.REFUTED:
-            return ControlResult(control.what, instance.name, verdict)
+            return ControlResult(control.what, subject.name, verdict)
     own = control.own_instance(seed)
     return ControlResult(control.what, own.name, judge(examine(control.check, own, profile)[0]))
 
@@ -230,19 +236,21 @@ def _at_scale_control(what: str, scale_check: ScaleCheck, profile: Profile, *, s
 
 
 def _reason(
+    claim: AnyClaim[S],
     verdict: Verdict,
     assumptions: Sequence[AssumptionResult],
     evidence: Sequence[Evidence],
-    applied_to: Sequence[Instance],
+    applied_to: Sequence[S],
 ) -> str:
     """Say in one sentence why the verdict is what it is."""
+    judged = [item for item in evidence if item.decides]
     if verdict is Verdict.SUPPORTED:
-        ensembles = {e.instance for e in evidence} - {i.name for i in applied_to}
+        ensembles = {e.instance for e in judged} - {subject.name for subject in applied_to}
         also = f" and {plural(len(ensembles), 'ensemble')}" if ensembles else ""
-        return f"{plural(len(evidence), 'value')} on {plural(len(applied_to), 'instance')}{also} as predicted."
+        return f"{plural(len(judged), 'value')} on {plural(len(applied_to), claim.noun)}{also} as predicted."
     if verdict is Verdict.ASSUMPTIONS_NOT_MET:
         unmet = next((a for a in assumptions if a.holds is False), None)
-        return f"Needs {_found(unmet)}." if unmet else "There is no instance to check it on."
+        return f"Needs {_found(unmet)}." if unmet else f"There is no {claim.noun} to check it on."
     item = headline(evidence)
     if item and item.outcome is Outcome.DISAGREES:
         return f"{comparison(item)}."
@@ -251,8 +259,8 @@ def _reason(
         return f"Cannot be decided: {comparison(item)}."
     if undecided:
         return f"Cannot be decided whether it applies: {_found(undecided)}."
-    judged = {item.instance for item in evidence}
-    silent = next((instance.name for instance in applied_to if instance.name not in judged), "the ensembles")
+    seen = {item.instance for item in judged}
+    silent = next((subject.name for subject in applied_to if subject.name not in seen), "the ensembles")
     return f"The check found nothing to judge on {silent}."
 
 

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 INK, FAINT = "#3a3d44", "#d8d4cb"
 CYCLE = ("#3f74b5", "#c96a2b", "#3b9168", "#9a62b3", "#b08a1e", "#6f7680")  # readable on both pages
 MARKS = {Outcome.AGREES: ("o", CYCLE[2]), Outcome.DISAGREES: ("X", "#cf4637")}
+OPEN = ("o", CYCLE[5])
 CAPTION = "Share of its tolerance that each value uses; what uses more than all of it disagrees"
-READABLE = 20  # the largest d that figures of singular values show well
+FOREST = (
+    "Measured values with their intervals; the statement is that they are above the line. Full marks decide, hollow "
+    "ones are beside the statement; green agrees, red disagrees, grey is undecided"
+)
 LEAST, MOST = 1e-4, 10.0  # values beyond are drawn at the edge
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "loraml",
@@ -57,16 +61,17 @@ class Picture:
 
 
 def picture(result: ClaimResult) -> Picture | None:
-    """Draw the claim's own figure on the most telling instance, or else how far its values are off.
-
-    Most telling: of those small enough to read, the first with the most retraining tasks.
-    """
+    """Draw the claim's own figure on the most telling subject, or else intervals, or how far its values are off."""
     if result.claim.figure is not None and result.applied_to:
-        small = [i for i in result.applied_to if i.truth.d <= READABLE] or result.applied_to[:1]
-        instance = max(small, key=lambda i: i.truth.T)
+        subject = result.claim.most_telling(result.applied_to)
         with axes(height=3.2) as (figure, ax):
-            result.claim.figure(ax, instance)
-            return encode(figure, f"{result.claim.title}, on {instance.name}")
+            result.claim.figure(ax, subject)
+            return encode(figure, f"{result.claim.title}, on {subject.name}")
+    spread = [e for e in result.evidence if e.relation == "above" and e.interval]
+    if spread:
+        with axes(height=0.7 + 0.42 * len(spread)) as (figure, ax):
+            _draw_forest(ax, spread, unit=result.claim.unit)
+            return encode(figure, FOREST)
     drawn = [e for e in result.evidence if e.outcome in MARKS]
     if not drawn:
         return None
@@ -83,16 +88,42 @@ def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -
         marker, colour = MARKS[item.outcome]
         y = rows.index(item.instance) + 0.2
         ax.plot(_used(item), y, marker, color=colour, alpha=0.7, markeredgewidth=0)
-    for y, row in enumerate(rows):  # above the marks rather than beside them: legible on a phone
-        ax.text(LEAST, y - 0.2, f" {_shortened(row)}", verticalalignment="center", fontsize="small", parse_math=False)
     ax.set_xscale("log")
     ax.set_xlim(LEAST / 1.5, 1.5 * MOST)
+    _name_rows(ax, rows)
+    ax.minorticks_off()
+    ax.set_xlabel("share of the tolerance")
+
+
+def _draw_forest(ax: Axes, evidence: Sequence[Evidence], *, unit: str) -> None:
+    """Draw one line per value, from end to end of its interval, and the values they are compared with."""
+    for y, item in enumerate(evidence):
+        marker, colour = MARKS.get(item.outcome, OPEN)
+        ax.plot(item.interval or (), (y + 0.2, y + 0.2), color=colour, linewidth=1.3)
+        face = colour if item.decides else "none"
+        ax.plot(item.measured, y + 0.2, marker, color=colour, markerfacecolor=face)
+        ax.plot((item.predicted, item.predicted), (y - 0.02, y + 0.42), color=INK, linewidth=1)
+    several = len({item.instance for item in evidence}) > 1
+    _name_rows(ax, [f"{item.instance}: {item.what}" if several else item.what for item in evidence])
+    ax.set_xlabel(unit)
+
+
+def _name_rows(ax: Axes, rows: Sequence[str]) -> None:
+    """Write each row's name above its marks rather than beside them, which is legible on a phone."""
+    for y, row in enumerate(rows):
+        ax.text(
+            0,
+            y - 0.2,
+            f" {_shortened(row)}",
+            transform=ax.get_yaxis_transform(),
+            verticalalignment="center",
+            fontsize="small",
+            parse_math=False,
+        )
     ax.set_yticks([])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(visible=False)
-    ax.minorticks_off()
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("share of the tolerance")
 
 
 def _used(item: Evidence) -> float:

@@ -24,7 +24,7 @@ VERDICTS = {
     Verdict.INCONCLUSIVE: ("?", "inconclusive"),
 }
 OUTCOMES = {Outcome.AGREES: "✓", Outcome.DISAGREES: "✗", Outcome.UNDECIDED: "?"}
-RELATIONS = {"equal": "=", "slope": "=", "at most": "≤", "at least": "≥"}
+RELATIONS = {"equal": "=", "slope": "=", "at most": "≤", "at least": "≥", "above": ">"}
 HOLDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "cannot be told")}
 
 SCRIPT = re.compile(r"(?<=[^\s_])(?P<sign>[_^])(?:\{(?P<braced>[^{}]+)\}|(?P<short>-?\d+|[A-Za-z]{1,2})(?![A-Za-z\d]))")

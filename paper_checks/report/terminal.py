@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from loraml_theory.structure_file import one_line
-from paper_checks.claim import Claim, Verdict
+from paper_checks.claim import AnyClaim, Verdict
 from paper_checks.phrasing import expected, headline, measured
 from paper_checks.verify import ClaimResult, Run
 
@@ -54,7 +55,7 @@ def summary(run: Run) -> str:
     return f"{verdicts}; {refuted} of {len(controls)} controls refuted"
 
 
-def show_list(console: Console, claims: Sequence[Claim]) -> None:
+def show_list(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:
     """Print every claim with its statement, assumptions and source."""
     for claim in claims:
         _show_head(console, claim)
@@ -64,7 +65,7 @@ def show_list(console: Console, claims: Sequence[Claim]) -> None:
         console.print()
 
 
-def show_claims(console: Console, claims: Sequence[Claim]) -> None:
+def show_claims(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:
     """Print claims in full, with the false statements that their checks must refute."""
     for claim in claims:
         _show_head(console, claim)
@@ -93,7 +94,8 @@ def _row(result: ClaimResult) -> list[Text]:
 
 
 def _worth_saying(result: ClaimResult) -> list[str]:
-    sentences = [] if result.verdict is Verdict.SUPPORTED else [result.reason]
+    said_by_the_table = result.verdict is Verdict.SUPPORTED and result.claim.nature == "theorem"
+    sentences = [] if said_by_the_table else [result.reason]
     for control in result.controls:
         if control.verdict is not Verdict.REFUTED:
             said = str(control.verdict).replace("_", " ")
@@ -101,7 +103,7 @@ def _worth_saying(result: ClaimResult) -> list[str]:
     return sentences
 
 
-def _show_head(console: Console, claim: Claim) -> None:
+def _show_head(console: Console, claim: AnyClaim[Any]) -> None:
     console.print(Text(f"{claim.id}  {claim.title}", "bold") + Text(f"  {claim.nature}", "dim"))
     _show_field(console, "", claim.statement)
 

@@ -13,12 +13,12 @@ from realdata.completion.ridge import METHODS, cross_validate
 from realdata.completion.splits import (
     Splits,
     draw_splits,
-    mean_with_interval,
     relative_difference,
     tuned_errors,
     untuned_errors,
 )
 from realdata.completion.tasks import Retrained, Task, joint_moments, retrain, without
+from realdata.intervals import mean_with_interval
 
 CHOICES = ("cross-validated", "zero")
 Record = dict[str, Any]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from loraml_theory.moments import Moments, from_samples
 from loraml_theory.objectives import task_losses
 from loraml_theory.structure import Array
 from realdata.completion.tasks import Task
+from realdata.intervals import Estimate, mean_with_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,21 +84,6 @@ def untuned_errors(splits: Splits, bases: Array) -> Array:
     return 2 * task_losses(splits.testing, bases[:, None])
 
 
-class Estimate(NamedTuple):
-    """A number with a 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def mean_with_interval(values: Array) -> Estimate:
-    """Return the mean of independent values and its interval by Student's t."""
-    mean = float(np.mean(values))
-    half = _student(len(values) - 1) * float(np.std(values, ddof=1)) / sqrt(len(values))
-    return Estimate(mean, mean - half, mean + half)
-
-
 def relative_difference(reference: Array, other: Array) -> Estimate:
     r"""Return by how many percent the mean of `other` differs from that of `reference`, from paired values.
 
@@ -115,10 +99,3 @@ def relative_difference(reference: Array, other: Array) -> Estimate:
     ratio = float(np.mean(other)) / scale
     _, low, high = mean_with_interval((other - ratio * reference) / scale)
     return Estimate(100 * (ratio - 1), 100 * (ratio - 1 + low), 100 * (ratio - 1 + high))
-
-
-def _student(freedom: int) -> float:
-    """Return the 97.5 % quantile of Student's t."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 0.975))

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from paper_checks import cli, commands, registry
-from paper_checks.claim import Claim
+from paper_checks.claim import AnyClaim
 from tests.paper_checks import fakes
 
 
@@ -32,7 +32,7 @@ def loraml(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     def study(_profile: str, _seed: int) -> dict[str, Any]:
         return {"summary": ["A sentence."], "table": [{"class": 0, "change": -1.5}]}
 
-    def run(*words: str | Path, known: Sequence[Claim] = (fakes.claim(),)) -> Ended:
+    def run(*words: str | Path, known: Sequence[AnyClaim[Any]] = (fakes.claim(),)) -> Ended:
         monkeypatch.setattr(registry, "claims", lambda: tuple(known))
         monkeypatch.setattr(commands, "_real_study", lambda: study)
         with pytest.raises(SystemExit) as ended:

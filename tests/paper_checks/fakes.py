@@ -39,7 +39,7 @@ def evidence(**changes: Any) -> Evidence:
     return replace(made, **changes)
 
 
-def measures_size(predicted: float, **changes: Any) -> Check:
+def measures_size(predicted: float, **changes: Any) -> Check[Instance]:
     """Return a check that the largest entry is `predicted`, with one note."""
 
     def check(on: Instance, _profile: Profile) -> Iterator[Evidence | Note]:
@@ -53,14 +53,14 @@ def says_nothing(_on: Instance, _profile: Profile) -> Iterator[Evidence | Note]:
     yield from ()
 
 
-def assumption(holds: bool | Callable[[Instance], bool | None] | None) -> Assumption:
+def assumption(holds: bool | Callable[[Instance], bool | None] | None) -> Assumption[Instance]:
     def test(on: Instance) -> Finding:
         return Finding(holds(on) if callable(holds) else holds, size(on))
 
     return Assumption("entries of size one", test)
 
 
-def control(predicted: float = 2.0, *, own: Instance | None = None, on_given: bool = True) -> Control:
+def control(predicted: float = 2.0, *, own: Instance | None = None, on_given: bool = True) -> Control[Instance]:
     carried = own or instance("own")
     return Control(f"the largest entry is {predicted:g}", measures_size(predicted), lambda _: carried, on_given)
 

@@ -16,14 +16,17 @@ from paper_checks.instance import Instance
 from paper_checks.verify import check
 
 SMALL = Profile("small", trials=200, starts=3)
-CLAIMS = {claim.id: claim for claim in registry.claims()}
+CLAIMS = {claim.id: claim for claim in registry.claims() if isinstance(claim, Claim)}
 NEVER_REFUTED = (Verdict.SUPPORTED, Verdict.INCONCLUSIVE, Verdict.ASSUMPTIONS_NOT_MET)
 
 few = settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_ids_are_those_of_the_theory() -> None:
-    assert list(CLAIMS) == [f"SR-{i}" for i in range(1, 5)] + [f"ML-{i}" for i in range(1, 8)] + ["FT-1", "FT-2"]
+    theorems = [f"SR-{i}" for i in range(1, 5)] + [f"ML-{i}" for i in range(1, 8)] + ["FT-1", "FT-2"]
+    assert list(CLAIMS) == theorems
+    assert [claim.id for claim in registry.claims()] == [*theorems, "NL-vision"]
+    assert [claim.id for claim in registry.claims() if claim.nature == "theorem"] == theorems
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)

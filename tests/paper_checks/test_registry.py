@@ -9,9 +9,10 @@ from tests.paper_checks import fakes
 
 
 def test_claims_come_in_the_order_of_the_paper() -> None:
-    shuffled = ["FT-2", "ML-10", "SR-2", "ML-2", "SR-1", "NL-1", "FT-1"]
+    shuffled = ["XX-1", "FT-2", "ML-10", "NL-vision", "SR-2", "ML-2", "SR-1", "NL-1", "NL-language", "FT-1"]
     found = registry.in_order(fakes.claim(id=name) for name in shuffled)
-    assert [claim.id for claim in found] == ["SR-1", "SR-2", "ML-2", "ML-10", "FT-1", "FT-2", "NL-1"]
+    theorems = ["SR-1", "SR-2", "ML-2", "ML-10", "FT-1", "FT-2"]
+    assert [claim.id for claim in found] == [*theorems, "NL-1", "NL-language", "NL-vision", "XX-1"]
 
 
 def test_a_claim_is_there_once() -> None:
@@ -21,7 +22,8 @@ def test_a_claim_is_there_once() -> None:
 
 def test_ids_select_claims_once_and_in_order() -> None:
     known = registry.in_order(fakes.claim(id=name) for name in ("SR-1", "SR-2", "ML-1"))
-    assert [claim.id for claim in registry.get(["ML-1", "SR-1", "ML-1"], known=known)] == ["SR-1", "ML-1"]
+    assert [claim.id for claim in registry.get(["ML-1", "sr-1", "ml-1"], known=known)] == ["SR-1", "ML-1"]
+    assert [claim.id for claim in registry.get(["NL-VISION"], known=[fakes.claim(id="NL-vision")])] == ["NL-vision"]
 
 
 def test_an_unknown_id_is_named_beside_those_that_exist() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from paper_checks.claim import Claim, Verdict
+from paper_checks.claim import AnyClaim, Outcome, Verdict, judge
+from paper_checks.claims import nl_vision
 from paper_checks.instance import Instance
 from paper_checks.phrasing import comparison, expected, headline
 from paper_checks.report import html, verdicts
 from paper_checks.verify import Run, verify
 from tests.paper_checks import fakes
+from tests.paper_checks.experiments import IN_ORDER, experiment, runs
 
 EVIL = "<script>alert('x')</script>"
 ENVIRONMENT = {**verdicts.environment("loraml verify"), "date": "2025-01-01T00:00:00+00:00"}
@@ -29,7 +32,7 @@ CLAIMS = (
 )
 
 
-def ran(*claims: Claim, **options: Any) -> Run:
+def ran(*claims: AnyClaim[Any], **options: Any) -> Run:
     return verify(claims or CLAIMS, fakes.QUICK, seed=1, **options)
 
 
@@ -144,6 +147,7 @@ def test_a_claim_draws_its_own_figure_on_the_first_instance_it_applies_to() -> N
         ({"tolerance": 0.0}, "1"),
         ({"relation": "at most", "predicted": 0.0, "tolerance": 1e-9}, "≤ 1e-9"),
         ({"relation": "at least"}, "≥ 0.9"),
+        ({"relation": "above", "predicted": 0.0, "tolerance": 0.0}, "> 0"),
     ],
 )
 def test_what_is_expected_in_words(changes: dict[str, Any], text: str) -> None:
@@ -153,6 +157,62 @@ def test_what_is_expected_in_words(changes: dict[str, Any], text: str) -> None:
 def test_a_difference_that_four_digits_hide_is_shown() -> None:
     item = fakes.evidence(measured=1 + 1e-6, tolerance=1e-9)
     assert comparison(item).endswith("measured 1, expected 1 ± 1e-9, 1e-6 off")
+
+
+@pytest.mark.parametrize(
+    ("interval", "outcome"),
+    [
+        (None, Outcome.AGREES),
+        ((0.2, 1.8), Outcome.AGREES),
+        ((0.1, 1.9), Outcome.UNDECIDED),
+        ((-0.2, 2.2), Outcome.UNDECIDED),
+        ((-3.0, -0.1), Outcome.UNDECIDED),
+        ((-3.0, -0.2), Outcome.DISAGREES),
+    ],
+)
+def test_above_is_shown_by_the_whole_interval_or_its_contrary_is(
+    interval: tuple[float, float] | None, outcome: Outcome
+) -> None:
+    item = fakes.evidence(relation="above", predicted=0.0, interval=interval)  # with a tolerance of 0.1
+    assert item.outcome is outcome
+    assert replace(item, decidable=False).outcome is Outcome.UNDECIDED
+    assert comparison(replace(item, tolerance=0.0)).endswith("expected > 0")
+
+
+def test_what_does_not_decide_has_no_part_in_verdict_headline_and_reason() -> None:
+    first, beside = fakes.evidence(), fakes.evidence(measured=3.0, decides=False)
+    assert judge([first, beside]) is Verdict.SUPPORTED
+    assert judge([beside]) is Verdict.INCONCLUSIVE
+    assert headline([beside, first]) is first
+    assert headline([beside]) is None
+    text, _ = page(ran(fakes.claim(check=lambda _on, _profile: iter([first, beside]))))
+    assert text.count("no part in the verdict") == 2, "once for each of two instances"
+
+
+EMPIRICAL = [experiment(runs(IN_ORDER), runs({**IN_ORDER, ("lora-ml", "lora"): 0.5}, n=50), name=EVIL)]
+
+
+def test_an_empirical_claim_has_its_table_and_its_intervals_drawn() -> None:
+    run = ran(nl_vision.CLAIM, experiments=EMPIRICAL)
+    text, loads = page(run)
+    assert "Judged on digits, not CIFAR-10. 3 values on 1 experiment as predicted." in text
+    assert "lora-ml minus reptile, LoRA on all examples, rank 1, 3 seeds" in text
+    assert text.count("no part in the verdict") == 3
+    assert "<script" not in text
+    (source,) = loads.sources
+    drawn = b64decode(source.partition("base64,")[2]).decode()
+    assert "percentage points" in drawn
+    assert "Neither it nor its controls affect the exit status" in text
+    assert "Neither it" not in page(ran())[0]
+    assert page(run)[0] == text
+
+
+def test_an_empirical_claim_is_written_in_full() -> None:
+    (made,) = verdicts.document(ran(nl_vision.CLAIM, experiments=EMPIRICAL), ENVIRONMENT)["claims"]
+    assert (made["id"], made["nature"], made["verdict"]) == ("NL-vision", "empirical", "supported")
+    assert [(item["relation"], item["decides"]) for item in made["evidence"]] == [("above", True), ("above", False)] * 3
+    assert made["evidence"][1]["outcome"] == "disagrees"
+    assert all(low < item["measured"] < high for item in made["evidence"] for low, high in [item["interval"]])
 
 
 def test_the_headline_is_what_decided_the_verdict() -> None:

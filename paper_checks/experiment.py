@@ -1,0 +1,59 @@
+"""Experiments: the records of an experiment's runs under a name, with what they were made on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loraml_theory.structure_file import one_line
+from realdata.experiments.folder import FolderError
+from realdata.experiments.folder import read_experiment as read_begun
+from realdata.experiments.records import RecordError, read_records
+from realdata.experiments.tables import Results
+
+
+class ExperimentError(ValueError):
+    """A folder whose records cannot be used; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The records of one experiment.
+
+    Parameters
+    ----------
+    name
+        The folder, shown in every table; it is escaped where it is rendered.
+    kind
+        Which experiment, as ``experiment.json`` names it: ``vision``.
+    begun
+        What ``experiment.json`` holds: settings, data, the score that is compared.
+    results
+        The records, by cell and seed.
+    """
+
+    name: str
+    kind: str
+    begun: Mapping[str, Any]
+    results: Results
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read the records of an experiment, also while it is running.
+
+    Raises
+    ------
+    ExperimentError
+        If the folder holds no experiment or no records, one is damaged, or they do not belong together.
+    """
+    place = one_line(str(folder))
+    try:
+        begun = read_begun(folder)
+        results = Results(read_records(folder), score=str(begun["score"]))
+    except (FolderError, RecordError) as problem:
+        raise ExperimentError(one_line(str(problem))) from None
+    if not results.records:
+        raise ExperimentError(f"{place}: holds an experiment but no records, let it finish a run first")
+    return Experiment(place, str(begun["experiment"]), begun, results)

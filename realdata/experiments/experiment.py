@@ -1,0 +1,115 @@
+"""What an experiment has to offer, so that everything else here can run it: vision and language are two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from realdata.experiments.grid import Relevance, RetrainingKey, Work
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from realdata.peft_ml.data import Problem, Task
+    from realdata.peft_ml.settings import FineTuningSettings, RetrainingSettings
+
+SelectOn: TypeAlias = Literal["validation", "test"]
+
+
+class RetrainingPlan(NamedTuple):
+    """What to retrain, on what, how, and on which part to select the epoch."""
+
+    model: nn.Module
+    tasks: Sequence[Task]
+    settings: RetrainingSettings
+    select_on: SelectOn
+
+
+class FineTuningPlan(NamedTuple):
+    """What to fine-tune, on what, how, and on which part to select the epoch.
+
+    `warm` is whether the adapter starts from that of the first retraining task.
+    """
+
+    base: nn.Module
+    task: Task
+    settings: FineTuningSettings
+    select_on: SelectOn
+    warm: bool
+
+
+class Cost(NamedTuple):
+    """Epochs of a job, and roughly what one costs, in a unit that jobs share."""
+
+    epochs: int
+    each: float
+
+
+class Experiment(Protocol):
+    """An experiment whose data are open in this process.
+
+    Parameters
+    ----------
+    problem
+        Losses and scores.
+    head
+        Name of the model's last layer.
+    tests
+        Names of the tasks to adapt to.
+    chance
+        The score of guessing.
+    """
+
+    problem: Problem
+    head: str
+    tests: tuple[str, ...]
+    chance: float
+
+    def data(self) -> dict[str, Any]:
+        """Return what tells the data from others, as JSON holds it: a name, sizes, hashes."""
+        ...
+
+    def retraining(self, key: RetrainingKey) -> RetrainingPlan:
+        """Return the plan of a retraining."""
+        ...
+
+    def fine_tuning(self, work: Work, base: nn.Module) -> FineTuningPlan:
+        """Return the plan of a fine-tuning from a retrained base, which it may change."""
+        ...
+
+    def cost(self, work: Work | None) -> Cost:
+        """Return what a fine-tuning costs, or for None a retraining, to tell how far everything is."""
+        ...
+
+
+class Spec(Protocol):
+    """What a process needs to open an experiment; it can be pickled, and imports nothing heavy by itself."""
+
+    @property
+    def name(self) -> str:
+        """``vision`` or ``language``."""
+        ...
+
+    @property
+    def relevance(self) -> Relevance:
+        """Which switches of the reference code have an effect where."""
+        ...
+
+    @property
+    def switches(self) -> Mapping[str, tuple[str, str]]:
+        """What every switch does, and what is done without it."""
+        ...
+
+    def document(self) -> dict[str, Any]:
+        """Return the settings as JSON holds them, without the grid."""
+        ...
+
+    def open(self) -> Experiment:
+        """Open the data.
+
+        Raises
+        ------
+        ValueError, OSError
+            If they cannot be used; the text is one line.
+        """
+        ...

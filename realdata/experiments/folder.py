@@ -1,0 +1,166 @@
+"""The folder of an experiment: what it was begun with, its lock, what failed, and what may be thrown away.
+
+::
+
+    experiment.json         settings, data and device, which later calls must match, and by what it was begun
+    retraining/ID/          one retraining: its base, the adapters of meta-learning, its curve
+    runs/ID.json            one record a run, see `realdata.experiments.records`
+    failed/ID.json          what failed, until it succeeds
+    checkpoints/            of what is running or was killed; removed when it is done
+    results.csv, report.html, *.png
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from loraml_theory.atomic import replacing
+from realdata.experiments.toml_settings import differences
+
+FORMAT = 1
+REQUIRED = {"format", "experiment", "settings", "data", "chance", "score", "device", "precision", "begun"}
+LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `replacing` leaves when it is killed
+
+
+class FolderError(RuntimeError):
+    """A folder that this experiment cannot use; the text is one line."""
+
+
+class Failure(NamedTuple):
+    """A job that ended without a result: its name, why, and the traceback if there is one."""
+
+    id: str
+    what: str
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that is locked by this process, see `opened`."""
+
+    path: Path
+
+    @property
+    def retraining(self) -> Path:
+        """Folder of the retrained models."""
+        return self.path / "retraining"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def begin(self, fixed: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+        """Make sure that experiment.json holds what every call must agree on.
+
+        Parameters
+        ----------
+        fixed
+            The experiment's name, settings, data, device and precision, as JSON holds them.
+        made
+            Command and versions of the first call.
+
+        Raises
+        ------
+        FolderError
+            If the folder was begun with something else, or holds other things.
+        OSError
+            If it cannot be written.
+        """
+        begun = read_experiment(self.path) if (self.path / "experiment.json").exists() else None
+        if begun is None:
+            if any(self.path.glob("runs/*.json")):
+                raise FolderError(f"{self.path}: holds runs but no experiment.json, take another folder")
+            document = {"format": FORMAT, **fixed, "begun": dict(made)}
+            with replacing(self.path / "experiment.json") as file:
+                file.write(json.dumps(document, indent=1).encode())
+            return
+        now = json.loads(json.dumps(fixed))
+        changed = [line for key in now for line in differences({key: begun.get(key)}, {key: now[key]})]
+        if changed:
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise FolderError(
+                f"{self.path}: was begun with other settings ({'; '.join(changed[:3])}{more}); take another folder"
+            )
+
+    def clean(self) -> None:
+        """Remove what kills have left of files that were being written."""
+        for path in self.path.rglob(".*.tmp"):
+            if LEFT_BEHIND.fullmatch(path.name) and path.is_file():
+                path.unlink()
+
+    def fail(self, failure: Failure) -> None:
+        """Write down a failure."""
+        path = self.path / "failed" / f"{failure.id}.json"
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as file:
+            file.write(json.dumps(failure._asdict()).encode())
+
+    def succeed(self, job: str) -> None:
+        """Forget an earlier failure."""
+        (self.path / "failed" / f"{job}.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Folder]:
+    """Yield a folder, made if it is not there, that no other process works in.
+
+    Raises
+    ------
+    FolderError
+        If another process is at work there, or it is no folder.
+    OSError
+        If it cannot be made or written.
+    """
+    from filelock import FileLock, Timeout
+
+    if path.exists() and not path.is_dir():
+        raise FolderError(f"{path}: is a file, expected a folder or a name that is free")
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path / ".lock", timeout=0):  # the system drops it when its process ends, however it ends
+            yield Folder(path)
+    except Timeout:
+        raise FolderError(f"{path}: another call is at work here, wait for its end or take another folder") from None
+
+
+def read_experiment(path: Path) -> dict[str, Any]:
+    """Return what a folder was begun with.
+
+    Raises
+    ------
+    FolderError
+        If the folder holds no experiment, or one of another version.
+    """
+    file = path / "experiment.json"
+    try:
+        document = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise FolderError(f"{path}: holds no experiment (no experiment.json)") from None
+    except OSError as problem:
+        raise FolderError(f"{file}: cannot be read ({problem.strerror})") from None
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not document.keys() >= REQUIRED:
+        raise FolderError(f"{file}: is not what an experiment writes, take another folder")
+    if document["format"] != FORMAT:
+        raise FolderError(f"{file}: format {document['format']!r}, this version writes {FORMAT}; take another folder")
+    return document
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """Return what failed and has not succeeded since, by name."""
+    found = []
+    for file in sorted((path / "failed").glob("*.json")):
+        try:
+            document = json.loads(file.read_text("utf-8"))
+            found.append(Failure(str(document["id"]), str(document["what"]), str(document["details"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise FolderError(f"{file}: is damaged; remove it and run again") from None
+    return found

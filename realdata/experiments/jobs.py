@@ -1,0 +1,174 @@
+"""The two kinds of job of an experiment, retraining and fine-tuning, as a process does them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, cast
+
+from realdata.experiments.experiment import Experiment, Spec
+from realdata.experiments.grid import RetrainingKey, Work
+from realdata.experiments.records import Record, RunKey, path_of, write_record
+from realdata.experiments.workers import Tick
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from realdata.peft_ml.fine_tuning import FineTune
+
+
+@dataclass(frozen=True)
+class Job:
+    """A retraining, or a fine-tuning and the runs whose numbers it makes."""
+
+    retraining: RetrainingKey
+    work: Work | None = None
+    keys: tuple[RunKey, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Its name, which is that of its checkpoint."""
+        return self.retraining.id if self.work is None else self.work.id
+
+
+@dataclass
+class Workbench:
+    """Where a process does jobs; the data are opened with the first one.
+
+    Parameters
+    ----------
+    spec
+        The experiment.
+    folder
+        Of the experiment.
+    device, precision
+        ``cpu`` or ``cuda``; ``no``, ``bf16`` or ``fp16``.
+    made
+        What goes into every record's provenance.
+    """
+
+    spec: Spec
+    folder: Path
+    device: str
+    precision: str
+    made: Mapping[str, Any]
+    _experiment: Experiment | None = field(default=None, init=False)
+    _accelerator: Accelerator | None = field(default=None, init=False)
+
+    def do(self, job: Job, tick: Tick) -> None:
+        """Do a job and write what it leads to; a checkpoint that is there is gone on from, and removed at the end."""
+        checkpoint = self.folder / "checkpoints" / f"{job.id}.checkpoint"
+        with _one_thread(self.device):
+            if job.work is None:
+                self._retrain(job.retraining, checkpoint, tick)
+            else:
+                self._fine_tune(job.work, job.keys, checkpoint, tick)
+        checkpoint.unlink(missing_ok=True)
+
+    def _retrain(self, key: RetrainingKey, checkpoint: Path, tick: Tick) -> None:
+        from realdata.experiments.retrained import Notes, save
+        from realdata.peft_ml.retraining import retrain
+
+        plan, accelerator = self.experiment.retraining(key), self.accelerator
+        said: list[str] = []  # what is trained and what is frozen: in the files, since many runs share one screen
+        began = perf_counter()
+        found = retrain(
+            plan.model,
+            plan.tasks,
+            self.experiment.problem,
+            method=key.method,
+            settings=plan.settings,
+            head=self.experiment.head,
+            seed=key.seed,
+            accelerator=accelerator,
+            checkpoint=checkpoint,
+            progress=lambda now: tick(now.epoch),
+            say=said.append,
+            select_on=plan.select_on,
+        )
+        notes = Notes(seconds=round(perf_counter() - began, 3), trained="\n".join(said))
+        save(self.folder / "retraining" / key.id, key, found, notes=notes)
+
+    def _fine_tune(self, work: Work, keys: tuple[RunKey, ...], checkpoint: Path, tick: Tick) -> None:
+        from realdata.experiments.retrained import load
+        from realdata.peft_ml.fine_tuning import fine_tune
+
+        model, accelerator = self.experiment.retraining(work.retraining).model, self.accelerator
+        said: list[str] = []
+        began = perf_counter()
+        retrained = load(self.folder / "retraining" / work.retraining.id, work.retraining, model)
+        plan = self.experiment.fine_tuning(work, retrained.base)
+        found = fine_tune(
+            plan.base,
+            plan.task,
+            self.experiment.problem,
+            finetune=cast("FineTune", work.finetune),
+            settings=plan.settings,
+            head=self.experiment.head,
+            seed=work.retraining.seed,
+            accelerator=accelerator,
+            checkpoint=checkpoint,
+            progress=lambda now: tick(now.epoch),
+            say=said.append,
+            start_from=retrained.meta_model if plan.warm else None,
+            select_on=plan.select_on,
+        )
+        notes = {
+            "seconds": round(perf_counter() - began, 3),
+            "trained": "\n".join(said),
+            "retraining_seconds": retrained.notes.seconds,
+            "retraining_trained": retrained.notes.trained,
+        }
+        record = Record(
+            key=keys[0],
+            retraining=retrained.spent,
+            fine_tuning=found.spent,
+            retraining_curve=retrained.curve,
+            curve=found.curve,
+            before=found.before,
+            last=found.last,
+            best=found.best,
+            best_epoch=found.best_epoch,
+            correct=found.correct,
+            provenance={**self.made, **notes},
+        )
+        for key in keys:
+            write_record(self.folder, replace(record, key=key))
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment with its data open."""
+        if self._experiment is None:
+            self._experiment = self.spec.open()
+        return self._experiment
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """Device and precision, once per process."""
+        if self._accelerator is None:
+            from accelerate import Accelerator
+
+            self._accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=self.precision)
+        return self._accelerator
+
+
+@contextmanager
+def _one_thread(device: str) -> Iterator[None]:
+    """Let torch use one thread on the CPU, so that results do not depend on how many processes there are."""
+    import torch
+
+    before = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def is_done(folder: Path, key: RunKey) -> bool:
+    """Say whether the record of a run is there."""
+    return path_of(folder, key).exists()

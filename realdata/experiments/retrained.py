@@ -1,0 +1,164 @@
+"""A retraining on disk.
+
+::
+
+    base.safetensors     of standard retraining and Reptile: the base
+    bundle/              of meta-learning: base and adapters, see `realdata.peft_ml.bundle`
+    retraining.json      curve, budget and the base's hash; written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from loraml_theory.atomic import replacing
+from realdata.experiments.grid import RetrainingKey
+from realdata.experiments.records import Count
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from realdata.peft_ml.meta_model import MetaPeftModel
+    from realdata.peft_ml.retraining import Retrained
+
+FORMAT = 1
+BASE, BUNDLE, LAST = "base.safetensors", "bundle", "retraining.json"
+
+
+class RetrainedError(ValueError):
+    """A retraining on disk that is damaged; the text is one line."""
+
+
+class Notes(NamedTuple):
+    """Seconds of the call that ended a retraining, and what was trained and what was frozen."""
+
+    seconds: float
+    trained: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A retraining read from disk.
+
+    Parameters
+    ----------
+    base
+        The plain model at the selected epoch.
+    meta_model
+        The same with the adapters of the retraining tasks, of meta-learning.
+    curve, selected_epoch, spent
+        As in `realdata.peft_ml.retraining.Retrained`.
+    notes
+        What goes into the provenance of records.
+    """
+
+    base: nn.Module
+    meta_model: MetaPeftModel | None
+    curve: Mapping[str, list[float]]
+    selected_epoch: int
+    spent: Count
+    notes: Notes
+
+
+def save(folder: Path, key: RetrainingKey, found: Retrained, *, notes: Notes) -> None:
+    """Write a retraining; it counts as complete once its last file is there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    base_hash = None
+    if found.meta_model is not None:
+        from realdata.peft_ml.bundle import save as save_bundle
+
+        save_bundle(found.meta_model, folder / BUNDLE, provenance={"retraining": key.id})
+    else:
+        base_hash = _save_base(folder / BASE, found.base)
+    document = {
+        "format": FORMAT,
+        "key": [key.method, key.seed, list(key.quirks), key.rank],
+        "base_sha256": base_hash,
+        "curve": {name: list(map(float, column)) for name, column in found.curve.items()},
+        "selected_epoch": found.selected_epoch,
+        "spent": list(found.spent),
+        "notes": notes._asdict(),
+    }
+    with replacing(folder / LAST) as file:
+        file.write(json.dumps(document).encode())
+
+
+def is_complete(folder: Path) -> bool:
+    """Say whether a retraining was written to its end."""
+    return (folder / LAST).exists()
+
+
+def load(folder: Path, key: RetrainingKey, model: nn.Module) -> Stored:
+    """Read a retraining.
+
+    Parameters
+    ----------
+    folder
+        Where `save` wrote it.
+    key
+        Which retraining it must be.
+    model
+        A plain model of the same architecture, whose parameters may be replaced.
+
+    Raises
+    ------
+    RetrainedError, BundleError
+        If a file is missing or damaged, or of another retraining.
+    """
+    path = folder / LAST
+    try:
+        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        method, seed, quirks, rank = document["key"]
+        if (document["format"], RetrainingKey(method, seed, tuple(quirks), rank)) != (FORMAT, key):
+            raise RetrainedError(f"{path}: holds another retraining than its folder says; remove the folder")
+        base, meta_model = _load_model(folder, model, document["base_sha256"])
+        return Stored(
+            base=base,
+            meta_model=meta_model,
+            curve={name: list(map(float, column)) for name, column in document["curve"].items()},
+            selected_epoch=int(document["selected_epoch"]),
+            spent=Count(*document["spent"]),
+            notes=Notes(**document["notes"]),
+        )
+    except OSError as problem:
+        raise RetrainedError(f"{problem.filename}: cannot be read ({problem.strerror})") from None
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise RetrainedError(f"{path}: is damaged; remove its folder and run again") from None
+
+
+def _save_base(path: Path, base: nn.Module) -> str:
+    """Write a model's state and return the file's SHA-256."""
+    from safetensors.torch import save as encoded
+
+    # copies, since tensors that share memory cannot be written
+    content = encoded({name: tensor.detach().cpu().clone() for name, tensor in base.state_dict().items()})
+    with replacing(path) as file:
+        file.write(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _load_model(folder: Path, model: nn.Module, base_hash: str | None) -> tuple[nn.Module, MetaPeftModel | None]:
+    """Return the base, and the model with adapters if there is one."""
+    if base_hash is None:
+        from realdata.peft_ml.bundle import load as load_bundle
+
+        meta_model = load_bundle(model, folder / BUNDLE)
+        return meta_model.base(), meta_model
+    from safetensors.torch import load as decoded
+
+    content = (folder / BASE).read_bytes()
+    if hashlib.sha256(content).hexdigest() != base_hash:
+        raise RetrainedError(f"{folder / BASE}: is damaged; remove the folder and run again")
+    model.load_state_dict(decoded(content))
+    return model, None

@@ -1,0 +1,141 @@
+"""Turns as examples: every turn is one example of several rows, one for each candidate reply."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from realdata.language.distractors import Choice
+from realdata.language.encoding import Ids, PairFormat, token_ids
+from realdata.peft_ml.data import Batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class TurnExamples:
+    """Turns whose context and candidates are tokenised once, and paired when a batch is asked for.
+
+    The context of a turn is what was said so far, joined by a separator. A batch has the rows of one turn together: in
+    evaluation all candidates in their order, in training the true reply and distractors drawn from the turn's, in a
+    drawn order. The target of a turn is the place of its true reply.
+
+    Parameters
+    ----------
+    turns
+        Each with the same number of candidates.
+    tokenizer, pairs
+        Tokenizer, and how it writes pairs; see `encoding.pair_format`.
+    training_candidates
+        Replies of a turn in training, the true one among them, from 2 to the number of candidates.
+    separator
+        Between the utterances of a context; the tokenizer's own between two texts if None.
+
+    Raises
+    ------
+    ValueError
+        If there are no turns, their numbers of candidates differ, `training_candidates` is out of range, or no
+        separator is given and the tokenizer has none.
+    """
+
+    def __init__(
+        self,
+        turns: Sequence[Choice],
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        pairs: PairFormat,
+        training_candidates: int,
+        separator: str | None = None,
+    ) -> None:
+        """Tokenise contexts and replies, each text once."""
+        numbers = {len(turn.replies) for turn in turns}
+        if len(numbers) != 1:
+            raise ValueError(f"turns: got {sorted(numbers)} candidates; expected turns with one number of them")
+        self.candidates = numbers.pop()
+        if not 2 <= training_candidates <= self.candidates:
+            raise ValueError(f"training_candidates: got {training_candidates}; expected 2 to {self.candidates}")
+        separator = tokenizer.sep_token if separator is None else separator
+        if separator is None:
+            raise ValueError("separator: the tokenizer has none between two texts; expected one to be given")
+        self.training_candidates = training_candidates
+        self.pairs = pairs
+        self.true = np.array([turn.true for turn in turns], dtype=np.int64)
+        self._contexts = tuple(
+            context[-pairs.room :] for context in token_ids(tokenizer, [separator.join(turn.history) for turn in turns])
+        )
+        replies = tuple(dict.fromkeys(reply for turn in turns for reply in turn.replies))
+        tokens = dict(zip(replies, token_ids(tokenizer, replies), strict=True))
+        self._replies = tuple(tuple(tokens[reply] for reply in turn.replies) for turn in turns)
+        self.row_lengths = np.array(
+            [
+                [pairs.length(len(context), len(reply)) for reply in own]
+                for context, own in zip(self._contexts, self._replies, strict=True)
+            ],
+            dtype=np.int64,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all rows, of where the true replies are, and of the number of candidates in training."""
+        digest = hashlib.sha256(repr((len(self), self.candidates, self.training_candidates, self.pairs)).encode())
+        digest.update(self.true.astype("<i8").tobytes())
+        for context, replies in zip(self._contexts, self._replies, strict=True):
+            for ids in (context, *replies):
+                digest.update(np.int64(len(ids)).tobytes() + ids.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the tokens of each turn's longest row, ``(turns,)``, for batches of similar lengths."""
+        return self.row_lengths.max(axis=1)
+
+    def __len__(self) -> int:
+        """Return the number of turns."""
+        return len(self._contexts)
+
+    def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:
+        """Return turns as rows, filled up to the longest of them.
+
+        Returns
+        -------
+        Batch
+            Inputs have the rows of the first turn, then of the second, and so on; targets are the places of the true
+            replies, ``(turns,)``.
+        """
+        shown, targets = shown_candidates(self, indices, rng)
+        chosen = [
+            self.pair(int(turn), int(candidate)) for turn, row in zip(indices, shown, strict=True) for candidate in row
+        ]
+        return Batch(self.pairs.rows(chosen), torch.from_numpy(targets))
+
+    def pair(self, turn: int, candidate: int) -> tuple[Ids, Ids]:
+        """Return the tokens of a turn's context and of one of its candidates."""
+        return self._contexts[turn], self._replies[turn][candidate]
+
+
+def shown_candidates(
+    examples: TurnExamples, indices: NDArray[np.int64], rng: np.random.Generator | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which candidates of each turn are shown, in which order, and the place of the true one among them.
+
+    Returns
+    -------
+    tuple
+        ``(turns, candidates)`` and ``(turns,)``. Without a generator all candidates in their order; with one the true
+        and ``training_candidates - 1`` others, drawn for each turn.
+    """
+    true = examples.true[indices]
+    if rng is None:
+        return np.tile(np.arange(examples.candidates), (len(indices), 1)), true
+    keys = rng.random((len(indices), examples.candidates))
+    turns = np.arange(len(indices))
+    keys[turns, true] = -1.0  # below all others: always among the first
+    drawn = np.argsort(keys, axis=1)[:, : examples.training_candidates]
+    shown = rng.permuted(drawn, axis=1)
+    return shown, np.argmax(shown == true[:, None], axis=1).astype(np.int64)

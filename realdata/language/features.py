@@ -1,0 +1,129 @@
+"""Features of a frozen encoder: what its head is given, computed once for every row."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from realdata.language.buckets import evaluation_order
+from realdata.language.examples import TurnExamples, shown_candidates
+from realdata.peft_ml.data import Batch
+from realdata.peft_ml.evaluation import evaluating
+from realdata.peft_ml.optimisation import outputs_of
+
+ROWS = 64
+"""Rows of a batch while features are computed; a constant, for results must not depend on it between runs."""
+
+
+class FeatureExamples:
+    """Turns whose rows are features of a frozen encoder, for a head alone; otherwise like the turns they come from.
+
+    Parameters
+    ----------
+    examples
+        The turns.
+    features
+        ``(turns, candidates, ...)``, what the head is given for a row.
+    """
+
+    def __init__(self, examples: TurnExamples, features: Tensor) -> None:
+        """Keep the turns and their features."""
+        self.examples = examples
+        self.features = features
+
+    def __len__(self) -> int:
+        """Return the number of turns."""
+        return len(self.examples)
+
+    def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:
+        """Return the features of turns' rows, with the candidates that `TurnExamples.batch` would show."""
+        shown, targets = shown_candidates(self.examples, indices, rng)
+        rows = self.features[torch.from_numpy(np.asarray(indices))[:, None], torch.from_numpy(shown)]
+        return Batch(rows.flatten(0, 1), torch.from_numpy(targets))
+
+
+def frozen_features(model: nn.Module, examples: TurnExamples, *, head: str) -> FeatureExamples:
+    """Compute what a model gives to its head, for all candidates of all turns, in batches of similar length.
+
+    The model is in evaluation mode meanwhile: dropout before the head is not in the features, so training the head
+    alone on them is training without it.
+
+    Parameters
+    ----------
+    model
+        Called with named tensors; it returns logits, or an object that has them.
+    head
+        Name of the module that is its last layer. Of an input ``(rows, tokens, width)`` the first token is kept.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such module, or the module makes other outputs of the features than the model has.
+    """
+    device = next(model.parameters()).device
+    flat = examples.row_lengths.ravel()
+    order = evaluation_order(flat)
+    found: Tensor | None = None
+    with _last_input(model, head) as last_input, evaluating(model):
+        for start in range(0, len(order), ROWS):
+            rows = order[start : start + ROWS]
+            pairs = [examples.pair(*map(int, divmod(row, examples.candidates))) for row in rows]
+            inputs = {name: tensor.to(device) for name, tensor in examples.pairs.rows(pairs).items()}
+            outputs, features = outputs_of(model, inputs), last_input()
+            if found is None:
+                _check_head(_named(model, head), features, outputs, name=head)
+                found = torch.empty((len(flat), *features.shape[1:]), dtype=features.dtype)
+            found[torch.from_numpy(rows)] = features.cpu()
+    assert found is not None  # there is at least one turn
+    return FeatureExamples(examples, found.view(len(examples), examples.candidates, *found.shape[1:]))
+
+
+def head_only(model: nn.Module, *, head: str) -> nn.Module:
+    """Return a copy of a model's head, under its own name, as a model of the features that it is given.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such module, or it is inside of another.
+    """
+    if "." in head:
+        raise ValueError(f"head: got {head!r}; expected a module of the model itself, not one inside of another")
+    return nn.Sequential(OrderedDict([(head, copy.deepcopy(_named(model, head)))]))
+
+
+def _named(model: nn.Module, head: str) -> nn.Module:
+    modules = dict(model.named_modules())
+    if not head or head not in modules:
+        raise ValueError(f"head: the model has no module {head!r}; expected the name of its last layer")
+    return modules[head]
+
+
+@contextmanager
+def _last_input(model: nn.Module, head: str) -> Iterator[Callable[[], Tensor]]:
+    """Yield a function that returns what the head was given last."""
+    given: list[Tensor] = []
+
+    def keep(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        given[:] = [arguments[0] if arguments[0].ndim == 2 else arguments[0][:, :1].clone()]
+
+    handle = _named(model, head).register_forward_pre_hook(keep)
+    try:
+        yield lambda: given[0]
+    finally:
+        handle.remove()
+
+
+def _check_head(head: nn.Module, features: Tensor, outputs: Tensor, *, name: str) -> None:
+    """Refuse a head that needs more than the features that are kept."""
+    made = head(features)
+    if made.shape != outputs.shape or not torch.allclose(made, outputs, rtol=1e-4, atol=1e-5):
+        raise ValueError(
+            f"head: {name!r} makes other outputs of its kept input than the model; it is not the last layer"
+        )

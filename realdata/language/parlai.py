@@ -1,0 +1,231 @@
+"""Dialogues in the ParlAI text format, as ConvAI2 comes: read with the line named that is damaged, and written."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from loraml_theory.atomic import replacing
+
+OWN = "your persona: "
+PARTNER = "partner's persona: "
+SILENCE = "__SILENCE__"  # stands where the bearer of the persona speaks first
+_NUMBERED = re.compile(r"([0-9]{1,9}) (.*)", re.DOTALL)
+_GZIP = b"\x1f\x8b"
+
+
+class DialogueFileError(ValueError):
+    """A file of dialogues that cannot be read; one line names the file, where it fails, and what was expected."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An utterance and the true reply to it.
+
+    Parameters
+    ----------
+    utterance
+        Of the partner; empty where the bearer of the persona speaks first.
+    reply
+        Of the bearer of the persona.
+    candidates
+        The replies to choose from as the file has them, the true one among them; empty if the file has none.
+    """
+
+    utterance: str
+    reply: str
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A dialogue and the persona of the one who replies.
+
+    Parameters
+    ----------
+    number
+        From 1 in file order; with several files it goes on from file to file.
+    persona
+        Sentences of the one who replies.
+    turns
+        At least one, in order.
+    partner
+        Sentences of the other one, where the file has them.
+    file
+        Which of the files it came from, from 0.
+    """
+
+    number: int
+    persona: tuple[str, ...]
+    turns: tuple[Turn, ...]
+    partner: tuple[str, ...] = ()
+    file: int = 0
+
+
+def read_dialogues(paths: Sequence[str | os.PathLike[str]]) -> tuple[Dialogue, ...]:
+    """Read dialogues from files in the ParlAI text format, plain or gzipped, in UTF-8.
+
+    A line is a number, a space and text. The number restarts at 1 with each dialogue and grows by one. The text is a
+    sentence after ``your persona: `` or ``partner's persona: ``, or a turn: the utterance and the true reply with a
+    tab between them, and where there are candidates an empty field and the candidates joined by ``|``.
+
+    Raises
+    ------
+    DialogueFileError
+        If a file is missing, a folder, empty, or damaged; the message has the number of the line.
+    """
+    if isinstance(paths, (str, os.PathLike)) or not paths:
+        raise TypeError(f"paths: got {paths!r}; expected one or more file names in a sequence")
+    found: list[Dialogue] = []
+    for file, path in enumerate(paths):
+        before = len(found)
+        found.extend(_dialogues(Path(path), first=before + 1, file=file))
+        if len(found) == before:
+            raise DialogueFileError(f"{path}: is empty; expected dialogues in the ParlAI text format")
+    return tuple(found)
+
+
+def content_digest(dialogues: Iterable[Dialogue]) -> str:
+    """Return the SHA-256 of personas, utterances and replies, in order; candidates are left out."""
+    digest = hashlib.sha256()
+    for one in dialogues:
+        turns = [[turn.utterance, turn.reply] for turn in one.turns]
+        digest.update(json.dumps([one.persona, one.partner, turns]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue]) -> None:
+    """Write dialogues in the ParlAI text format, whole or not at all; gzipped if the name ends in ``.gz``.
+
+    Raises
+    ------
+    ValueError
+        If a text has a character that ends a field or a line, such as a tab.
+    """
+    text = "".join(f"{number} {line}\n" for one in dialogues for number, line in enumerate(_lines(one), start=1))
+    data = text.encode()
+    with replacing(path) as file:
+        file.write(gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
+
+
+def _lines(dialogue: Dialogue) -> Iterator[str]:
+    """Yield what follows the number of each line."""
+    yield from (OWN + _plain(sentence) for sentence in dialogue.persona)
+    yield from (PARTNER + _plain(sentence) for sentence in dialogue.partner)
+    for turn in dialogue.turns:
+        fields = [_plain(turn.utterance or SILENCE), _plain(turn.reply)]
+        candidates = "|".join(_plain(one, forbidden="\t\r\n|") for one in turn.candidates)
+        yield "\t".join([*fields, "", candidates] if candidates else fields)
+
+
+def _plain(text: str, *, forbidden: str = "\t\r\n") -> str:
+    if not text.strip() or any(mark in text for mark in forbidden):
+        raise ValueError(f"text of a dialogue: got {_short(text)}; expected words and none of {forbidden!r}")
+    return text
+
+
+@dataclass
+class _Draft:
+    """A dialogue while it is being read."""
+
+    line: int
+    persona: list[str]
+    partner: list[str]
+    turns: list[Turn]
+
+
+def _dialogues(path: Path, *, first: int, file: int) -> Iterator[Dialogue]:
+    """Yield the dialogues of one file, numbered from `first`."""
+    draft: _Draft | None = None
+    expected = 1
+    for line, text in _texts(path):
+        match = _NUMBERED.fullmatch(text)
+        if match is None:
+            _fail(path, line, f"got {_short(text)}; expected a number, a space and text")
+        number = int(match[1])
+        if number == 1:
+            if draft is not None:
+                yield _finished(path, draft, number=first, file=file)
+                first += 1
+            draft = _Draft(line, [], [], [])
+        elif number != expected or draft is None:
+            _fail(path, line, f"numbered {number}; expected {expected if draft is None else f'{expected}, or 1'}")
+        _add(path, line, draft, match[2])
+        expected = number + 1
+    if draft is not None:
+        yield _finished(path, draft, number=first, file=file)
+
+
+def _finished(path: Path, draft: _Draft, *, number: int, file: int) -> Dialogue:
+    if not draft.turns:
+        _fail(path, draft.line, "the dialogue that begins here has no turns; expected at least one")
+    return Dialogue(number, tuple(draft.persona), tuple(draft.turns), tuple(draft.partner), file)
+
+
+def _add(path: Path, line: int, draft: _Draft, text: str) -> None:
+    """Add what a line says to the dialogue."""
+    for prefix, sentences in ((OWN, draft.persona), (PARTNER, draft.partner)):
+        if text.startswith(prefix):
+            if draft.turns:
+                _fail(path, line, "a persona sentence after a turn; expected a turn or a line numbered 1")
+            if not text[len(prefix) :].strip():
+                _fail(path, line, "the persona sentence is empty")
+            sentences.append(text[len(prefix) :].strip())
+            return
+    draft.turns.append(_turn(path, line, text))
+
+
+def _turn(path: Path, line: int, text: str) -> Turn:
+    """Return the turn that a line says."""
+    fields = [field.strip() for field in text.split("\t")]
+    if len(fields) not in (2, 4):
+        _fail(
+            path,
+            line,
+            f"{len(fields) - 1} tabs in {_short(text)}; expected 1 (utterance, reply) or 3 (…, nothing, candidates)",
+        )
+    utterance, reply = fields[:2]
+    for name, field in (("utterance", utterance), ("reply", reply)):
+        if not field:
+            _fail(path, line, f"the {name} is empty")
+    candidates = tuple(one.strip() for one in fields[3].split("|") if one.strip()) if len(fields) == 4 else ()
+    if len(fields) == 4 and reply not in candidates:
+        _fail(path, line, f"the true reply {_short(reply)} is not among the {len(candidates)} candidates")
+    return Turn("" if utterance == SILENCE else utterance, reply, candidates)
+
+
+def _texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank, with their numbers from 1, without their ends."""
+    line = 0
+    try:
+        with path.open("rb") as raw:
+            packed = raw.peek(2)[:2] == _GZIP  # by content: a name says little about a download
+            stream: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
+            for line, data in enumerate(stream, start=1):
+                text = data.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+                if text.strip():
+                    yield line, text
+    except UnicodeDecodeError as error:
+        _fail(path, line, f"byte {error.start + 1} is {error.object[error.start]:#04x}, which is not UTF-8")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DialogueFileError(f"{path}: damaged gzip data after line {line}; expected a whole file") from error
+    except IsADirectoryError as error:
+        raise DialogueFileError(f"{path}: is a folder; expected a file of dialogues") from error
+    except OSError as error:
+        raise DialogueFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _fail(path: Path, line: int, what: str) -> NoReturn:
+    raise DialogueFileError(f"{path}, line {line}: {what}")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:39] + "…")

@@ -1,0 +1,180 @@
+"""The settings of the language experiment, as its TOML files have them; importing this loads nothing heavy."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Literal, TypeAlias
+
+from realdata.experiments.grid import GridSettings
+from realdata.experiments.options import AxesSettings
+from realdata.experiments.profiles import refuse, tables
+from realdata.experiments.toml_settings import Table, from_table, overlaid
+from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
+
+Head: TypeAlias = Literal["two-label", "one-score"]
+
+PROFILES = ("cpu", "paper")
+CANDIDATES = 20
+"""Replies to choose from in every evaluation, the true one and 19 distractors, as in ConvAI2."""
+
+NOT_KEYS = {
+    ("retraining", "rank"): "the rank is an axis, see grid.rank",
+    ("fine_tuning", "rank"): "the rank is an axis, see grid.rank",
+    ("retraining", "meta"): "see the tables [reptile] and [fomaml]",
+    ("reptile", "reptile_sign"): "the sign is the published one",
+    ("fomaml", "reptile_sign"): "FOMAML has none",
+}
+"""What `realdata.peft_ml.settings` has and the experiment sets by itself: in a file it would be ignored."""
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """The table ``[tasks]``: which personas, and which of their dialogues are held out.
+
+    Parameters
+    ----------
+    retraining, test
+        How many personas to retrain on and to test on.
+    retraining_named, test_named
+        Their names instead, such as ``persona-003``.
+    shared_sentences
+        Sentences that two profiles must share to be of one persona.
+    retraining_validation, retraining_test
+        Of each persona to retrain on, the last dialogues: to select epochs on, and never used.
+    test_validation, test_test
+        Of each persona to test on, the last dialogues: to select epochs on, and to test on.
+    """
+
+    retraining: int
+    test: int
+    retraining_named: tuple[str, ...] = ()
+    test_named: tuple[str, ...] = ()
+    shared_sentences: int = 3
+    retraining_validation: int = 2
+    retraining_test: int = 1
+    test_validation: int = 1
+    test_test: int = 2
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        for name, value in vars(self).items():
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name}: got {value}, expected a whole number >= 1")
+
+
+@dataclass(frozen=True)
+class TurnSettings:
+    """The table ``[turns]``: how turns become rows of tokens.
+
+    Parameters
+    ----------
+    max_length
+        Tokens of the longest row.
+    training_candidates
+        Replies of a turn in training, drawn anew each time; in evaluation there are always 20.
+    training_pool
+        Replies of a turn that those are drawn from, the true one among them.
+    separator
+        Between the utterances of a context; the tokenizer's own between two texts if None.
+    seed
+        Of the distractors and of the order of the candidates, the same for every seed of the experiment.
+    """
+
+    max_length: int = 64
+    training_candidates: int = 4
+    training_pool: int = CANDIDATES
+    separator: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        if self.max_length < 1 or self.seed < 0:
+            raise ValueError(f"max_length, seed: got {self.max_length}, {self.seed}, expected >= 1 and >= 0")
+        if not 2 <= self.training_candidates <= self.training_pool <= CANDIDATES:
+            raise ValueError(
+                f"training_candidates, training_pool: got {self.training_candidates}, {self.training_pool}, expected "
+                f"2 or more, the second at least the first and at most {CANDIDATES}"
+            )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The table ``[model]``.
+
+    Parameters
+    ----------
+    name
+        Of an encoder, see `realdata.language.encoders.load_encoder`.
+    head
+        Of every task: two labels for each pair of a context and a reply, or one score.
+    frozen_features
+        Whether the features of the encoder are computed once where only the last layer is fine-tuned. Its dropout has
+        no effect on them, which otherwise it has in training.
+    """
+
+    name: str
+    head: Head
+    frozen_features: bool
+
+
+@dataclass(frozen=True)
+class LastLayerSettings:
+    """The table ``[last_layer]``: where fine-tuning the last layer alone differs from ``[fine_tuning]``."""
+
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class LanguageSettings:
+    """All tables of a settings file."""
+
+    tasks: TaskSettings
+    turns: TurnSettings
+    model: ModelSettings
+    retraining: RetrainingSettings
+    reptile: MetaSettings
+    fomaml: MetaSettings
+    fine_tuning: FineTuningSettings
+    last_layer: LastLayerSettings
+    grid: GridSettings
+    axes: AxesSettings = field(default_factory=AxesSettings)
+
+    def __post_init__(self) -> None:
+        """Check what fits together."""
+        if self.grid.quirks:
+            raise ValueError(f"grid.quirks: got {list(self.grid.quirks)}, but this experiment has no switches")
+        if self.grid.n != ("all",) or self.axes.n:
+            raise ValueError("grid.n, axes.n: are no keys, since personas differ in the number of their turns")
+        if self.fomaml.outer_optimizer == "interpolate":
+            raise ValueError("fomaml.outer_optimizer: got 'interpolate', which is for reptile, expected another one")
+
+    def document(self) -> dict[str, Any]:
+        """Return all that results depend on as JSON holds it: the tables but for the grid and its axes."""
+        return tables(self, left_out=NOT_KEYS)
+
+
+def example(profile: str = "cpu") -> str:
+    """Return the text of a profile's file: ``cpu``, ``paper`` or ``made``."""
+    return files("realdata.language").joinpath(f"{profile}.toml").read_text("utf-8")
+
+
+def settings(profile: str, changes: Table | None = None) -> LanguageSettings:
+    """Return the settings of a profile, with some keys replaced.
+
+    Parameters
+    ----------
+    profile
+        ``cpu``, ``paper`` or ``made``.
+    changes
+        A document with some of the profile's keys.
+
+    Raises
+    ------
+    SettingsError
+        If a key is unknown, or its value makes no sense.
+    """
+    table = overlaid(tomllib.loads(example(profile)), changes or {})
+    refuse(table, NOT_KEYS)
+    return from_table(LanguageSettings, table)

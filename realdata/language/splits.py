@@ -1,0 +1,170 @@
+"""Which personas are retrained on and tested on, and which of their dialogues are held out; decided in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from realdata.language.parlai import Dialogue
+from realdata.language.personas import Persona
+
+Role: TypeAlias = Literal["retraining", "test", "unused"]
+Part: TypeAlias = Literal["train", "validation", "test"]
+Side: TypeAlias = Literal["trained on", "evaluated"]
+
+
+class HeldOut(NamedTuple):
+    """How many of a persona's last dialogues are held out: first the ones to select on, then the ones to test on."""
+
+    validation: int
+    test: int
+
+
+RETRAINING_HELD_OUT = HeldOut(validation=2, test=1)
+"""Three in all, as in the public reference code, which selects on the ones that it reports."""
+
+TEST_HELD_OUT = HeldOut(validation=1, test=2)
+"""The last two are tested on, as in the public reference code; one more so that they need not be selected on."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The personas by role; no persona has two."""
+
+    retraining: tuple[Persona, ...]
+    test: tuple[Persona, ...]
+    unused: tuple[Persona, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a persona with two roles."""
+        names = [persona.name for persona in (*self.retraining, *self.test, *self.unused)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"roles: got {', '.join(twice)} more than once; expected one role for each persona")
+
+
+class Assignment(NamedTuple):
+    """The use of one dialogue: the task of its persona, the persona's role, and the part of the task it is in."""
+
+    task: str
+    dialogue: Dialogue
+    role: Role
+    part: Part | None
+
+
+def choose_roles(
+    personas: Sequence[Persona], *, retraining: int | Sequence[str] = 10, test: int | Sequence[str] = 10
+) -> Roles:
+    """Choose the personas to retrain on and the ones to test on.
+
+    Parameters
+    ----------
+    personas
+        The base personas, those with the most turns first.
+    retraining, test
+        The names of personas, or how many: then the first `retraining` of them are retrained on and the next `test`
+        are tested on. If the dialogues come from several files, the persona to test on are counted among those whose
+        dialogues are all from the last file, the ones to retrain on among those with none from it, as the paper
+        takes them from the two splits of ConvAI2; a persona in both is used for neither.
+
+    Raises
+    ------
+    ValueError
+        If there are too few personas, a name is none of theirs, or a persona would have both roles.
+    """
+    last = max((dialogue.file for persona in personas for dialogue in persona.dialogues), default=0)
+    retrainable, testable = list(personas), list(personas)
+    if last > 0:
+        retrainable = [one for one in personas if all(dialogue.file < last for dialogue in one.dialogues)]
+        testable = [one for one in personas if all(dialogue.file == last for dialogue in one.dialogues)]
+    chosen = _chosen("retraining", retraining, among=retrainable, known=personas)
+    taken = {persona.name for persona in chosen}
+    tested = _chosen("test", test, among=[one for one in testable if one.name not in taken], known=personas)
+    taken |= {persona.name for persona in tested}
+    return Roles(chosen, tested, tuple(persona for persona in personas if persona.name not in taken))
+
+
+def _chosen(
+    role: Role, asked: int | Sequence[str], *, among: Sequence[Persona], known: Sequence[Persona]
+) -> tuple[Persona, ...]:
+    """Return the personas of one role."""
+    if isinstance(asked, int):
+        if asked < 1:
+            raise ValueError(f"{role} personas: got {asked}; expected at least 1")
+        if len(among) < asked:
+            raise ValueError(
+                f"too few personas: {asked} {role} personas asked for, {len(among)} left of the {len(known)} found"
+            )
+        return tuple(among[:asked])
+    by_name = {persona.name: persona for persona in known}
+    for name in asked:
+        if name not in by_name:
+            raise ValueError(f"{role} personas: got {name!r}; expected names among the {len(known)} personas found")
+    return tuple(by_name[name] for name in asked)
+
+
+def assignments(
+    roles: Roles, *, retraining: HeldOut = RETRAINING_HELD_OUT, test: HeldOut = TEST_HELD_OUT
+) -> tuple[Assignment, ...]:
+    """Return the use of every dialogue, by role, then task, in file order.
+
+    The last dialogues of a persona are held out, counted by `retraining` or `test`; the others are trained on.
+
+    Raises
+    ------
+    ValueError
+        If a number is below 1, or no dialogue of a persona is left to train on.
+    """
+    found: list[Assignment] = []
+    chosen: tuple[tuple[Role, tuple[Persona, ...], HeldOut], ...] = (
+        ("retraining", roles.retraining, retraining),
+        ("test", roles.test, test),
+    )
+    for role, personas, held_out in chosen:
+        for persona in personas:
+            parts = _parts(persona, held_out)
+            found += [
+                Assignment(persona.name, one, role, part) for one, part in zip(persona.dialogues, parts, strict=True)
+            ]
+    return (
+        *found,
+        *(Assignment(persona.name, one, "unused", None) for persona in roles.unused for one in persona.dialogues),
+    )
+
+
+def _parts(persona: Persona, held_out: HeldOut) -> tuple[Part, ...]:
+    """Return the part of each dialogue of a persona."""
+    if min(held_out) < 1:
+        raise ValueError(
+            f"dialogues held out: got {tuple(held_out)}; expected at least 1 of each persona for each part"
+        )
+    train = len(persona.dialogues) - sum(held_out)
+    if train < 1:
+        raise ValueError(
+            f"{persona.name} has {len(persona.dialogues)} dialogues and {sum(held_out)} are to be held out; "
+            "expected at least 1 to train on"
+        )
+    counts: dict[Part, int] = {"train": train, "validation": held_out.validation, "test": held_out.test}
+    return tuple(part for part, count in counts.items() for _ in range(count))
+
+
+def sources_of_distractors(uses: Sequence[Assignment]) -> Mapping[tuple[Role, Side], tuple[Dialogue, ...]]:
+    """Return the dialogues whose replies may be distractors, for each role and side.
+
+    Turns that are trained on take them from what is trained on in the same role and from every other unused persona;
+    turns that are evaluated take them from what is held out in the same role and from the other unused personas. So
+    the candidates of an evaluated turn, true or not, come from dialogues that training never takes a reply from: to
+    have been seen in training tells nothing of a candidate. Nor does retraining take any from the test personas.
+    """
+    found: dict[tuple[Role, Side], list[Dialogue]] = {}
+    sides: tuple[Side, Side] = ("trained on", "evaluated")
+    unused: dict[str, Side] = {}
+    for use in uses:
+        if use.role != "unused":
+            found.setdefault((use.role, sides[use.part != "train"]), []).append(use.dialogue)
+            continue
+        side = unused.setdefault(use.task, sides[len(unused) % 2])
+        for role in ("retraining", "test"):
+            found.setdefault((role, side), []).append(use.dialogue)
+    return {key: tuple(sorted(dialogues, key=lambda one: one.number)) for key, dialogues in found.items()}

@@ -1,0 +1,29 @@
+"""The tasks as a table: which dialogue belongs to which task, in which role."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from io import StringIO
+
+from loraml_theory.atomic import replacing
+from realdata.language.splits import Assignment
+
+COLUMNS = ("task", "dialogue", "turns", "role", "part")
+
+
+def write_tasks(path: str | os.PathLike[str], uses: Sequence[Assignment]) -> None:
+    """Write one line for each dialogue, by task, whole or not at all, in UTF-8 with a header.
+
+    The columns are the task (of the persona), the dialogue (numbered from 1 in file order), its turns, the role of the
+    task (``retraining``, ``test`` or ``unused``) and the part of the task that the dialogue is in (``train``,
+    ``validation`` or ``test``; nothing if the task is unused).
+    """
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for use in sorted(uses, key=lambda use: (use.task, use.dialogue.number)):
+        writer.writerow([use.task, use.dialogue.number, len(use.dialogue.turns), use.role, use.part or ""])
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())

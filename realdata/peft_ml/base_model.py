@@ -1,0 +1,88 @@
+"""The plain model inside a model with adapters: its modules, its parameters, and a copy without adapters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module of the plain model that peft wrapped, or the module itself."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    while isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
+        module = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module.original_module
+    return module
+
+
+class PlainModule(NamedTuple):
+    """A module of the plain model, its name before peft wrapped it, and whether tasks have copies of it instead."""
+
+    name: str
+    module: nn.Module
+    copied: bool
+
+
+def plain_modules(module: nn.Module, name: str = "", *, copied: bool = False) -> Iterator[PlainModule]:
+    """Yield every module of the plain model."""
+    from peft.utils.other import ModulesToSaveWrapper
+
+    copied = copied or isinstance(module, ModulesToSaveWrapper)
+    module = unwrapped(module)
+    yield PlainModule(name, module, copied)
+    for child_name, child in module._modules.items():  # under each of its names, if it has several
+        if child is not None:
+            yield from plain_modules(child, f"{name}.{child_name}" if name else child_name, copied=copied)
+
+
+def plain_parameters(model: nn.Module, *, copied: bool) -> dict[str, nn.Parameter]:
+    """Return the parameters of the plain model that tasks have copies of, or those that they share; tied ones once."""
+    named, seen = {}, set[int]()
+    for prefix, module, is_copied in plain_modules(model):
+        for name, parameter in module._parameters.items():
+            if is_copied == copied and parameter is not None and id(parameter) not in seen:
+                seen.add(id(parameter))
+                named[f"{prefix}.{name}" if prefix else name] = parameter
+    return named
+
+
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the plain model's state under the names of its ``state_dict``, the tensors themselves and not copies.
+
+    Raises
+    ------
+    TypeError
+        If part of the state is no tensor.
+    """
+    state: dict[str, Any] = {}
+    for prefix, module, _ in plain_modules(model):
+        module._save_to_state_dict(state, f"{prefix}." if prefix else "", True)  # one module's part of state_dict
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"model: its state has {name} of {type(value).__name__}, expected tensors only")
+    return state
+
+
+def without_adapters(model: nn.Module) -> nn.Module:
+    """Return a deep copy of the plain model, every parameter to be trained, with no trace of peft.
+
+    Parameters
+    ----------
+    model
+        A model that peft's tuner has changed in place (``tuner.model``).
+    """
+    model = unwrapped(copy.deepcopy(model))
+    for module in list(model.modules()):
+        for name, child in list(module._modules.items()):
+            if child is not None and (plain := unwrapped(child)) is not child:
+                setattr(module, name, plain)
+    if hasattr(model, "peft_config"):  # peft leaves its settings there and takes them for a second wrapping
+        del model.peft_config
+    for parameter in model.parameters():
+        parameter.grad = None
+        parameter.requires_grad_(parameter.dtype.is_floating_point)
+    return model

@@ -1,0 +1,92 @@
+"""Scores and losses of a model on examples, as they are: no augmentation, no dropout, no gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from realdata.peft_ml.data import Examples, Inputs, Problem
+from realdata.peft_ml.optimisation import on_device
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for what is inside, without gradients, and each module's mode back after it."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+class Evaluation(NamedTuple):
+    """How examples are evaluated.
+
+    Parameters
+    ----------
+    problem
+        Whose losses and scores.
+    accelerator
+        Device and precision.
+    batch_size
+        Examples at once.
+    """
+
+    problem: Problem
+    accelerator: Accelerator
+    batch_size: int
+
+    def scores(self, forward: Callable[[Inputs], Tensor], examples: Examples) -> Tensor:
+        """Return the scores of each example, ``(examples, scores)``, float64 on the CPU, in order."""
+        judged = self._judged(forward, examples)
+        return torch.cat([self.problem.scores(*each).double().cpu() for each in judged])
+
+    def means(self, forward: Callable[[Inputs], Tensor], examples: Examples) -> dict[str, float]:
+        """Return the mean of each score by name."""
+        return self.named(self.scores(forward, examples))
+
+    def named(self, scores: Tensor) -> dict[str, float]:
+        """Return the means over examples of `scores`, ``(examples, scores)``, by name."""
+        return dict(zip(self.problem.score_names, scores.mean(dim=0).tolist(), strict=True))
+
+    def loss(self, forward: Callable[[Inputs], Tensor], examples: Examples) -> float:
+        """Return the mean loss over examples."""
+        judged = self._judged(forward, examples)
+        return float(torch.cat([self.problem.losses(*each).double().cpu() for each in judged]).mean())
+
+    def _judged(self, forward: Callable[[Inputs], Tensor], examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(examples), self.batch_size):
+            indices = np.arange(start, min(start + self.batch_size, len(examples)), dtype=np.int64)
+            batch = on_device(examples.batch(indices), self.accelerator.device)
+            with self.accelerator.autocast():
+                outputs = forward(batch.inputs)
+            yield outputs.float(), batch.targets
+
+
+def as_text(first_scores: Tensor) -> str:
+    """Return scores that are 0 or 1, ``(examples,)``, as a text of these digits.
+
+    Raises
+    ------
+    ValueError
+        If another number is among them.
+
+    Examples
+    --------
+    >>> as_text(torch.tensor([1.0, 0.0, 1.0]))
+    '101'
+    """
+    if not bool(((first_scores == 0) | (first_scores == 1)).all()):
+        raise ValueError("the first score of an example must be 0 or 1: it says whether the answer is correct")
+    return "".join(map(str, first_scores.to(torch.int64).tolist()))

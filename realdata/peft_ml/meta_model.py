@@ -1,0 +1,326 @@
+"""One base shared by all tasks and one adapter per task: the model of PEFT-ML."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import index
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from realdata.peft_ml.adapter_config import prepared
+from realdata.peft_ml.base_model import plain_parameters, without_adapters
+from realdata.peft_ml.data import Inputs
+from realdata.peft_ml.mixed import MixedForward, Segment
+from realdata.peft_ml.mixing_check import disagreement
+from realdata.peft_ml.rows import chosen_rows, in_order, is_in_order, row_count, rows_by_task
+from realdata.peft_ml.seeding import torch_seeded
+from realdata.peft_ml.task_adapters import Switch, adapter_name, check_base_kept, redraw, with_adapters
+from realdata.peft_ml.trained import Trained
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+
+class MixedRows(NamedTuple):
+    """Whether rows of several tasks share one forward, and why or why not."""
+
+    possible: bool
+    reason: str
+
+
+class MetaPeftModel(nn.Module):
+    """A model with one base θ, trained and shared by all tasks, and one adapter φ_t (and if asked one head) per task.
+
+    Parameters
+    ----------
+    model
+        Any torch or transformers model. It is left as it was: what is changed is a deep copy.
+    tasks
+        Names of the tasks.
+    adapter
+        Settings of peft for the adapters, such as ``LoraConfig(r=1, target_modules="all-linear")``, where
+        ``all-linear`` reaches every linear layer; None for no adapter but the copy of the head.
+    head
+        Name of a module of which every task gets a copy of its own, freshly drawn; None if all of the base is shared.
+    seed
+        Root of the starts of all adapters and heads; each depends on the seed and its task's name alone.
+    train_base
+        Whether θ is trained.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If names are missing or double, or the adapters do not fit the model.
+
+    Notes
+    -----
+    The objective is ``min_θ Σ_t min_φt L_t(f(θ, φ_t))``, equation 5 of arXiv 2410.22264.
+    """
+
+    tasks: tuple[str, ...]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tasks: Sequence[str],
+        *,
+        adapter: PeftConfig | None,
+        head: str | None = None,
+        seed: int,
+        train_base: bool = True,
+    ) -> None:
+        """Copy the model and add the adapters."""
+        super().__init__()
+        self.tasks = _checked_tasks(tasks)
+        self.head = head
+        self.seed = _checked_seed(seed)
+        self.train_base = train_base
+        self._adapter_names = {task: adapter_name(task) for task in self.tasks}
+        self.peft = with_adapters(model, prepared(model, adapter, head=head), self._adapter_names, seed=self.seed)
+        if head is not None:
+            for task in self.tasks:
+                with torch_seeded(self.seed, "head", task):
+                    redraw(self.head_of(task))
+        self._activate = Switch(self.peft)
+        check_base_kept(model, self.peft)
+        self._mark_trained()
+        self._has_fast_path = any(isinstance(module, nn.TransformerEncoderLayer) for module in self.modules())
+        self._mixed_forward = MixedForward(self._wrapped)
+        self._recomputing = [(n, m) for n, m in self._wrapped.named_modules() if hasattr(m, "gradient_checkpointing")]
+        self._disagreements: dict[bool, str | None] = {}
+        self.train(model.training)
+
+    def forward(self, inputs: Inputs, task: str | Sequence[str]) -> Tensor:
+        """Return the model's outputs, ``(rows, ...)``.
+
+        Parameters
+        ----------
+        inputs
+            A tensor or named tensors, rows first.
+        task
+            One task for all rows, or one per row.
+
+        Raises
+        ------
+        TypeError
+            If the inputs or outputs are no tensors.
+        ValueError
+            If a task is unknown, the numbers of rows differ, or rows of several tasks meet gradient checkpointing.
+
+        Warns
+        -----
+        UserWarning
+            Once in each mode, if rows of several tasks were to share a forward and it turns out that they cannot.
+        """
+        with self._own_layers_called():
+            if isinstance(task, str):
+                return self._of_one(inputs, self._known(task))
+            if (rows := row_count(inputs)) != len(task):
+                raise ValueError(f"task: got {len(task)} names, expected one for each of {rows} rows")
+            tasks = [self._known(name) for name in task]
+            if len(set(tasks)) == 1:
+                return self._of_one(inputs, tasks[0])
+            self._check_no_recomputation()
+            if self._may_mix(inputs, tasks):
+                return self._mixed(inputs, tasks)
+            return self._task_by_task(inputs, tasks)
+
+    @property
+    def mixed_rows(self) -> MixedRows:
+        """Whether rows of several tasks share one forward, in the present mode, or why they do not."""
+        if reason := self._mixed_forward.obstacle():
+            return MixedRows(False, reason)
+        if self.training not in self._disagreements:
+            return MixedRows(True, "to be compared with one forward per task on the first such batch")
+        found = self._disagreements[self.training]
+        return MixedRows(True, "agrees with one forward per task") if found is None else MixedRows(False, found)
+
+    def base_parameters(self) -> dict[str, nn.Parameter]:
+        """Return θ by the plain model's names, without its own copy of a head that tasks have; tied tensors once."""
+        return plain_parameters(self._wrapped, copied=False)
+
+    def adapter_parameters(self, task: str) -> dict[str, nn.Parameter]:
+        """Return φ_t, every tensor of the adapter and of copied modules, by peft's names without the adapter's."""
+        own = self._adapter_names[self._known(task)]
+        return {
+            name.replace(f".{own}", ""): parameter
+            for name, parameter in self.peft.named_parameters()
+            if own in name.split(".")
+        }
+
+    def all_adapter_parameters(self) -> dict[str, dict[str, nn.Parameter]]:
+        """Return φ_t of every task."""
+        return {task: self.adapter_parameters(task) for task in self.tasks}
+
+    def base(self) -> nn.Module:
+        """Return a deep copy of the plain model as it now is, to which stock ``get_peft_model`` applies.
+
+        Where tasks have heads of their own, its head is the one it came with, untrained.
+        """
+        return without_adapters(self._wrapped)
+
+    def trained(self) -> Trained:
+        """Return what is trained and what is frozen, to print before the first step and to check after one pass."""
+        base = self.base_parameters()
+        shared = {id(parameter) for parameter in base.values()}
+        copied = plain_parameters(self._wrapped, copied=True)
+        possible, reason = self.mixed_rows
+        rows = f"rows of several tasks: {'one forward' if possible else 'one forward per task'} ({reason})"
+        off = {name: parameter for name, parameter in base.items() if not parameter.requires_grad}
+        return Trained(
+            {"base": base} if self.train_base and base else {},
+            self.all_adapter_parameters(),
+            frozen={
+                ("base", "train_base is off" if not self.train_base else "requires_grad is off"): off,
+                ("the base's own head", "each task has a copy of its own"): {
+                    name: parameter for name, parameter in copied.items() if id(parameter) not in shared
+                },
+            },
+            notes=[rows] if len(self.tasks) > 1 else [],
+        )
+
+    def head_of(self, task: str) -> nn.Module:
+        """Return the task's own head.
+
+        Raises
+        ------
+        ValueError
+            If tasks share the head, or the task is unknown.
+        """
+        if self.head is None:
+            raise ValueError("head: tasks share it, as `head` is None")
+        wrapper: Any = self._wrapped.get_submodule(self.head)
+        head: nn.Module = wrapper.modules_to_save[self._adapter_names[self._known(task)]]
+        return head
+
+    def config_of(self, task: str) -> PeftConfig:
+        """Return peft's settings of a task's adapter."""
+        config: PeftConfig = self.peft.peft_config[self._adapter_names[self._known(task)]]
+        return config
+
+    def adapter_state(self, task: str) -> dict[str, Tensor]:
+        """Return what stock peft saves of a task's adapter, by its names."""
+        from peft import get_peft_model_state_dict
+
+        name = self._adapter_names[self._known(task)]
+        state: dict[str, Tensor] = get_peft_model_state_dict(self.peft, adapter_name=name, save_embedding_layers=False)
+        return state
+
+    def load_adapter_state(self, task: str, state: Mapping[str, Tensor]) -> None:
+        """Take a task's adapter from what stock peft saved."""
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(self.peft, dict(state), adapter_name=self._adapter_names[self._known(task)])
+
+    @property
+    def _wrapped(self) -> nn.Module:
+        return self.peft.get_base_model()
+
+    def _known(self, task: str) -> str:
+        if task not in self._adapter_names:
+            raise ValueError(f"task: got {task!r}, expected one of {', '.join(map(repr, self.tasks))}")
+        return task
+
+    def _of_one(self, inputs: Inputs, task: str) -> Tensor:
+        self._activate(self._adapter_names[task])
+        return self._outputs(inputs)
+
+    def _outputs(self, inputs: Inputs) -> Tensor:
+        return logits(self.peft(**inputs) if isinstance(inputs, Mapping) else self.peft(inputs))
+
+    def _task_by_task(self, inputs: Inputs, tasks: Sequence[str]) -> Tensor:
+        rows = rows_by_task(tasks)
+        outputs = [self._of_one(chosen_rows(inputs, indices), task) for task, indices in rows.items()]
+        return in_order(outputs, list(rows.values()))
+
+    def _mixed(self, inputs: Inputs, tasks: Sequence[str]) -> Tensor:
+        rows = rows_by_task(tasks)
+        places = torch.cat(list(rows.values()))
+        segments = [Segment(self._adapter_names[task], len(indices)) for task, indices in rows.items()]
+        sorted_inputs = inputs if is_in_order(places) else chosen_rows(inputs, places)
+        with self._mixed_forward.rows(segments):
+            return in_order([self._outputs(sorted_inputs)], [places])
+
+    def _may_mix(self, inputs: Inputs, tasks: Sequence[str]) -> bool:
+        """Say whether rows of several tasks share a forward; try it on the first such batch in each mode."""
+        possible, _ = self.mixed_rows
+        if not possible or self.training in self._disagreements:
+            return possible
+        found = disagreement(
+            self,
+            inputs,
+            tasks,
+            mixed=self._mixed,
+            task_by_task=self._task_by_task,
+            adapters=self.all_adapter_parameters(),
+        )
+        self._disagreements[self.training] = found
+        if found is not None:
+            warnings.warn(f"rows of several tasks go through the model task by task: {found}", stacklevel=5)
+        return found is None
+
+    def _check_no_recomputation(self) -> None:
+        """Raise if layers are run again in the backward pass, when another task's adapter is the active one."""
+        for name, module in self._recomputing:
+            if module.training and getattr(module, "gradient_checkpointing", False):
+                raise ValueError(
+                    f"task: got rows of several tasks with gradient checkpointing in {name}, "
+                    "expected one task for all rows, and backward before the next"
+                )
+
+    @contextmanager
+    def _own_layers_called(self) -> Iterator[None]:
+        """Keep torch's transformer layers from their fast path, which reads weights past the adapters."""
+        if not self._has_fast_path or self.training:
+            yield
+            return
+        enabled = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(enabled)
+
+    def _mark_trained(self) -> None:
+        """Let all of the adapters, and of the base if it is trained, require gradients, and nothing else."""
+        self.peft.requires_grad_(False)
+        trained = [p for adapter in self.all_adapter_parameters().values() for p in adapter.values()]
+        if self.train_base:
+            trained += self.base_parameters().values()
+        for parameter in trained:
+            parameter.requires_grad_(parameter.dtype.is_floating_point)
+
+
+def logits(output: Any) -> Tensor:
+    """Return a model's output if it is a tensor, else its logits.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a tensor nor has ``logits``.
+    """
+    found = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(found, Tensor):
+        raise TypeError(f"model: returned {type(output).__name__}, expected a tensor or an output with logits")
+    return found
+
+
+def _checked_seed(seed: int) -> int:
+    try:
+        return index(seed)
+    except TypeError:
+        raise TypeError(f"seed: got {seed!r}, expected an integer") from None
+
+
+def _checked_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(tasks, str) or not all(isinstance(task, str) for task in tasks):
+        raise TypeError(f"tasks: got {tasks!r}, expected a sequence of names")
+    if not tasks or len(set(tasks)) != len(tasks) or "" in tasks:
+        raise ValueError(f"tasks: got {list(tasks)!r}, expected names, at least one, none empty, none twice")
+    return tuple(tasks)

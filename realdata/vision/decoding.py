@@ -1,0 +1,134 @@
+"""Decode stored images, each damaged one with its name in one line."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from realdata.vision.images import ImageDataError, ImageShape, Pixels, reason
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # none that runs another program, as EPS does
+MAX_PIXELS = 2**24
+"""Largest image that is decoded, in pixels (4096 by 4096): a small file may unpack to gigabytes."""
+MAX_BYTES = 8 * 2**30
+"""Most memory that the images decoded by one call may take."""
+FAILURES = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError, RuntimeError)
+"""What Pillow raises for damaged files, by format; its documentation promises no single class."""
+
+
+class EncodedImage(NamedTuple):
+    """An image as it is stored, with the name that messages give it."""
+
+    name: str
+    content: Path | bytes
+
+
+def decode_images(images: Iterable[EncodedImage], *, count: int, shape: ImageShape, resize: bool) -> Pixels:
+    """Decode `count` images in red, green and blue, ``(count, height, width, 3)``.
+
+    Parameters
+    ----------
+    shape
+        What every image has, or what all are brought to with `resize`.
+
+    Raises
+    ------
+    ImageDataError
+        If an image is damaged, too large, or of another size than `shape` without `resize`, with its name.
+    """
+    if count * shape.height * shape.width * 3 > MAX_BYTES:
+        raise ImageDataError(
+            f"{count} images of {_by(shape)} pixels take more than {MAX_BYTES // 2**30} GiB: "
+            "use fewer per class, or a smaller `size`"
+        )
+    pixels = np.empty((count, shape.height, shape.width, 3), dtype=np.uint8)
+    for row, image in enumerate(images):
+        one = decode_image(image, side=shape.height if resize else None)
+        if one.shape != pixels.shape[1:]:
+            raise ImageDataError(
+                f"{image.name}: {one.shape[0]} by {one.shape[1]} pixels, expected {_by(shape)} as the first "
+                "training image; `size` brings all to one size"
+            )
+        pixels[row] = one
+    return pixels
+
+
+def decode_image(image: EncodedImage, *, side: int | None = None) -> Pixels:
+    """Decode one image in red, green and blue, ``(height, width, 3)``.
+
+    Grey becomes three equal channels, 16-bit grey is divided by 256, what is transparent becomes white, and a
+    photograph is turned upright as its metadata says. With `side` it is resized to a square, bicubically.
+
+    Raises
+    ------
+    ImageDataError
+        If it is damaged, is no image, has more than ``MAX_PIXELS``, or cannot be read.
+    """
+    with _one_line(image.name):
+        file = BytesIO(image.content) if isinstance(image.content, bytes) else image.content
+        with Image.open(file, formats=FORMATS) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ImageDataError(
+                    f"{image.name}: {opened.height} by {opened.width} pixels, expected at most {MAX_PIXELS} in all"
+                )
+            opened.load()
+            colour = _in_colour(ImageOps.exif_transpose(opened) if opened.getexif() else opened)
+        if side is not None and colour.size != (side, side):
+            colour = colour.resize((side, side), Image.Resampling.BICUBIC)
+        return np.asarray(colour, dtype=np.uint8)
+
+
+def common_shape(first: EncodedImage, *, size: int | None) -> ImageShape:
+    """Return the shape of a source's images: `size` by `size`, or as its first training image is.
+
+    Raises
+    ------
+    ImageDataError
+        If that image is damaged.
+    ValueError
+        If `size` is less than 1.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size: got {size}, expected at least 1 pixel")
+    height, width, channels = decode_image(first, side=size).shape
+    return ImageShape(height, width, channels)
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    """Convert to red, green and blue from whatever the file holds."""
+    if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion cuts them off at 255
+        return Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageDataError("pixels are floating-point numbers, expected 8 or 16 bits each")
+    if image.has_transparency_data:
+        seen = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    return image.convert("RGB")
+
+
+def _by(shape: ImageShape) -> str:
+    return f"{shape.height} by {shape.width}"
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong with one image into an `ImageDataError` that names it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on odd metadata; what matters ends as an exception
+            yield
+    except ImageDataError as problem:
+        raise problem if str(problem).startswith(name) else ImageDataError(f"{name}: {problem}") from None
+    except UnidentifiedImageError:
+        raise ImageDataError(f"{name}: not an image, expected one of {', '.join(FORMATS)}") from None
+    except (Image.DecompressionBombError, MemoryError):
+        raise ImageDataError(f"{name}: too many pixels, expected at most {MAX_PIXELS}") from None
+    except FAILURES as problem:
+        raise ImageDataError(f"{name}: cannot be read as an image ({reason(problem)}), expected a whole file") from None

@@ -1,0 +1,54 @@
+"""The vision experiment's model, built from its settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from realdata.experiments.toml_settings import SettingsError
+from realdata.vision.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from realdata.vision.images import ImageShape
+
+HEAD = "head"
+CLASSES = 2
+
+
+def check_fits(settings: ModelSettings, shape: ImageShape) -> None:
+    """Raise `SettingsError` unless patches tile the images."""
+    for side, length in (("height", shape.height), ("width", shape.width)):
+        if length % settings.patch:
+            raise SettingsError(
+                f"model.patch: got {settings.patch}, expected a divisor of the images' {side}, which is {length}"
+            )
+
+
+def mixer(settings: ModelSettings, shape: ImageShape, *, seed: int) -> nn.Module:
+    """Return an MLP-Mixer whose parameters are drawn from the seed."""
+    from realdata.peft_ml.seeding import torch_seeded
+    from realdata.vision.mixer import MLPMixer
+
+    with torch_seeded(seed, "model"):
+        return MLPMixer(
+            channels=shape.channels,
+            height=shape.height,
+            width=shape.width,
+            patch=settings.patch,
+            units=settings.width,
+            depth=settings.depth,
+            token_expansion=settings.token_expansion,
+            channel_expansion=settings.channel_expansion,
+            dropout=settings.dropout,
+            classes=CLASSES,
+        )
+
+
+def drop_biases(model: nn.Module) -> None:
+    """Take the bias from every linear layer, as the reference code's layers with adapters have none."""
+    from torch import nn
+
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.register_parameter("bias", None)  # what nn.Linear has without one

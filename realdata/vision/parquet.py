@@ -1,0 +1,219 @@
+"""Images in the Parquet layout of the Hugging Face hub: ``train-*.parquet`` and ``test-*.parquet``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from realdata.vision.cifar_batches import CIFAR_10_CLASSES, CIFAR_10_SHAPE
+from realdata.vision.decoding import EncodedImage, common_shape, decode_images
+from realdata.vision.images import (
+    ImageDataError,
+    ImageShape,
+    ImageSource,
+    Labels,
+    Pixels,
+    Rows,
+    Split,
+    checked_labels,
+    reason,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IMAGE_COLUMNS = ("img", "image")
+SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.parquet$")
+
+
+class _Shard(NamedTuple):
+    """One file: its column of images, labels as stored, class names if it has them, and where row groups begin."""
+
+    path: Path
+    column: str
+    labels: Labels
+    class_names: tuple[str, ...] | None
+    starts: tuple[int, ...]
+
+
+def parquet_folder(folder: Path) -> Path | None:
+    """Return `folder` or a folder right in it that has a ``train*.parquet`` or ``test*.parquet``, if there is one."""
+    for place in (folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())):
+        if any(_files(place, split) for split in ("train", "test")):
+            return place
+    return None
+
+
+def open_parquet(folder: Path, *, size: int | None = None) -> ImageSource:
+    """Open the Parquet files of a folder; only labels and one image are read now.
+
+    Each file has a column ``img`` or ``image`` of structs with ``bytes``, an encoded image, and a column ``label`` of
+    integers. Class names come from the files' Hugging Face metadata, or are CIFAR-10's if there are ten classes
+    and the first image has its size, or else ``class-0``, ``class-1``, …
+
+    Parameters
+    ----------
+    size
+        Side to which all images are resized; by default they must have the same size.
+
+    Raises
+    ------
+    ImageDataError
+        If a file is missing or damaged, lacks a column, or has a wrong label, or the first image is damaged.
+    """
+    train, test = (_shards(folder, split) for split in ("train", "test"))
+    named = {shard.class_names for shard in (*train, *test)}
+    if len(named) > 1:
+        raise ImageDataError(f"{folder}: its files name different classes, expected the same in all")
+    first = next(_encoded(train, np.zeros(1, dtype=np.int64)))
+    class_names = named.pop() or _default_names(train, common_shape(first, size=None))
+    shape = common_shape(first, size=size)
+    return ImageSource(
+        name="parquet",
+        class_names=class_names,
+        shape=shape,
+        train=_split(train, classes=len(class_names), shape=shape, resize=size is not None),
+        test=_split(test, classes=len(class_names), shape=shape, resize=size is not None),
+    )
+
+
+def _files(folder: Path, split: str) -> list[Path]:
+    return sorted(folder.glob(f"{split}*.parquet"))
+
+
+def _shards(folder: Path, split: str) -> list[_Shard]:
+    """Read the labels of all files of one split, in the order of their names."""
+    files = _files(folder, split)
+    if not files:
+        raise ImageDataError(f"{folder}: no {split}-*.parquet, expected train-*.parquet and test-*.parquet")
+    for file in files:
+        match = SHARD.search(file.name)
+        if match and int(match[2]) != len(files):
+            raise ImageDataError(
+                f"{folder}: files {split}*.parquet: {len(files)}, expected {int(match[2])} ({file.name})"
+            )
+    return [_shard(file) for file in files]
+
+
+def _shard(path: Path) -> _Shard:
+    """Read what one file has but its images."""
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        columns = [name for name in IMAGE_COLUMNS if name in schema.names]
+        if not columns or "label" not in schema.names:
+            raise ImageDataError(
+                f"{path}: columns are {', '.join(schema.names) or 'none'}; expected label, and img or image"
+            )
+        _check_type(path, schema, column=columns[0])
+        label = file.read(columns=["label"]).column("label")
+        if label.null_count:
+            raise ImageDataError(f"{path}: rows without a label: {label.null_count}, expected an integer in each")
+        groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.cumsum([0, *groups])
+        if starts[-1] == 0:
+            raise ImageDataError(f"{path}: has no rows, expected images")
+        labels = np.asarray(label.to_numpy(), dtype=np.int64)
+        return _Shard(path, columns[0], labels, _class_names(path, schema), tuple(starts.tolist()))
+
+
+def _check_type(path: Path, schema: pa.Schema, *, column: str) -> None:
+    """Raise unless labels are integers and images structs of bytes."""
+    import pyarrow as pa
+
+    label, image = schema.field("label").type, schema.field(column).type
+    if not pa.types.is_integer(label):
+        raise ImageDataError(f"{path}: column label is of type {label}, expected integers")
+    index = image.get_field_index("bytes") if pa.types.is_struct(image) else -1
+    if index < 0 or not (
+        pa.types.is_binary(image.field(index).type) or pa.types.is_large_binary(image.field(index).type)
+    ):
+        raise ImageDataError(f"{path}: column {column} is of type {image}, expected a struct with bytes: binary")
+
+
+def _class_names(path: Path, schema: pa.Schema) -> tuple[str, ...] | None:
+    """Return the class names of the Hugging Face metadata; None where there are none."""
+    text = (schema.metadata or {}).get(b"huggingface")
+    if text is None:
+        return None
+    try:
+        label = json.loads(text)["info"]["features"]["label"]
+        names = label.get("names")
+        if names is not None and not (names and all(isinstance(name, str) for name in names)):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ImageDataError(f"{path}: its Hugging Face metadata is damaged, expected the names of label") from None
+    return None if names is None else tuple(names)
+
+
+def _default_names(shards: Sequence[_Shard], shape: ImageShape) -> tuple[str, ...]:
+    """Return the names of files that name no classes."""
+    classes = len(np.unique(np.concatenate([shard.labels for shard in shards])))
+    if classes == len(CIFAR_10_CLASSES) and shape == CIFAR_10_SHAPE:
+        return CIFAR_10_CLASSES
+    return tuple(f"class-{number}" for number in range(classes))
+
+
+def _split(shards: Sequence[_Shard], *, classes: int, shape: ImageShape, resize: bool) -> Split:
+    """Return one split over its files."""
+    for shard in shards:
+        for wrong in (shard.labels.min(), shard.labels.max()):
+            if not 0 <= wrong < classes:
+                row = np.argmax(shard.labels == wrong)
+                raise ImageDataError(f"{shard.path}: label {wrong} in row {row}, expected 0 to {classes - 1}")
+    where = f"{shards[0].path}" if len(shards) == 1 else f"{shards[0].path} and the like"
+    labels = checked_labels(np.concatenate([shard.labels for shard in shards]), classes=classes, where=where)
+    return Split(labels, partial(_decode, shards, shape=shape, resize=resize))
+
+
+def _decode(shards: Sequence[_Shard], rows: Rows, *, shape: ImageShape, resize: bool) -> Pixels:
+    """Decode some rows: in the order in which they are stored, so that each row group is read once."""
+    unique, back = np.unique(rows, return_inverse=True)
+    return decode_images(_encoded(shards, unique), count=len(unique), shape=shape, resize=resize)[back]
+
+
+def _encoded(shards: Sequence[_Shard], rows: Rows) -> Iterator[EncodedImage]:
+    """Yield the encoded images at increasing rows, one row group in memory at a time."""
+    offset = 0
+    for shard in shards:
+        inside = rows[(rows >= offset) & (rows < offset + len(shard.labels))] - offset
+        offset += len(shard.labels)
+        if not inside.size:
+            continue
+        with _opened(shard.path) as file:
+            for group, (start, stop) in enumerate(zip(shard.starts[:-1], shard.starts[1:], strict=True)):
+                chosen = inside[(inside >= start) & (inside < stop)]
+                if chosen.size:
+                    images = file.read_row_group(group, columns=[f"{shard.column}.bytes"]).column(shard.column)
+                    for row, image in zip(chosen, images.take(chosen - start), strict=True):
+                        yield _image(f"{shard.path} row {row}", image.as_py())
+
+
+def _image(name: str, stored: dict[str, Any] | None) -> EncodedImage:
+    content = None if stored is None else stored["bytes"]
+    if not content:
+        raise ImageDataError(f"{name}: no bytes of an image, expected an encoded image in each row")
+    return EncodedImage(name, content)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a Parquet file, and turn whatever it has wrong into one line with its name."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ImageDataError(f"{path}: Parquet needs pyarrow: pip install 'loraml-theory[realdata]'") from None
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except ImageDataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as problem:
+        raise ImageDataError(f"{path}: cannot be read as Parquet ({reason(problem)}), expected a whole file") from None

@@ -1,0 +1,152 @@
+"""The settings of the vision experiment, as its TOML files have them; importing this loads nothing heavy."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+from realdata.experiments.grid import GridSettings
+from realdata.experiments.options import AxesSettings
+from realdata.experiments.toml_settings import SettingsError, Table, from_table, overlaid
+from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
+from realdata.vision.quirks import checked
+
+PROFILES = ("cpu", "paper")
+NOT_KEYS = {
+    ("retraining", "rank"): "the rank is an axis, see grid.rank",
+    ("fine_tuning", "rank"): "the rank is an axis, see grid.rank",
+    ("retraining", "meta"): "see the tables [reptile] and [fomaml]",
+    ("reptile", "reptile_sign"): 'see "reptile-away" of grid.quirks',
+    ("fomaml", "reptile_sign"): "FOMAML has none",
+}
+"""What `realdata.peft_ml.settings` has and the experiment sets by itself: in a file it would be ignored."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The table ``[data]``.
+
+    Parameters
+    ----------
+    train_per_class
+        Images of each class to train on; "all" for those that are not held out.
+    validation_per_class
+        Images of each class held out of the training split to select epochs on.
+    crop_padding
+        Width of the frame of black pixels from which crops are taken.
+    mirror
+        Whether images are mirrored, left to right, half of the time.
+    image_size
+        Side to which images are resized, where a source has several sizes; None to leave them.
+    """
+
+    train_per_class: int | Literal["all"]
+    validation_per_class: int
+    crop_padding: int
+    mirror: bool
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name, least in (("train_per_class", 1), ("validation_per_class", 1), ("crop_padding", 0)):
+            value = getattr(self, name)
+            if value != "all" and value < least:
+                raise ValueError(f"{name}: got {value}, expected a whole number >= {least}")
+        if self.image_size is not None and not 1 <= self.image_size <= 4096:
+            raise ValueError(f"image_size: got {self.image_size}, expected a whole number in 1..4096")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The table ``[model]``: an MLP-Mixer.
+
+    Parameters
+    ----------
+    patch
+        Side of the patches, in pixels.
+    width
+        Channels of a patch's representation.
+    depth
+        Number of mixer blocks.
+    token_expansion, channel_expansion
+        Hidden units over units, in the layers that mix tokens and in those that mix channels.
+    dropout
+        After every linear layer of the blocks.
+    """
+
+    patch: int
+    width: int
+    depth: int
+    token_expansion: float
+    channel_expansion: float
+    dropout: float
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name in ("patch", "width", "depth"):
+            if not 1 <= getattr(self, name) <= 65536:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected a whole number in 1..65536")
+        for name in ("token_expansion", "channel_expansion"):
+            if not 0 < getattr(self, name) <= 64:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected a number above 0, at most 64")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: got {self.dropout}, expected a number from 0 up to 1")
+
+
+@dataclass(frozen=True)
+class VisionSettings:
+    """All tables of a settings file."""
+
+    data: DataSettings
+    model: ModelSettings
+    retraining: RetrainingSettings
+    reptile: MetaSettings
+    fomaml: MetaSettings
+    fine_tuning: FineTuningSettings
+    grid: GridSettings
+    axes: AxesSettings
+
+    def __post_init__(self) -> None:
+        """Check what fits together."""
+        try:
+            checked(self.grid.quirks)
+        except ValueError as problem:
+            raise ValueError(f"grid.{problem}") from None
+        if self.fomaml.outer_optimizer == "interpolate":
+            raise ValueError("fomaml.outer_optimizer: got 'interpolate', which is for reptile, expected another one")
+
+    def document(self) -> dict[str, Any]:
+        """Return all that results depend on as JSON holds it: the tables but for the grid and its axes."""
+        plain = {name: table for name, table in asdict(self).items() if name not in ("grid", "axes")}
+        for table, key in NOT_KEYS:
+            del plain[table][key]
+        return plain
+
+
+def example(profile: str = "cpu") -> str:
+    """Return the text of a profile's file: ``cpu``, ``paper`` or ``digits``."""
+    return files("realdata.vision").joinpath(f"{profile}.toml").read_text("utf-8")
+
+
+def settings(profile: str, changes: Table | None = None) -> VisionSettings:
+    """Return the settings of a profile, with some keys replaced.
+
+    Parameters
+    ----------
+    profile
+        ``cpu``, ``paper`` or ``digits``.
+    changes
+        A document with some of the profile's keys.
+
+    Raises
+    ------
+    SettingsError
+        If a key is unknown, or its value makes no sense.
+    """
+    table = overlaid(tomllib.loads(example(profile)), changes or {})
+    for (name, key), why in NOT_KEYS.items():
+        if isinstance(table.get(name), dict) and key in table[name]:
+            raise SettingsError(f"{name}.{key}: is no key, {why}")
+    return from_table(VisionSettings, table)

@@ -1,0 +1,121 @@
+"""A folder belongs to one experiment and to one process at a time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realdata.experiments.folder import Failure, FolderError, opened, read_experiment, read_failures
+from tests.realdata.experiments.made import experiment, record
+
+FIXED = {
+    "experiment": "vision",
+    "settings": {"model": {"width": 8, "depth": 1}, "data": {"n": [1, None]}},
+    "data": {"source": "digits"},
+    "chance": 0.5,
+    "score": "accuracy",
+    "device": "cpu",
+    "precision": "no",
+}
+
+
+def test_a_folder_is_begun_once_and_recognised(tmp_path: Path) -> None:
+    for command in ("first", "second"):
+        with opened(tmp_path / "a" / "b") as folder:
+            folder.begin(FIXED, {"command": command})
+    found = read_experiment(tmp_path / "a" / "b")
+    assert found["begun"] == {"command": "first"}
+    assert {name: found[name] for name in FIXED} == FIXED
+
+
+def test_another_experiment_is_refused_with_what_differs(tmp_path: Path) -> None:
+    with opened(tmp_path) as folder:
+        folder.begin(FIXED, {})
+    other = {**FIXED, "settings": {"model": {"width": 9, "depth": 1}, "data": {"n": [1, None]}}, "precision": "bf16"}
+    with opened(tmp_path) as folder, pytest.raises(FolderError) as refused:
+        folder.begin(other, {})
+    assert str(refused.value) == (
+        f"{tmp_path}: was begun with other settings (settings.model.width: was 8, is now 9; precision: was 'no', "
+        "is now 'bf16'); take another folder"
+    )
+
+
+def test_runs_without_an_experiment_are_not_taken_over(tmp_path: Path) -> None:
+    experiment(tmp_path, [record()])
+    (tmp_path / "experiment.json").unlink()
+    with opened(tmp_path) as folder, pytest.raises(FolderError, match=r"holds runs but no experiment\.json"):
+        folder.begin(FIXED, {})
+
+
+def test_a_second_process_is_kept_out_until_the_first_ends(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from realdata.experiments.folder import opened\n"
+        "with opened(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "in\n"
+        with pytest.raises(FolderError, match="another call is at work here"), opened(tmp_path):
+            pass
+        holder.kill()  # the lock goes with the process, however that ends
+        holder.wait()
+    with opened(tmp_path) as folder:
+        assert folder.path == tmp_path
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderError, match="is a file, expected a folder"), opened(tmp_path / "file"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("{", "is not what an experiment writes"),
+        ("[]", "is not what an experiment writes"),
+        ('{"format": 1}', "is not what an experiment writes"),
+        (json.dumps({**FIXED, "begun": {}, "format": 99}), "format 99, this version writes 1"),
+        (None, "holds no experiment"),
+    ],
+)
+def test_what_is_no_experiment_is_named(tmp_path: Path, content: str | None, text: str) -> None:
+    if content is not None:
+        (tmp_path / "experiment.json").write_text(content)
+    with pytest.raises(FolderError) as refused:
+        read_experiment(tmp_path)
+    assert text in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_failures_are_remembered_until_they_succeed(tmp_path: Path) -> None:
+    found: list[Any] = [Failure("b", "why"), Failure("a", "why", "traceback")]
+    with opened(tmp_path) as folder:
+        for failure in found:
+            folder.fail(failure)
+        assert read_failures(tmp_path) == sorted(found)
+        folder.succeed("b")
+        folder.succeed("c")
+    assert read_failures(tmp_path) == [found[1]]
+    (tmp_path / "failed" / "a.json").write_text("{}")
+    with pytest.raises(FolderError, match=r"a\.json: is damaged"):
+        read_failures(tmp_path)
+
+
+def test_what_a_kill_left_of_files_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / "runs" / ".0123456789abcdef.tmp"
+    kept = tmp_path / "runs" / ".mine.tmp"
+    left.parent.mkdir()
+    left.write_text("")
+    kept.write_text("")
+    with opened(tmp_path) as folder:
+        folder.clean()
+    assert not left.exists()
+    assert kept.exists()

@@ -1,0 +1,130 @@
+"""Jobs are worked off here or in processes; what goes wrong with one loses no other."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from realdata.experiments.workers import Lost, Tick, cores, work_off
+
+
+@dataclass
+class Deeds:
+    """A bench whose jobs are words: what to do, and the name of a file to leave."""
+
+    folder: Path
+
+    def do(self, job: str, tick: Tick) -> None:
+        deed, _, name = job.partition(" ")
+        tick(1)
+        match deed:
+            case "fail":
+                raise ValueError("what is wrong\nand more")
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "full":
+                raise OSError(errno.ENOSPC, "No space left on device", "some/file")
+            case "wait":
+                time.sleep(60)
+        (self.folder / name).write_text(str(os.getpid()))
+        tick(2)
+
+
+class Listed:
+    """A source of given jobs, each `after` the first one has ended."""
+
+    def __init__(self, jobs: list[str], after: tuple[str, ...] = ()) -> None:
+        self.ready = jobs
+        self.after = list(after)
+        self.ticks: list[tuple[str, int]] = []
+        self.ends: dict[str, Lost | None] = {}
+
+    def next(self) -> str | None:
+        return self.ready.pop(0) if self.ready else None
+
+    def ticked(self, job: str, epochs: int) -> None:
+        self.ticks.append((job, epochs))
+
+    def ended(self, job: str, lost: Lost | None) -> None:
+        self.ends[job] = lost
+        self.ready += self.after
+        self.after = []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_jobs_are_done_those_that_come_late_too(tmp_path: Path, workers: int) -> None:
+    source = Listed(["do a"], after=("do b", "do c", "do d"))
+    work_off(source, Deeds(tmp_path), workers=workers)
+    assert source.ends == dict.fromkeys(["do a", "do b", "do c", "do d"])
+    assert sorted(source.ticks) == sorted((f"do {name}", tick) for name in "abcd" for tick in (1, 2))
+    pids = {(tmp_path / name).read_text() for name in "abcd"}
+    assert len(pids) <= workers
+    assert (str(os.getpid()) in pids) == (workers == 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_that_fails_is_named_and_the_others_are_done(tmp_path: Path, workers: int) -> None:
+    source = Listed(["fail x", "do a", "do b"])
+    work_off(source, Deeds(tmp_path), workers=workers)
+    lost = source.ends.pop("fail x")
+    assert lost is not None
+    assert lost.what == "what is wrong"
+    assert "ValueError: what is wrong\nand more" in lost.details
+    assert not lost.fatal
+    assert source.ends == {"do a": None, "do b": None}
+
+
+def test_a_process_that_is_killed_loses_its_job_alone(tmp_path: Path) -> None:
+    source = Listed(["die x", "do a", "die y", "do b", "do c"])
+    work_off(source, Deeds(tmp_path), workers=2)
+    for job in ("die x", "die y"):
+        lost = source.ends.pop(job)
+        assert lost == Lost("its process ended with signal SIGKILL, perhaps for want of memory")
+    assert source.ends == {"do a": None, "do b": None, "do c": None}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_ends_everything(tmp_path: Path, workers: int) -> None:
+    source = Listed(["full x", "wait y" if workers == 2 else "do y", "do a"])
+    began = time.monotonic()
+    work_off(source, Deeds(tmp_path), workers=workers)
+    assert time.monotonic() - began < 30
+    assert source.ends == {"full x": Lost("some/file: No space left on device", fatal=True)}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_end_with_their_parent(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from realdata.experiments.workers import work_off\n"
+        "from tests.realdata.experiments.test_workers import Deeds, Listed\n"
+        "class Loud(Listed):\n"
+        "    def ticked(self, job, epochs): print(job, flush=True)\n"
+        "if __name__ == '__main__': work_off(Loud(['wait a', 'wait b']), Deeds(Path(sys.argv[1])), workers=2)"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    with subprocess.Popen(
+        [sys.executable, script, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stderr is not None
+        assert {parent.stdout.readline() for _ in range(2)} == {"wait a\n", "wait b\n"}
+        parent.kill()
+        assert parent.stdout.read() == ""  # ends when the children, which hold the pipe too, are gone
+        assert parent.stderr.read() == ""
+
+
+def test_there_is_a_core() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
