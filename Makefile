@@ -46,7 +46,7 @@ $(VENV)/created.stamp:
 
 $(VENV)/runtime.stamp: pyproject.toml constraints.txt | $(VENV)/created.stamp
 	@echo "Installing loraml-theory into $(VENV)"
-	@$(PIP) setuptools && $(PIP) --no-build-isolation --editable '.[sims]' && touch $@
+	@$(PIP) setuptools && $(PIP) --no-build-isolation --editable '.[sims,exact]' && touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/created.stamp
 	@echo "Installing loraml-theory and what its tests need into $(VENV)"

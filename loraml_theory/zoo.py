@@ -77,6 +77,16 @@ def second_minimiser(rng: Generator, d: int, k: int, T: int) -> tuple[GroundTrut
     return GroundTruth(A, U), A + Q @ J @ Q.T, Q @ H[..., k:]
 
 
+def integer(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
+    """Draw a truth whose entries are whole numbers: A* from -9 to 9, not symmetric, factors from -3 to 3.
+
+    Such a truth is known exactly, so that ranks can be decided over the rationals (`loraml_theory.exact`).
+    """
+    _square(rng, d, k, T)
+    A, U = rng.integers(-9, 10, (d, d)), rng.integers(-3, 4, (T + 1, d, k))
+    return GroundTruth(A.astype(np.float64), U.astype(np.float64))
+
+
 def spurious(rng: Generator, d: int, k: int, T: int) -> GroundTruth:
     """Return the integer instance with a strict spurious minimum at T = 3, k = 1 and any d >= 3 (ML-5).
 
@@ -98,6 +108,7 @@ KINDS: dict[str, Callable[[Generator, int, int, int], GroundTruth]] = {
     "scaled": scaled,
     "repeated-task": repeated_task,
     "dependent": dependent,
+    "integer": integer,
     "spurious": spurious,
 }
 

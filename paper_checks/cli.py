@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from loraml_theory.structure_file import StructureFileError, one_line
-from paper_checks import atlas_command, commands, figure_cli, sweep_command, vision_command
+from paper_checks import atlas_command, certify_command, commands, figure_cli, sweep_command, vision_command
 from paper_checks.commands import InputError
 from paper_checks.registry import UnknownClaimError
 from sims.engine import EngineError
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 figure_cli.register(app)
 atlas_command.register(app)
+certify_command.register(app)
 vision_command.register(app)
 
 Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]
@@ -64,6 +65,9 @@ def verify(
     claim: Annotated[
         str | None, typer.Option(metavar="ID,ID…", help="Check these claims only; see `loraml claims`.")
     ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Take the structure's floats as they stand, for exact evidence.")
+    ] = False,
     records: Annotated[
         list[Path] | None,
         typer.Option(metavar="DIR", help="Check the claims on experiments by the records of this one; repeatable."),
@@ -91,6 +95,7 @@ def verify(
         as_json=as_json,
         engine=engine,
         device=device,
+        exact=exact,
         command=context.obj,
     )
 

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from loraml_theory.atomic import replacing
 from loraml_theory.structure import GroundTruth
 from loraml_theory.structure_file import MAX_ENTRIES, one_line, read_structure, write_structure
-from paper_checks import registry
+from paper_checks import exact_evidence, registry
 from paper_checks.claim import PROFILES, AnyClaim, Given, Profile
 from paper_checks.empirical import EmpiricalClaim
 from paper_checks.experiment import Experiment, ExperimentError, read_experiment
@@ -50,6 +50,7 @@ def verify(
     command: str,
     engine: str = "auto",
     device: str | None = None,
+    exact: bool = False,
     records: Sequence[Path] = (),
 ) -> tuple[int, str]:
     """Check claims, write verdicts.json and report.html to `out`, and return the table or the JSON text."""
@@ -62,7 +63,9 @@ def verify(
     level, root = replace(_profile(profile), engine=engine, device=device), whole_number("--seed", seed)
     if level.structures:
         engines.get(engine, device)  # what is not there is said now rather than after the other checks
-    given, notes = _given(structure, root)
+    given, notes = _given(structure, root, exact=exact)
+    if not exact_evidence.available():
+        notes.append(exact_evidence.OMITTED)
     prepare_folder(out)
     # the matrices are small and many: one BLAS thread is faster than two, many times so beside other work
     with shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
@@ -131,8 +134,12 @@ def _profile(name: str) -> Profile:
     return PROFILES[name]
 
 
-def _given(structure: Path | None, seed: int) -> tuple[list[Instance] | None, list[str]]:
+def _given(structure: Path | None, seed: int, *, exact: bool) -> tuple[list[Instance] | None, list[str]]:
     """Read the user's structure, if there is one, as an instance under the file's name."""
+    if exact and structure is None:
+        raise InputError("--exact: expected --structure FILE.npz with it")
+    if exact and not exact_evidence.available():
+        raise InputError(f"--exact: {exact_evidence.MISSING}")
     if structure is None:
         return None, []
     truth, notes = read_structure(structure)
@@ -144,11 +151,14 @@ def _given(structure: Path | None, seed: int) -> tuple[list[Instance] | None, li
             f"{one_line(str(structure))}: A_star, U_star: got max_t ||A_star + U_t U_t^T||_F = {scale:.3g}, "
             f"expected {SCALES[0]:g} to {SCALES[1]:g}"
         )
+    exact = exact or exact_evidence.whole_numbers(truth)
+    if exact and truth.d > exact_evidence.LARGEST and exact_evidence.available():
+        notes = [*notes, f"d = {truth.d}: exact evidence is gathered up to d = {exact_evidence.LARGEST}"]
     power = round(log2(scale) / 2)
     if abs(power) > 10:  # exact in float64: A_star by a power of 4, the factors by its root
         truth = GroundTruth(truth.A_star * 4.0**-power, truth.U_star * 2.0**-power)
         notes = [*notes, f"checked in units of 4^{power}, A_star / 4^{power} and U_star / 2^{power}"]
-    return [Instance(name, truth, seed)], [f"{name}: {note}" for note in notes]
+    return [Instance(name, truth, seed, exact)], [f"{name}: {note}" for note in notes]
 
 
 def _with_records(

@@ -36,9 +36,23 @@ FURTHER = (
 )
 
 
+INTEGERS = (("integer", 10, 1, 2), ("integer", 12, 2, 2), ("integer", 10, 2, 3), ("integer", 30, 3, 5))
+"""Structures of small whole numbers, on which ranks are decided over the rational numbers as well."""
+
+
 def all_kinds(seed: int) -> list[Instance]:
     """Draw the whole set; a claim applies to those that meet its assumptions."""
     return [draw(*shape, seed) for shape in PAPER + FURTHER]
+
+
+def with_integers(seed: int) -> list[Instance]:
+    """Draw the whole set and structures of whole numbers, for claims with exact evidence."""
+    return [*all_kinds(seed), *(draw(*shape, seed) for shape in INTEGERS)]
+
+
+def with_one_integer(seed: int) -> list[Instance]:
+    """Draw the whole set and one structure of whole numbers, for claims whose checks draw many samples."""
+    return [*all_kinds(seed), draw("integer", 10, 2, 3, seed)]
 
 
 def up_to(d: int) -> Callable[[int], list[Instance]]:

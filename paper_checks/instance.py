@@ -22,11 +22,14 @@ class Instance:
         One truth, without batch axes.
     seed
         Root of every random number drawn on this instance.
+    exact
+        Whether the floats are meant as they stand, so that they may be taken for rational numbers.
     """
 
     name: str
     truth: GroundTruth
     seed: int
+    exact: bool = False
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Return a generator that depends on seed, name and purpose alone, not on what ran before."""

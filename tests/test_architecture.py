@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "realdata": {"loraml_theory"},
     "paper_checks": {"loraml_theory", "sims", "realdata"},
 }
-HEAVY = {"torch", "cupy", "numba", "matplotlib", "scipy", "sklearn", "hypothesis"}
+HEAVY = {"torch", "cupy", "numba", "matplotlib", "scipy", "sklearn", "hypothesis", "flint", "sympy"}
 IMPORT_CALLS = {"import_module", "__import__"}
 
 

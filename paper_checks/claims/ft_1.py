@@ -13,10 +13,13 @@ from loraml_theory.landscape import directional_curvature, most_negative_directi
 from loraml_theory.moments import Moments, draw
 from loraml_theory.objectives import FineTuning, task_losses
 from loraml_theory.solvers import gradient_descent, newton
+from paper_checks import exact_evidence
 from paper_checks.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import carry, up_to
 from paper_checks.instance import Instance
+
+LARGEST_ENCLOSED = 12  # dimension
 
 Form = Callable[[Moments, int], np.ndarray]
 
@@ -67,6 +70,7 @@ def _rank(
         instance.name,
         f"{setting}: {int(descent.converged.sum())} of 2 gradient descents converged in 4000 steps",
     )
+    yield from _certified(instance, objective.residual, fitted, rank, setting)
     if np.any(descent.converged):
         reached = float(np.min(descent.value[descent.converged]))
         yield Evidence(
@@ -79,6 +83,35 @@ def _rank(
             1e-6,
             "gradient to 1e-6 relative",
         )
+
+
+def _certified(
+    instance: Instance, moments: Moments, fitted: np.ndarray, rank: int, setting: str
+) -> Iterator[Evidence | Note]:
+    """Compare the closed form's loss, computed over Q, with an enclosure of the least loss at this rank."""
+    if instance.truth.d > LARGEST_ENCLOSED or not exact_evidence.available():
+        return
+    from loraml_theory.certified.optimum import least_loss, loss
+
+    try:
+        low, high = least_loss(moments.S, moments.W, rank)
+    except ValueError as problem:
+        yield Note(instance.name, f"{setting}: no least loss enclosed: {problem}")
+        return
+    if not low > 0:
+        yield Note(instance.name, f"{setting}: the least loss is not proved positive")
+        return
+    width = exact_evidence.upward(high / low - 1)
+    yield Evidence(
+        "certified",
+        instance.name,
+        f"loss of the closed form, over Q, over the least loss by Eckart and Young, {setting}",
+        exact_evidence.upward(loss(moments.S, moments.W, fitted) / low),
+        1.0,
+        "equal",
+        1e-9,
+        f"the moments are taken as they stand; the least loss is known to {width:.0e} relatively; rounding of the fit",
+    )
 
 
 def _saddle(instance: Instance, objective: FineTuning) -> Iterator[Evidence]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from loraml_theory import moments
 from loraml_theory.rates import degrees_of_freedom, excess_rank_degrees, signal_to_noise
+from paper_checks import exact_evidence
 from paper_checks.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import all_kinds, carry
+from paper_checks.drawn import carry, with_one_integer
 from paper_checks.instance import Instance
 from paper_checks.measure import mean_evidence
 from paper_checks.trials import (
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+LARGEST_TANGENT = 20  # dimension
+
+
 def check(
     instance: Instance,
     profile: Profile,
@@ -54,6 +58,20 @@ def check(
         yield Note(instance.name, f"fine-tuning at rank {k}: {setting}")
         yield from _true_rank(instance, profile, setting, rate, degrees, drawer)
     yield from _other_ranks(instance, profile, setting_for(truth.R[-1], k, n=10 * d), rate)
+    yield from _exact(instance, degrees)
+
+
+def _exact(instance: Instance, degrees: Callable[[int, int], int]) -> Iterator[Evidence]:
+    """Decide over Q how many degrees of freedom of the noise survive: the dimension of the tangent space."""
+    truth = exact_evidence.over_rationals(instance)
+    if truth is None or truth.d > LARGEST_TANGENT:
+        return
+    from loraml_theory.exact import rank, rationals
+
+    U, eye = truth.U_star[-1], rationals(np.eye(truth.d, dtype=int))
+    tangent = np.concatenate([np.kron(eye, U), np.kron(U, eye)], axis=1)  # of E U^T + U F^T, row by row
+    what = "dimension over Q of the space {E U^T + U F^T} tangent to the matrices of rank k, U = U_{T+1}*"
+    yield exact_evidence.evidence(instance, what, rank(tangent), degrees(truth.k, truth.d))
 
 
 def _ratio(instance: Instance, setting: Setting) -> float:
@@ -198,6 +216,6 @@ CLAIM = Claim(
             carry("generic", 10, 1, 3),
         ),
     ),
-    instances=all_kinds,
+    instances=with_one_integer,
     figure=figure,
 )

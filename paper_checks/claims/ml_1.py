@@ -12,9 +12,9 @@ from loraml_theory.moments import draw
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import numerical_rank
-from paper_checks import at_scale
+from paper_checks import at_scale, exact_evidence
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import all_kinds, carry
+from paper_checks.drawn import carry, with_integers
 from paper_checks.instance import Instance
 from paper_checks.measure import level, zero_evidence
 from paper_checks.minimisers import Minimiser, Points, all_minimisers
@@ -62,6 +62,26 @@ def check(
             )
         else:
             yield _largest_rank(instance, what, target, bound, found)
+    yield from _exact(instance, base_rank(k), residual_rank(k))
+
+
+def _exact(instance: Instance, base_rank: int, residual_rank: int) -> Iterator[Evidence]:
+    """Count the same ranks over Q at global minimisers that are known exactly."""
+    truth = exact_evidence.over_rationals(instance)
+    if truth is None:
+        return
+    from loraml_theory.exact import rank
+    from loraml_theory.exact.rational import shifts
+
+    points = list(exact_evidence.minimisers(instance, truth))
+    for point in points:
+        misfit = point.A + shifts(point.U) - truth.W_retraining
+        yield exact_evidence.zero(instance, f"A + U_t U_t^T - W_t at {point.origin}", misfit)
+    for what, target, bound in (("A - A*", truth.A_star, base_rank), ("W_{T+1} - A", truth.W_test, residual_rank)):
+        if bound < truth.d:
+            largest = max(rank(target - point.A) for point in points)
+            what = f"largest rank over Q of {what} over {len(points)} global minimisers"
+            yield exact_evidence.evidence(instance, what, largest, bound, relation="at most")
 
 
 def _largest_rank(instance: Instance, what: str, target: np.ndarray, bound: int, found: list[Minimiser]) -> Evidence:
@@ -118,6 +138,6 @@ CLAIM = Claim(
             on_given=False,
         ),
     ),
-    instances=all_kinds,
+    instances=with_integers,
     at_scale=at_scale.ML_1,
 )

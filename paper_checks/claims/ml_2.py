@@ -11,10 +11,10 @@ import numpy as np
 from loraml_theory.closed_forms import boost, two_task_orbit
 from loraml_theory.spectra import separation
 from loraml_theory.structure import GroundTruth
-from paper_checks import at_scale
+from paper_checks import at_scale, exact_evidence
 from paper_checks.assumptions import INDEPENDENT, RETRAINING_PAIR_INDEPENDENT, TWO_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import all_kinds, carry, draw
+from paper_checks.drawn import carry, draw, with_integers
 from paper_checks.instance import Instance
 from paper_checks.measure import inertia_evidence, level, zero_evidence
 from paper_checks.minimisers import Minimiser, draw_boost, minimiser, random_starts, solve
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Element = Callable[[np.random.Generator, np.ndarray], np.ndarray]
+RationalElement = Callable[[np.random.Generator, int, int], np.ndarray]
 RAPIDITIES = (0.3, 1.5)
 
 
@@ -30,11 +31,16 @@ def _orthogonal(rng: np.random.Generator, rapidities: np.ndarray) -> np.ndarray:
     return np.linalg.qr(rng.standard_normal((2 * rapidities.size, 2 * rapidities.size)))[0]
 
 
+def _rational_orthogonal(rng: np.random.Generator, k: int, _active: int) -> np.ndarray:
+    return exact_evidence.draw_orthogonal(rng, 2 * k)
+
+
 def check(
     instance: Instance,
     profile: Profile,
     *,
     element: Element = draw_boost,
+    rational_element: RationalElement = exact_evidence.draw_boost,
     non_zero: Callable[[int], int] = lambda k: k,
     needed: Callable[[int], int] = lambda k: 3 * k,
 ) -> Iterator[Evidence | Note]:
@@ -66,6 +72,33 @@ def check(
         if active == k:
             yield from _adaptation(instance, point, pair, middle, needed)
     yield from _converse(instance, profile, pair)
+    yield from _exact(instance, rational_element, non_zero, needed)
+
+
+def _exact(
+    instance: Instance,
+    element: RationalElement,
+    non_zero: Callable[[int], int],
+    needed: Callable[[int], int],
+) -> Iterator[Evidence]:
+    """Construct minimisers from rational elements of O(k, k), and decide misfit and inertia over Q."""
+    truth = exact_evidence.over_rationals(instance)
+    if truth is None:
+        return
+    from loraml_theory.exact import rank, two_task_orbit
+    from loraml_theory.exact.rational import shifts
+
+    k = truth.k
+    for active in sorted({k, k - 1}, reverse=True):
+        A, U = two_task_orbit(truth, element(instance.rng(f"rational orbit {active}"), k, active))
+        what = f"A + U_t U_t^T - W_t at an orbit point with {active} non-zero rapidities"
+        yield exact_evidence.zero(instance, what, A + shifts(U) - truth.W_retraining)
+        count = non_zero(active)
+        what = f"A - A*, {active} non-zero rapidities"
+        yield from exact_evidence.signs(instance, what, A - truth.A_star, (count, count))
+        if active == k and rank(np.concatenate(list(truth.U_star), axis=1)) == 3 * k:
+            what = "W_3 - A, all rapidities non-zero"
+            yield from exact_evidence.signs(instance, what, truth.W_test - A, (needed(k) - k, k))
 
 
 def _adaptation(
@@ -172,7 +205,11 @@ CLAIM = Claim(
     assumptions=(TWO_TASKS, RETRAINING_PAIR_INDEPENDENT),
     check=check,
     controls=(
-        Control("mutated: any orthogonal H", partial(check, element=_orthogonal), carry("generic", 10, 1, 2)),
+        Control(
+            "mutated: any orthogonal H",
+            partial(check, element=_orthogonal, rational_element=_rational_orthogonal),
+            carry("generic", 10, 1, 2),
+        ),
         Control("mutated: rank(W_3 - A) = 2k", partial(check, needed=lambda k: 2 * k), carry("generic", 10, 1, 2)),
         Control(
             "mutated: rank(A - A*) = 2(non-zero rapidities - 1)",
@@ -181,7 +218,7 @@ CLAIM = Claim(
         ),
         Control("broken assumption: U_2* = U_1*", check, _coinciding, on_given=False),
     ),
-    instances=all_kinds,
+    instances=with_integers,
     at_scale=at_scale.ML_2,
     figure=figure,
 )

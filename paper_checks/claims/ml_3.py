@@ -13,10 +13,10 @@ from loraml_theory.adapters import Parameters
 from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
-from paper_checks import at_scale
+from paper_checks import at_scale, exact_evidence
 from paper_checks.assumptions import SOME_TRIPLE_INDEPENDENT, THREE_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import all_kinds, carry
+from paper_checks.drawn import carry, with_integers
 from paper_checks.instance import Instance
 from paper_checks.measure import zero_evidence
 from paper_checks.minimisers import (
@@ -28,6 +28,8 @@ from paper_checks.minimisers import (
     recovery_condition,
     smallest_shift,
 )
+
+LARGEST_HESSIAN = 450  # unknowns
 
 
 def check(instance: Instance, profile: Profile, *, points: Points = all_minimisers) -> Iterator[Evidence | Note]:
@@ -60,6 +62,27 @@ def check(instance: Instance, profile: Profile, *, points: Points = all_minimise
         )
     if truth.T * truth.d * truth.k <= 120:
         yield _isolated(instance, condition)
+    yield from _exact(instance)
+
+
+def _exact(instance: Instance) -> Iterator[Evidence]:
+    """Decide over Q that the W_t leave a single base, that it is A*, and that the truth is isolated in its orbit."""
+    truth = exact_evidence.over_rationals(instance)
+    if truth is None:
+        return
+    from loraml_theory.exact import hessian, pins_base, rank, recover
+
+    W, k = truth.W_retraining, truth.k
+    pinned = pins_base(W, k)
+    what = "a triple whose W_t leave no base of zero loss but one (the proof's linear system over Q), 1 for yes"
+    yield exact_evidence.evidence(instance, what, int(pinned), 1)
+    if pinned:
+        yield exact_evidence.zero(instance, "A - A*, A recovered from the W_t", recover(W, k) - truth.A_star)
+    unknowns = truth.T * truth.d * k
+    if unknowns <= LARGEST_HESSIAN:
+        nullity = unknowns - rank(hessian(truth.U_retraining, truth.U_retraining))
+        what = "nullity over Q of the Hessian at the truth"
+        yield exact_evidence.evidence(instance, what, nullity, gauge_dimension(k, truth.T))
 
 
 def _isolated(instance: Instance, condition: float) -> Evidence:
@@ -147,6 +170,6 @@ CLAIM = Claim(
             on_given=False,
         ),
     ),
-    instances=all_kinds,
+    instances=with_integers,
     at_scale=at_scale.ML_3,
 )

@@ -12,6 +12,7 @@ from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers.base import gradient_norm
+from paper_checks import exact_evidence
 from paper_checks.assumptions import THREE_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import carry, draw
@@ -19,6 +20,8 @@ from paper_checks.instance import Instance
 from paper_checks.minimisers import random_starts, solve, stationary
 
 FAR = 1e-4  # misfits above this, relative to max||W_t||_F, are not the global minimum by slow convergence
+
+SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
 Candidate = Callable[[Instance, Profile], np.ndarray | None]
 
@@ -55,6 +58,7 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
         )
         return
     yield from _offered(instance, U)
+    yield from _certified(instance, U)
 
 
 def _offered(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
@@ -109,6 +113,30 @@ def _offered(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
         instance.name,
         f"f = {float(objective.value(at)):.7g}, eigenvalue {gauge + 1} of the Hessian {spectrum[gauge] * scale:.5g}",
     )
+
+
+def _certified(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
+    """Prove that a strict spurious minimum lies near a point, for exactly the floats that the structure holds."""
+    if not exact_evidence.available():
+        return
+    from loraml_theory.certified.prove import UnprovedError, prove
+    from loraml_theory.exact import rationals
+
+    try:
+        proof = prove(rationals(instance.truth.U_retraining), U)
+    except UnprovedError as problem:
+        yield Note(instance.name, f"no spurious minimum is proved near the point: {problem}")
+        return
+    reason = "proved in ball arithmetic (Krawczyk, L D L^T); `loraml certify spurious` writes the proof as a file"
+    value, curvature = exact_evidence.downward(proof.value[0]), exact_evidence.downward(proof.curvature)
+    for what, bound in (
+        ("f at a stationary point proved to be near (the global minimum is 0)", value),
+        ("the Hessian there, orthogonally to U_t -> U_t Q_t", curvature),
+    ):
+        what = f"lower bound of {what}; at least the smallest positive float64"
+        yield exact_evidence.evidence(
+            instance, what, bound, SMALLEST, relation="at least", kind="certified", reason=reason
+        )
 
 
 def _saddle(instance: Instance, _profile: Profile) -> np.ndarray:

@@ -16,7 +16,7 @@ from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.rates import base_error, off_tangent_spectrum
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import best_triple_separation, separation
-from paper_checks import at_scale
+from paper_checks import at_scale, exact_evidence
 from paper_checks.assumptions import (
     ALL_TASKS_INDEPENDENT,
     INDEPENDENT,
@@ -24,7 +24,7 @@ from paper_checks.assumptions import (
     TEST_FACTOR_OF_FULL_RANK,
 )
 from paper_checks.claim import Assumption, Claim, Control, Evidence, Finding, Note, Profile
-from paper_checks.drawn import all_kinds, carry
+from paper_checks.drawn import carry, with_one_integer
 from paper_checks.instance import Instance
 from paper_checks.measure import mean_evidence
 from paper_checks.minimisers import draw_boost, recovery_condition, smallest_shift
@@ -83,6 +83,29 @@ def check(
         yield from _two_tasks(instance, profile, rate, two_task_rank)
     if truth.T >= 3 and truth.d <= 12:
         yield from _finite_n(instance, profile, finite_n_error)
+    yield from _exact(instance, predicted_rank, two_task_rank)
+
+
+def _exact(
+    instance: Instance, predicted_rank: Callable[[int, int, int], int], two_task_rank: Callable[[int], int]
+) -> Iterator[Evidence]:
+    """Decide over Q which rank fine-tuning needs: from the base of T' = 3..T tasks, and from a point of the orbit."""
+    truth = exact_evidence.over_rationals(instance)
+    if truth is None:
+        return
+    from loraml_theory.exact import RationalTruth, pins_base, rank, recover
+
+    k, d = truth.k, truth.d
+    for T in range(3, truth.T + 1):
+        W = truth.W_retraining[:T]
+        if pins_base(W, k):
+            needed, what = rank(truth.W_test - recover(W, k)), f"rank over Q of W_{{T+1}} - A, A from {T} tasks"
+            yield exact_evidence.evidence(instance, what, needed, predicted_rank(k, T, d))
+    pair = RationalTruth(truth.A_star, truth.U_star[[0, 1, -1]])
+    if rank(np.concatenate(list(pair.U_star), axis=1)) == 3 * k:
+        point = exact_evidence.orbit_point(instance, pair, active=k)
+        what = "rank over Q of W_{T+1} - A, A from two tasks, all rapidities non-zero"
+        yield exact_evidence.evidence(instance, what, rank(truth.W_test - point.A), two_task_rank(k))
 
 
 def _two_tasks(
@@ -195,7 +218,7 @@ CLAIM = Claim(
             carry("generic", 10, 3, 3),
         ),
     ),
-    instances=all_kinds,
+    instances=with_one_integer,
     at_scale=at_scale.ML_7,
     figure=growth_figure,
 )

@@ -14,20 +14,32 @@ from loraml_theory.moments import population
 from loraml_theory.objectives import FineTuning
 from loraml_theory.solvers import newton
 from loraml_theory.structure import GroundTruth
-from paper_checks import at_scale
+from paper_checks import at_scale, exact_evidence
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.claim import Claim, Control, Evidence, Profile
-from paper_checks.drawn import all_kinds, carry
+from paper_checks.drawn import carry, with_integers
 from paper_checks.instance import Instance
 from paper_checks.measure import inertia_evidence, level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from loraml_theory.exact import Rationals
+
 
 def residual(truth: GroundTruth) -> np.ndarray:
     """Return ``W_{T+1} - A_SR`` of the population, ``(d, d)``."""
     return truth.W_test - standard_retraining(population(truth.W_retraining))
+
+
+def exact_residual(instance: Instance) -> Rationals | None:
+    """Return ``W_{T+1} - A_SR`` over Q where the instance is known exactly."""
+    truth = exact_evidence.over_rationals(instance)
+    if truth is None:
+        return None
+    from loraml_theory.exact import standard_retraining as exactly
+
+    return truth.W_test - exactly(truth.W_retraining)
 
 
 def congruence(truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +61,9 @@ def check(
     yield from inertia_evidence(instance, "W_{T+1} - A_SR", M, factor=factor, middle=middle, predicted=inertia(k, T))
     if truth.d <= 12:
         yield _symmetric_floor(instance, M)
+    exactly = exact_residual(instance)
+    if exactly is not None:
+        yield from exact_evidence.signs(instance, "W_{T+1} - A_SR", exactly, inertia(k, T))
 
 
 def _symmetric_floor(instance: Instance, M: np.ndarray) -> Evidence:
@@ -116,7 +131,7 @@ CLAIM = Claim(
         Control("broken assumption: k(T+1) > d", check, carry("generic", 10, 3, 3), on_given=False),
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),
-    instances=all_kinds,
+    instances=with_integers,
     at_scale=at_scale.SR_2,
     figure=figure,
 )

@@ -12,11 +12,11 @@ from loraml_theory.closed_forms import best_rank_error, fine_tune
 from loraml_theory.moments import draw, population
 from loraml_theory.objectives import FineTuning
 from loraml_theory.solvers import newton
-from paper_checks import at_scale
+from paper_checks import at_scale, exact_evidence
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.claims.sr_2 import congruence, residual
-from paper_checks.drawn import all_kinds, carry
+from paper_checks.claims.sr_2 import congruence, exact_residual, residual
+from paper_checks.drawn import carry, with_integers
 from paper_checks.instance import Instance
 from paper_checks.measure import congruence_floor, level
 
@@ -42,6 +42,12 @@ def check(
         yield from _population(instance, M, rank, predicted, whole, profile)
         yield from _samples(instance, M, rank, predicted, whole)
     yield _positive(instance, M, top - 1, whole)
+    exactly = exact_residual(instance)
+    if exactly is not None:
+        from loraml_theory.exact import rank as exact_rank
+
+        what = f"rank over Q of W_{{T+1}} - A_SR: at rank {top - 1} some loss remains"
+        yield exact_evidence.evidence(instance, what, exact_rank(exactly), top, relation="at least")
 
 
 def _population(
@@ -141,6 +147,6 @@ CLAIM = Claim(
         ),
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),
-    instances=all_kinds,
+    instances=with_integers,
     at_scale=at_scale.SR_3,
 )
