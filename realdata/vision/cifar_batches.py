@@ -73,7 +73,9 @@ def open_cifar_batches(path: Path, *, checksums: Mapping[str, str] = OFFICIAL_MD
     train, test = (
         _split(path, {name: batches[name] for name in names}, classes=len(class_names)) for names in (TRAIN, (TEST,))
     )
-    return ImageSource(name="cifar-10-batches", class_names=class_names, shape=CIFAR_10_SHAPE, train=train, test=test)
+    return ImageSource(
+        name="images in CIFAR-10's format", class_names=class_names, shape=CIFAR_10_SHAPE, train=train, test=test
+    )
 
 
 def _split(path: Path, batches: Mapping[str, dict[Any, Any]], *, classes: int) -> Split:

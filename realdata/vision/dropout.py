@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from realdata.vision import dropout_kernels as kernels
@@ -119,6 +118,13 @@ def _compiled_for(*tensors: Tensor) -> bool:
     )
 
 
+def _refuse_second_derivatives() -> None:
+    if torch.is_grad_enabled():  # in a backward pass only with create_graph=True; torch would leave terms out silently
+        raise RuntimeError(
+            "dropout: got create_graph=True, expected first derivatives only; in eval mode all are there"
+        )
+
+
 class _GELUDropout(torch.autograd.Function):
     """x ↦ GELU(x) m."""
 
@@ -132,8 +138,8 @@ class _GELUDropout(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        _refuse_second_derivatives()
         (x,) = ctx.saved_tensors
         out = _empty_like(x)
         _run(kernels.gelu_dropout_gradient, x, _contiguous(gradient), out, mask=ctx.mask)
@@ -152,8 +158,8 @@ class _DropoutAdd(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        _refuse_second_derivatives()
         if not ctx.needs_input_grad[1]:
             return gradient, None, None
         contiguous = _contiguous(gradient)

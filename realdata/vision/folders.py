@@ -39,7 +39,7 @@ def open_folders(folder: Path, *, size: int | None = None, seed: int = 0) -> Ima
     names = tuple(train)
     shape = common_shape(EncodedImage(str(train[names[0]][0]), train[names[0]][0]), size=size)
     splits = [_split(folder, classes, shape=shape, resize=size is not None) for classes in (train, test)]
-    return ImageSource(name="folders", class_names=names, shape=shape, train=splits[0], test=splits[1])
+    return ImageSource(name="images in folders", class_names=names, shape=shape, train=splits[0], test=splits[1])
 
 
 def _listed(folder: Path) -> tuple[Mapping[str, Sequence[Path]], Mapping[str, Sequence[Path]]]:

@@ -75,12 +75,17 @@ def open_parquet(folder: Path, *, size: int | None = None) -> ImageSource:
     first = next(_encoded(train, np.zeros(1, dtype=np.int64)))
     class_names = named.pop() or _default_names(train, common_shape(first, size=None))
     shape = common_shape(first, size=size)
+    splits = [
+        _split(shards, classes=len(class_names), shape=shape, resize=size is not None) for shards in (train, test)
+    ]
+    counts = [len(split.labels) for split in splits]
+    whole = (class_names, shape, counts) == (CIFAR_10_CLASSES, CIFAR_10_SHAPE, [50_000, 10_000])
     return ImageSource(
-        name="parquet",
+        name="CIFAR-10" if whole else "images in Parquet files",
         class_names=class_names,
         shape=shape,
-        train=_split(train, classes=len(class_names), shape=shape, resize=size is not None),
-        test=_split(test, classes=len(class_names), shape=shape, resize=size is not None),
+        train=splits[0],
+        test=splits[1],
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -55,15 +56,13 @@ def test_what_stays_is_multiplied_so_that_the_mean_is_kept(p: float) -> None:
     drawn = Mask.drawn(p)
     assert abs(drawn.threshold / 2**32 - p) <= 2**-33
     assert drawn.scale * (1 - drawn.threshold / 2**32) == pytest.approx(1, abs=1e-15)
-    out = DropoutAdd(p)(torch.zeros(BLOCK), torch.full((BLOCK,), 3.0))
-    assert set(out.tolist()) <= {0.0, float(np.float32(3 * drawn.scale))} | {
-        float(np.float32(3) * np.float32(drawn.scale))
-    }
+    out = DropoutAdd(p)(torch.zeros(1 << 17), torch.ones(1 << 17))
+    assert set(out.tolist()) == {0.0, float(np.float32(drawn.scale))}
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
 def test_elements_are_independent(p: float) -> None:
-    """Neighbours, rows of usual widths, elements of one hash, of neighbouring blocks, and of calls one after another."""
+    """Neighbours, rows of usual widths, elements of one hash, of neighbouring blocks, of calls one after another."""
     count = 1 << 21
     centred = (kept(count, p) - (1 - p)) / math.sqrt(p * (1 - p))
     lags = [1, 2, 3, 4, 8, 64, 128, 256, 512, HALF_BLOCK - 1, HALF_BLOCK, HALF_BLOCK + 1, BLOCK, 64 * 128]
@@ -146,7 +145,7 @@ def test_without_drops_it_is_gelu_and_a_sum(dtype: torch.dtype, allowed: float) 
         inputs = [x.clone().requires_grad_(), residual.clone().requires_grad_()]
         inner = GELUDropout(NEVER)(inputs[0]) if ours else functional.gelu(inputs[0])
         out = DropoutAdd(NEVER)(inputs[1], inner) if ours else inputs[1] + inner
-        found.append([out, *torch.autograd.grad(out, inputs, gradient)])
+        found.append([out.detach(), *torch.autograd.grad(out, inputs, gradient)])
     for a, b in zip(*found, strict=True):
         assert float((a - b).abs().max()) <= allowed * float(b.abs().max())
 
@@ -161,11 +160,11 @@ def test_backward_passes_have_the_mask_of_the_forward_pass() -> None:
     assert torch.equal(gradient, again)
 
 
-def test_second_derivatives_are_refused() -> None:
+@pytest.mark.parametrize("module", [GELUDropout, lambda p: partial(DropoutAdd(p), torch.zeros(10))])
+def test_second_derivatives_are_refused(module: Callable[[float], Callable[[Tensor], Tensor]]) -> None:
     x = torch.randn(10, requires_grad=True)
-    (gradient,) = torch.autograd.grad(GELUDropout(0.5)(x).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    with pytest.raises(RuntimeError, match="create_graph=True, expected first derivatives only"):
+        torch.autograd.grad(module(0.5)(x).sum(), x, create_graph=True)
 
 
 @pytest.mark.parametrize("inactive", ["evaluating", "zero"])
@@ -173,7 +172,8 @@ def test_where_nothing_is_dropped_nothing_is_drawn(inactive: str) -> None:
     x, residual = torch.randn(2, 4, 5)
     gelu, add = (module(0.0 if inactive == "zero" else 0.5) for module in (GELUDropout, DropoutAdd))
     if inactive == "evaluating":
-        gelu.eval(), add.eval()
+        gelu.eval()
+        add.eval()
     before = torch.get_rng_state()
     assert torch.equal(gelu(x), functional.gelu(x))
     assert torch.equal(add(residual, x), residual + x)
@@ -217,15 +217,13 @@ def test_memory_is_used_again_only_when_nothing_refers_to_it() -> None:
     places = {out.data_ptr() for out in held}
     assert len(places) == 3
     for _ in range(5):
-        module(2 * x)
+        assert module(2 * x).data_ptr() not in places
     assert all(torch.equal(out, held[0]) for out in held)
     torch.testing.assert_close(held[0], functional.gelu(x))
     torch.testing.assert_close(parts[0], functional.gelu(-x[5:10]))
     torch.testing.assert_close(parts[1], functional.gelu(-x).view(2, -1).T)
     del held
-    assert {module(x).data_ptr() for _ in range(1)} <= places | {module(x).data_ptr()}
-    again = [module(x) for _ in range(3)]
-    assert places & {out.data_ptr() for out in again}
+    assert len(places & {out.data_ptr() for out in [module(x) for _ in range(3)]}) == 3
 
 
 @pytest.mark.parametrize("module", [GELUDropout, DropoutAdd])

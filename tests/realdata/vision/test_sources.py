@@ -35,13 +35,13 @@ def test_layouts_are_told_apart(tmp_path: Path) -> None:
     write_folders(tmp_path / "files/train", {name: IMAGES[number:20:4] for number, name in enumerate(NAMES)})
     write_folders(tmp_path / "files/test", {name: IMAGES[20 + number :: 4] for number, name in enumerate(NAMES)})
     places = {
-        "hub": "parquet",
-        "own": "cifar-10-batches",
-        "own/cifar-10-batches-py": "cifar-10-batches",
-        "files": "folders",
+        "hub": "images in Parquet files",
+        "own": "images in CIFAR-10's format",
+        "own/cifar-10-batches-py": "images in CIFAR-10's format",
+        "files": "images in folders",
     }
     sources = {place: open_images(tmp_path / place, checksums={}) for place in places} | {"a file": open_images(train)}
-    assert [source.name for source in sources.values()] == [*places.values(), "parquet"]
+    assert [source.name for source in sources.values()] == [*places.values(), "images in Parquet files"]
     for source in sources.values():
         assert source.class_names == NAMES
         for number in range(4):
