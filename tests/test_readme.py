@@ -42,7 +42,8 @@ def test_retraining_in_ten_lines() -> None:
     from torch import nn
 
     torch.manual_seed(0)
-    tasks, model = ("a", "b"), nn.Sequential(nn.Linear(5, 8), nn.GELU(), nn.Linear(8, 2))
+    tasks, first = ("a", "b"), nn.Linear(5, 8)
+    model = nn.Sequential(first, nn.GELU(), nn.Linear(8, 2))
     batch = torch.randn(6, 5), torch.tensor([0, 1] * 3), ["a"] * 3 + ["b"] * 3
     example = blocks("README.md", "python")[1]
     names: dict[str, Any] = {"model": model, "tasks": tasks, "batches": [batch] * 3}
@@ -51,8 +52,8 @@ def test_retraining_in_ten_lines() -> None:
     trained = [name for name, parameter in names["adapted"].named_parameters() if parameter.requires_grad]
     assert trained
     assert all("lora" in name for name in trained)
-    base = names["adapted"].get_base_model()
-    assert not torch.equal(base[0].base_layer.weight, model[0].weight)
+    base: Any = names["adapted"].get_base_model()
+    assert not torch.equal(base[0].base_layer.weight, first.weight)
 
 
 def test_command_writes_a_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def test_the_hash_is_splitmix64_its_halves_for_the_halves_of_a_block() -> None:
 def test_every_kernel_multiplies_by_the_same_mask(kernel: str) -> None:
     rng = np.random.default_rng(0)
     x, other = rng.standard_normal((2, 3 * kernels.BLOCK + 5))
-    how = {"key": 7, "threshold": 1 << 30, "scale": 4 / 3}
+    how: dict[str, Any] = {"key": 7, "threshold": 1 << 30, "scale": 4 / 3}
     mask = run(kernels.dropout, np.ones_like(x), **how)
     assert set(mask) == {0.0, 4 / 3}
     expected = {

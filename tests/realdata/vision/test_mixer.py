@@ -237,21 +237,21 @@ def test_each_row_may_have_its_own_adapter() -> None:
     """The images are the first axis of every linear layer's input: peft chooses the adapter by it."""
     with torch_seeded(0, "adapters"):
         config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
-        model = get_peft_model(mixer().double(), config, adapter_name="a")
-        model.add_adapter("b", LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+        model = get_peft_model(mixer().double(), config, adapter_name="one")
+        model.add_adapter("two", LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
     model.double().train()
     tuner: Any = model.base_model
     tuner.training = False  # all that peft checks before it allows names of adapters
     plain = mixer().double()
-    x, rows = images(plain), ["a", "b", "b", "a", "b"]
+    x, rows = images(plain), ["one", "two", "two", "one", "two"]
     seen: dict[str, int] = {}
     for name, module in model.get_base_model().named_modules():
         if isinstance(module, LinearWithLora):
             module.register_forward_hook(lambda _, inputs, __, name=name: seen.update({name: len(inputs[0])}))
     mixed = model(x, adapter_names=rows)
     assert seen == dict.fromkeys(linear_layers(plain), len(x))
-    alone = {name: model(x, adapter_names=[name] * len(x)) for name in ("a", "b")}
-    assert not torch.allclose(alone["a"], alone["b"])
+    alone = {name: model(x, adapter_names=[name] * len(x)) for name in ("one", "two")}
+    assert not torch.allclose(alone["one"], alone["two"])
     torch.testing.assert_close(mixed, torch.stack([alone[name][i] for i, name in enumerate(rows)]))
 
 
@@ -275,6 +275,6 @@ def test_training_fits_what_it_is_given() -> None:
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
         for _ in range(60):
             optimizer.zero_grad()
-            functional.cross_entropy(model(x), targets).backward()
+            torch.autograd.backward(functional.cross_entropy(model(x), targets))
             optimizer.step()
     assert torch.equal(model.eval()(x).argmax(1), targets)
