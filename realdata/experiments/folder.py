@@ -81,8 +81,8 @@ class Folder:
             with replacing(self.path / "experiment.json") as file:
                 file.write(json.dumps(document, indent=1).encode())
             return
-        now = json.loads(json.dumps(fixed))
-        changed = [line for key in now for line in differences({key: begun.get(key)}, {key: now[key]})]
+        held, now = _without_name(begun), _without_name(json.loads(json.dumps(fixed)))
+        changed = [line for key in now for line in differences({key: held.get(key)}, {key: now[key]})]
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise FolderError(
@@ -105,6 +105,13 @@ class Folder:
     def succeed(self, job: str) -> None:
         """Forget an earlier failure."""
         (self.path / "failed" / f"{job}.json").unlink(missing_ok=True)
+
+
+def _without_name(document: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what the data are called: whether they are the same is told by their hashes."""
+    data = document.get("data")
+    named = {"data": {key: data[key] for key in data if key != "source"}} if isinstance(data, dict) else {}
+    return {**document, **named}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.realdata.experiments.made import experiment, record
 FIXED = {
     "experiment": "vision",
     "settings": {"model": {"width": 8, "depth": 1}, "data": {"n": [1, None]}},
-    "data": {"source": "digits"},
+    "data": {"source": "digits", "tasks": {"0-1": "hash"}},
     "chance": 0.5,
     "score": "accuracy",
     "device": "cpu",
@@ -43,6 +43,14 @@ def test_another_experiment_is_refused_with_what_differs(tmp_path: Path) -> None
         f"{tmp_path}: was begun with other settings (settings.model.width: was 8, is now 9; precision: was 'no', "
         "is now 'bf16'); take another folder"
     )
+
+
+def test_the_same_data_under_another_name_are_the_same(tmp_path: Path) -> None:
+    for data in ({"source": "parquet", "tasks": {"0-1": "hash"}}, FIXED["data"]):
+        with opened(tmp_path) as folder:
+            folder.begin({**FIXED, "data": data}, {})
+    with opened(tmp_path) as folder, pytest.raises(FolderError, match=r"data\.tasks\.0-1: was 'hash', is now 'other'"):
+        folder.begin({**FIXED, "data": {"source": "parquet", "tasks": {"0-1": "other"}}}, {})
 
 
 def test_runs_without_an_experiment_are_not_taken_over(tmp_path: Path) -> None:
