@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loraml_theory.atomic import replacing
 from sims import plotting
@@ -58,12 +58,12 @@ def draw(found: Sequence[Result], path: Path, variant: Variant) -> None:
         plotting.save(picture, path)
 
 
-def _draw_result(ax: Axes, result: Result, variant: Variant, dashes: object) -> None:
+def _draw_result(ax: Axes, result: Result, variant: Variant, dashes: Any) -> None:
     for method, name in enumerate(METHODS):
         median, low, high = central(getattr(result.tuned, variant.column)[method], variant)
         colour = plotting.SHADES[name][1]
         ax.fill_between(result.tuned.steps, low, high, color=colour, alpha=0.16, linewidth=0)
-        ax.plot(result.tuned.steps, median, color=colour, linestyle=dashes)  # type: ignore[arg-type]
+        ax.plot(result.tuned.steps, median, color=colour, linestyle=dashes)
 
 
 def _frame(ax: Axes, group: Sequence[Result]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from hashlib import blake2b
 from io import BytesIO
@@ -46,7 +46,7 @@ class Study:
     descent: Descent
     seed: int = 0
     runs: int = RUNS
-    settings: AdamW = AdamW()
+    settings: AdamW = field(default_factory=AdamW)
     folder: Path | None = None
 
 
@@ -120,7 +120,7 @@ def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, name
         return _read(kind, path)
     result = compute()
     page = BytesIO()
-    np.savez(page, **{field.name: getattr(result, field.name) for field in fields(kind)})
+    np.savez(page, **{part.name: getattr(result, part.name) for part in fields(kind)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(page.getvalue())
@@ -137,6 +137,6 @@ def _digest(study: Study, named: dict[str, Any]) -> str:
 def _read(kind: type[Stage], path: Path) -> Stage:
     try:
         with np.load(path, allow_pickle=False) as kept:
-            return kind(**{field.name: kept[field.name] for field in fields(kind)})
+            return kind(**{part.name: kept[part.name] for part in fields(kind)})
     except (BadZipFile, EOFError, KeyError, ValueError):
         raise EngineError(f"{one_line(str(path))}: is no file of results, remove it to compute them again") from None
