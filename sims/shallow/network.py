@@ -50,10 +50,14 @@ class Network:
         return Network(self.A[index], self.c[index], self.U[index], self.V[index])
 
 
+def hidden(W: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return ``sigmoid(W x)`` for W ``(..., d, d)`` and x ``(..., N, d)``, ``(..., N, d)``."""
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * (x @ W.swapaxes(-1, -2))))  # without overflow
+
+
 def values(W: np.ndarray, c: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Return ``c^T sigmoid(W x)`` for W ``(..., d, d)``, c ``(..., d)`` and x ``(..., N, d)``, ``(..., N)``."""
-    hidden = 0.5 + 0.5 * np.tanh(0.5 * (x @ W.swapaxes(-1, -2)))  # the sigmoid, without overflow
-    return np.asarray((hidden @ c[..., None])[..., 0])
+    return np.asarray((hidden(W, x) @ c[..., None])[..., 0])
 
 
 def losses(network: Network, samples: Samples) -> np.ndarray:
