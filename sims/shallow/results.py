@@ -136,7 +136,7 @@ def _digest(study: Study, named: dict[str, Any]) -> str:
 
 def _read(kind: type[Stage], path: Path) -> Stage:
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return kind(**{part.name: kept[part.name] for part in fields(kind)})
     except (BadZipFile, EOFError, KeyError, ValueError):
         raise EngineError(f"{one_line(str(path))}: is no file of results, remove it to compute them again") from None

@@ -43,7 +43,7 @@ class Plain(torch.nn.Module):
 def plain_descent(
     samples: Samples, start: Network, settings: AdamW, *, dtype: torch.dtype = torch.float64, train_base: bool = True
 ) -> Iterator[Network]:
-    """Yield the points of one network after every step of torch's AdamW, gradients by autograd, task after task."""
+    """Yield the points of one network after every step of torch's AdamW, gradients by autograd."""
     net = Plain(start, dtype, train_base=train_base)
     betas = (settings.mean_rate, settings.square_rate)
     trained = [part for part in net.parameters() if part.requires_grad]
@@ -52,8 +52,7 @@ def plain_descent(
     )
     x, y = (torch.tensor(part, dtype=dtype) for part in samples)
     while True:
-        for task in range(len(y)):
-            torch.nn.functional.mse_loss(net(x[task], task), y[task]).backward()
+        torch.autograd.backward([torch.nn.functional.mse_loss(net(x[t], t), y[t]) for t in range(len(y))])
         optimizer.step()
         optimizer.zero_grad()
         yield net.point()

@@ -26,12 +26,15 @@ AT = np.array([0, 1, 2, 40, 200])
 FAST = AdamW(step_size=1e-2, weight_decay=0.1)  # moves far in few steps, and decays so that it is seen
 
 
-@numba.njit
-def _both(a: np.ndarray, b: np.ndarray) -> float:
+def _in_place(a: Any, b: Any) -> Any:
+    """Replace both vectors by their sigmoids, and return the sum of all of these."""
     x, y = sigmoids(load(a, 0), load(b, 0))
     store(a, 0, x)
     store(b, 0, y)
     return total(x + y)
+
+
+_both = numba.njit(_in_place)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -119,7 +122,9 @@ def test_standard_retraining_is_the_same_from_adapters_that_are_zero(engine: Des
     assert not np.any(path.U)
     assert not np.any(path.V)
     one, y = samples.x.reshape(3, 1, -1, 7), samples.y.reshape(3, 1, -1)
-    third = Samples(np.concatenate([one] * 3, 1), np.concatenate([y] * 3, 1))  # three times all samples, thrice the loss
+    third = Samples(
+        np.concatenate([one] * 3, 1), np.concatenate([y] * 3, 1)
+    )  # three times all samples, thrice the loss
     pooled = CpuDescent(precision="float64").descend(third, without, FAST, at=AT)
     np.testing.assert_allclose(path.A[-1], pooled.A[-1], atol=1e-3)
 
