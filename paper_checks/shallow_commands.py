@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from paper_checks import commands
@@ -65,27 +66,37 @@ def _one(axis: str, out: Path, study: Study, **options: Any) -> str:
 
 
 def _show(console: Console, found: Sequence[Result], study: Study, variant: str) -> None:
-    """Print one line a setting: both medians, and their paired ratio."""
+    """Print one line a setting, and one for all: both medians, and their paired ratio."""
     from rich.table import Table
 
     from sims.shallow.settings import VARIANTS
-    from sims.shallow.tables import median_interval, paired, run_rows
+    from sims.shallow.tables import median_interval, over_axis, paired, run_rows
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     pairs = paired(run_rows(found, study), column=VARIANTS[variant].column)
     for name in (found[0].vary, "rank", "LoRA-ML", "SR", "SR / LoRA-ML", "interval", "ahead in"):
         table.add_column(name, justify="right", no_wrap=True)
-    confidence = 0.0
     for pair in pairs:
-        ratio = median_interval(pair.differences)
-        confidence = ratio.confidence
-        medians = (f"{median_interval(side).median:.3g}" for side in (pair.meta, pair.standard))
-        interval = f"\\[{10**ratio.low:.3g}, {10**ratio.high:.3g}]"
-        ahead = f"{sum(pair.differences > 0)} of {len(pair.runs)}"
-        table.add_row(str(pair.value), str(pair.rank), *medians, f"{10**ratio.median:.3g}", interval, ahead)
+        medians = (f"{np.median(side):.3g}" for side in (pair.meta, pair.standard))
+        table.add_row(str(pair.value), str(pair.rank), *medians, *_compared(pair.differences))
+    table.add_row("all", "", "", "", *_compared(over_axis(pairs)))
     console.print(table)
-    console.print(f"medians over runs of the {VARIANTS[variant].column.replace('_', ' ')} after fine-tuning;")
-    console.print(f"interval: covers the median of the paired ratio with {100 * confidence:.3g} %, whatever is drawn")
+    confidence = median_interval(pairs[0].differences).confidence
+    quantity = VARIANTS[variant].column.replace("in_sample", "in-sample").replace("_", " ")
+    console.print(
+        f"medians over runs of the {quantity} after fine-tuning, and of its paired ratio; the interval\n"
+        f"covers the latter with {100 * confidence:.3g} %, whatever is drawn; all: geometric means over the settings",
+        soft_wrap=True,
+    )
+
+
+def _compared(differences: np.ndarray) -> tuple[str, str, str]:
+    """Return median ratio, interval, and in how many runs LoRA-ML is ahead, from differences of logarithms."""
+    from sims.shallow.tables import median_interval
+
+    found = median_interval(differences)
+    interval = f"\\[{10**found.low:.3g}, {10**found.high:.3g}]"
+    return f"{10**found.median:.3g}", interval, f"{np.sum(differences > 0)} of {len(differences)}"
 
 
 def _count(name: str, text: str) -> int:

@@ -11,6 +11,7 @@ the sigmoid and z = W_t x: the derivatives of ``f_t`` by ``W_t`` and c. Those by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,42 @@ def levenberg_marquardt(
         finished[active] = method.step(active)
     finished |= method.losses <= wanted
     return Solved(_unflat(method.points, start), method.losses, tried, finished)
+
+
+def reach(samples: Samples, starts: Sequence[Network], target: np.ndarray, *, iterations: int = 100) -> Solved:
+    """Minimise until the target from the first start, then what is still above it from the next, and so on.
+
+    Parameters
+    ----------
+    samples
+        ``(B, T, N, d)`` and ``(B, T, N)``.
+    starts
+        ``(B,)`` each.
+    target
+        ``(B,)``.
+    iterations
+        Steps to try at most from each start.
+
+    Returns
+    -------
+    Solved
+        The best point of every element, the iterations over all its starts, and whether its target was reached.
+    """
+    best = levenberg_marquardt(samples, starts[0], iterations=iterations, target=target)
+    parts = [best.point.A, best.point.c, best.point.U, best.point.V]
+    loss, tried = best.loss.copy(), best.iterations.copy()
+    for start in starts[1:]:
+        left = np.flatnonzero(loss > target)
+        if not left.size:
+            break
+        here = Samples(samples.x[left], samples.y[left])
+        end = levenberg_marquardt(here, start[left], iterations=iterations, target=target[left])
+        tried[left] += end.iterations
+        better = end.loss < loss[left]
+        loss[left[better]] = end.loss[better]
+        for part, found in zip(parts, (end.point.A, end.point.c, end.point.U, end.point.V), strict=True):
+            part[left[better]] = found[better]
+    return Solved(Network(*parts), loss, tried, loss <= target)
 
 
 class _Method:

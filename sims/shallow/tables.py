@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from math import comb
@@ -135,6 +135,16 @@ def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> li
         sides = (np.array([side[run] for run in runs]) for side in (meta, standard))
         found.append(Paired(value, rank, np.array(runs, int), *sides))
     return found
+
+
+def over_axis(pairs: Sequence[Paired]) -> np.ndarray:
+    """Return each run's mean of `Paired.differences` over all settings, ``(R,)``, for the runs that every one has.
+
+    The settings of a run share what they can of truth, data and starts, so that only runs are independent.
+    """
+    shared = sorted(set.intersection(*(set(pair.runs.tolist()) for pair in pairs)))
+    rows = [pair.differences[np.isin(pair.runs, shared)] for pair in pairs]
+    return np.asarray(np.mean(rows, axis=0))
 
 
 def median_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sims.shallow.network import Network, Samples, losses, values
-from sims.shallow.second_order import _flat, _linearised, _unflat, levenberg_marquardt
+from sims.shallow.second_order import _flat, _linearised, _unflat, levenberg_marquardt, reach
 from tests.sims.shallow_problems import batch
 
 
@@ -71,3 +71,18 @@ def test_adapters_that_are_zero_stay_so() -> None:
     assert np.all(end.loss < losses(without, samples))
     assert not np.any(end.point.U)
     assert not np.any(end.point.V)
+
+
+def test_further_starts_are_for_what_has_not_reached_its_target() -> None:
+    samples, start = batch(6, d=4)
+    first = levenberg_marquardt(samples, start, iterations=5)
+    target = first.loss * np.array([1.01, 0.99, 0.0])
+    starts = [start, batch(7, d=4)[1], batch(8, d=4)[1]]
+    found = reach(samples, starts, target, iterations=5)
+    assert found.iterations[0] <= 5 < found.iterations[1] <= 15 == found.iterations[2]
+    assert found.finished.tolist() == (found.loss <= target).tolist()
+    assert found.finished[0]
+    assert not found.finished[2]
+    alone = [levenberg_marquardt(samples, each, iterations=5).loss[2] for each in starts]
+    assert found.loss[2] == min(alone)
+    np.testing.assert_allclose(losses(found.point, samples), found.loss)
