@@ -60,7 +60,10 @@ def shallow(
         typer.Option(metavar="paper|reference", help="Error on fresh inputs, or the public code's in-sample error."),
     ] = "paper",
     runs: Annotated[str, typer.Option(metavar="R", help="Repetitions, each with a truth of its own.")] = "10",
-    epochs: Annotated[str, typer.Option(metavar="E", help="Steps of retraining.")] = "40000",
+    solver: Annotated[
+        str, typer.Option(metavar="adamw|second-order", help="Of retraining: the paper's, or the best of several ends.")
+    ] = "adamw",
+    epochs: Annotated[str, typer.Option(metavar="E", help="AdamW's steps of retraining.")] = "40000",
     tuning_epochs: Annotated[str, typer.Option(metavar="F", help="Steps of fine-tuning.")] = "15000",
     engine: Annotated[str, typer.Option(metavar="auto|cpu|torch", help="What computes.")] = "auto",
     device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Where, such as cpu or cuda.")] = None,
@@ -76,6 +79,7 @@ def shallow(
         out=out,
         variant=variant,
         numbers={"runs": runs, "epochs": epochs, "tuning-epochs": tuning_epochs},
+        solver=solver,
         descent={"engine": engine, "device": device, "precision": precision},
         seed=seed,
     )

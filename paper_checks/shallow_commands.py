@@ -28,6 +28,7 @@ def shallow_figure(
     vary: str,
     out: Path,
     variant: str,
+    solver: str,
     numbers: Mapping[str, str],
     descent: Mapping[str, str | None],
     seed: str,
@@ -35,18 +36,20 @@ def shallow_figure(
     """Reproduce one of the figures of the shallow network, or all; what is already in the folder is used."""
     from sims.shallow.descent import get
     from sims.shallow.results import Study
-    from sims.shallow.settings import VALUES, VARIANTS, Cell
+    from sims.shallow.settings import SOLVERS, VALUES, VARIANTS, Cell
 
     if vary not in (*VALUES, "all"):
         raise InputError(f"--vary: got {vary!r}, expected {', '.join(VALUES)} or all")
     if variant not in VARIANTS:
         raise InputError(f"--variant: got {variant!r}, expected {' or '.join(VARIANTS)}")
+    if solver not in SOLVERS:
+        raise InputError(f"--solver: got {solver!r}, expected {' or '.join(SOLVERS)}")
     counts = {name: _count(name, text) for name, text in numbers.items()}
     root = commands.whole_number("--seed", seed)
     commands.prepare_folder(out)
     with refusing(out):
         runner = get(descent["engine"] or "auto", descent["device"], precision=descent["precision"] or "float32")
-        study = Study(runner, seed=root, runs=counts["runs"], folder=out)
+        study = Study(runner, seed=root, runs=counts["runs"], folder=out, solver=solver)
         base = replace(Cell(), epochs=counts["epochs"], tuning_epochs=counts["tuning-epochs"])
         axes = VALUES if vary == "all" else (vary,)
         return 0, "".join(_one(axis, out, study, variant=variant, base=base) for axis in axes)

@@ -12,6 +12,8 @@ shallow start           run, d                   everything else
 shallow adapter         run, d, k, task          T, N, n
 shallow tuned adapter   run, d, rank             everything else, the methods too
 ======================  =======================  ===================================================
+
+Further starts of retraining have their number among the coordinates of the start and of the adapters.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ def draw_run(root: int, run: int, cell: Cell) -> Run:
         tuning=Samples(tuning.x[None], tuning.y[None]),
         tuning_clean=clean[None],
         fresh=Samples(inputs, values(truth.W[T], truth.c, inputs)),
-        start=_start(root, run, cell),
+        start=draw_start(root, run, cell),
     )
 
 
@@ -93,12 +95,13 @@ def _samples(
     return Samples(x, clean + sigma * noise), clean
 
 
-def _start(root: int, run: int, cell: Cell) -> Network:
-    """Draw the start of retraining: one factor of every adapter is 0, all else as torch's linear layers start."""
+def draw_start(root: int, run: int, cell: Cell, *, number: int = 0) -> Network:
+    """Draw a start of retraining: one factor of every adapter is 0, all else as torch's linear layers start."""
     d, k = cell.d, cell.k
-    rng = stream(root, "shallow start", run=run, d=d)
+    named = partial(stream, root, run=run, d=d, **({"number": number} if number else {}))
+    rng = named("shallow start")
     A, c = _uniform(rng, (d, d)), _uniform(rng, (d,))
-    streams = [stream(root, "shallow adapter", run=run, d=d, k=k, task=t) for t in range(cell.T)]
+    streams = [named("shallow adapter", k=k, task=t) for t in range(cell.T)]
     V = np.stack([_uniform(rng, (d, k)) for rng in streams])
     return Network(A, c, np.zeros_like(V), V)
 

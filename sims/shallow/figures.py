@@ -37,11 +37,11 @@ def shallow_figure(
     for path, text in ((curves, curves_csv(found, study, chosen)), (runs, runs_csv(run_rows(found, study)))):
         with replacing(path) as file:
             file.write(text.encode())
-    draw(found, picture, chosen)
+    draw(found, picture, chosen, solver=study.solver)
     return [picture, curves, runs], found
 
 
-def draw(found: Sequence[Result], path: Path, variant: Variant) -> None:
+def draw(found: Sequence[Result], path: Path, variant: Variant, *, solver: str) -> None:
     """Draw one panel a value: median and central range of both methods, at every rank that was fine-tuned."""
     panels = [list(group) for _, group in groupby(found, key=lambda result: result.value)]
     with plotting.figure(3.2 * len(panels) + 1.4, 4.4) as picture:
@@ -54,7 +54,7 @@ def draw(found: Sequence[Result], path: Path, variant: Variant) -> None:
         for ax, group in zip(row, panels, strict=True):
             if len(group) > 1 or ax is row[-1]:
                 _label(ax, group, variant)
-        picture.suptitle(_title(found, variant), fontsize=10, x=0.01, horizontalalignment="left")
+        picture.suptitle(_title(found, variant, solver), fontsize=10, x=0.01, horizontalalignment="left")
         plotting.save(picture, path)
 
 
@@ -88,13 +88,14 @@ def _label(ax: Axes, group: Sequence[Result], variant: Variant) -> None:
     plotting.label_ends(ax, ends, x=float(group[0].tuned.steps[-1]))
 
 
-def _title(found: Sequence[Result], variant: Variant) -> str:
+def _title(found: Sequence[Result], variant: Variant, solver: str) -> str:
     """Say in two lines what the curves are and what is held fixed."""
     result = found[0]
     cell = result.cell
     fixed = ", ".join(f"{name} = {getattr(cell, name)}" for name in "dkTNn" if name != result.vary)
+    retraining = str(cell.epochs) if solver == "adamw" else "second order"
     return (
         f"Shallow network, varying the {MEANINGS[result.vary]}: median and central range (4th to 8th of ten) of "
         f"{result.retrained.loss.shape[1]} runs\n"
-        f"{fixed}, noise {cell.sigma:g}; AdamW, {cell.epochs} + {cell.tuning_epochs} steps; variant: {variant.name}"
+        f"{fixed}, noise {cell.sigma:g}; {retraining} + {cell.tuning_epochs} steps of AdamW; variant: {variant.name}"
     )

@@ -18,8 +18,8 @@ from loraml_theory.atomic import replacing
 from loraml_theory.structure_file import one_line
 from sims.engine import EngineError
 from sims.shallow.descent import Descent
-from sims.shallow.draws import Run, draw_run
-from sims.shallow.runs import Retrained, Tuned, fine_tune, retrain
+from sims.shallow.draws import Run, draw_run, draw_start
+from sims.shallow.runs import STARTS, Retrained, Tuned, fine_tune, retrain, retrain_by_second_order
 from sims.shallow.settings import RUNS, AdamW, Cell, cells
 
 FORMAT = 1
@@ -41,6 +41,8 @@ class Study:
         What computes.
     folder
         Where results are kept; None keeps none.
+    solver
+        Of retraining, one of `SOLVERS`.
     """
 
     descent: Descent
@@ -48,6 +50,7 @@ class Study:
     runs: int = RUNS
     settings: AdamW = field(default_factory=AdamW)
     folder: Path | None = None
+    solver: str = "adamw"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,12 @@ def _setting(vary: str, value: int, cell: Cell, *, study: Study, progress: Calla
         return lambda share: progress(f"{vary} = {value}, {stage}: {share:.0%}")
 
     def retrained() -> Retrained:
+        if study.solver == "second-order":
+            starts = [
+                [draw_start(study.seed, run, cell, number=number) for run in range(study.runs)]
+                for number in range(STARTS)
+            ]
+            return retrain_by_second_order(runs(), starts, progress=told("retraining"))
         return retrain(runs(), study.descent, epochs=cell.epochs, settings=study.settings, progress=told("retraining"))
 
     def tuned(rank: int) -> Tuned:
@@ -130,6 +139,8 @@ def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, name
 def _digest(study: Study, named: dict[str, Any]) -> str:
     """Name everything that the numbers depend on, what computes them included."""
     computed_by = [study.descent.name, study.descent.device, study.descent.precision]
+    if study.solver != "adamw":
+        named = {**named, "solver": study.solver}
     words = [FORMAT, named, study.seed, study.runs, asdict(study.settings), computed_by]
     return blake2b(dumps(words, sort_keys=True).encode(), digest_size=12).hexdigest()
 

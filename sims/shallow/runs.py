@@ -11,9 +11,11 @@ from sims.engine import recorded_steps
 from sims.shallow.descent import Descent
 from sims.shallow.draws import Run, tuning_start
 from sims.shallow.network import Network, Samples, losses, values
+from sims.shallow.second_order import reach
 from sims.shallow.settings import METHODS, AdamW
 
 RECORDS = 100  # points of a curve, evenly over fine-tuning, besides those in `EARLY`
+STARTS, ITERATIONS = 6, 100  # of the second-order method
 EARLY = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 BLOCK = 20_000  # inputs of the test error that are in memory for every record at once
 
@@ -69,15 +71,38 @@ def retrain(
     Standard retraining is LoRA-ML from adapters that are 0 altogether, which no step of AdamW moves.
     """
     samples = stacked([run.retraining for run in drawn])
-    A, c, U, V = (np.stack([getattr(run.start, name) for run in drawn]) for name in ("A", "c", "U", "V"))
-    start = Network(*(np.concatenate(pair) for pair in ((A, A), (c, c), (U, 0 * U), (V, 0 * V))))
-    at = np.array([0, epochs]) if epochs else np.array([0])
-    path = descent.descend(samples, start, settings or AdamW(), at=at, progress=progress)
-    twice = Samples(*(np.concatenate([part, part]) for part in samples))
+    start = _both_methods([run.start for run in drawn])
+    end = descent.descend(samples, start, settings or AdamW(), at=np.array([epochs]), progress=progress)[0]
+    return _retrained(drawn, start, end)
+
+
+def retrain_by_second_order(
+    drawn: Sequence[Run], starts: Sequence[Sequence[Network]], *, progress: Callable[[float], None] = lambda _: None
+) -> Retrained:
+    """Retrain by both methods as well as `second_order` can: the best end of several starts.
+
+    Parameters
+    ----------
+    starts
+        Any number of starts, each one for every run.
+    """
+    samples = Samples(*(np.concatenate([part] * len(METHODS)) for part in stacked([run.retraining for run in drawn])))
+    tried = [_both_methods(start) for start in starts]
+    end = reach(samples, tried, np.zeros(len(samples.x)), iterations=ITERATIONS, progress=progress)
+    return _retrained(drawn, tried[0], end.point)
+
+
+def _both_methods(starts: Sequence[Network]) -> Network:
+    """Join starts of runs to a batch for LoRA-ML and, with adapters of 0, for standard retraining."""
+    A, c, U, V = (np.stack([getattr(start, name) for start in starts]) for name in ("A", "c", "U", "V"))
+    return Network(*(np.concatenate(pair) for pair in ((A, A), (c, c), (U, 0 * U), (V, 0 * V))))
+
+
+def _retrained(drawn: Sequence[Run], start: Network, end: Network) -> Retrained:
+    samples = Samples(*(np.concatenate([part] * len(METHODS)) for part in stacked([run.retraining for run in drawn])))
     both = (len(METHODS), len(drawn))
-    begin, end = (losses(path[record], twice).reshape(both) for record in (0, -1))
-    last = path[-1]
-    return Retrained(last.A.reshape(*both, *A.shape[1:]), last.c.reshape(*both, *c.shape[1:]), begin, end)
+    A, c = (part.reshape(*both, *part.shape[1:]) for part in (end.A, end.c))
+    return Retrained(A, c, losses(start, samples).reshape(both), losses(end, samples).reshape(both))
 
 
 def fine_tune(

@@ -11,7 +11,7 @@ the sigmoid and z = W_t x: the derivatives of ``f_t`` by ``W_t`` and c. Those by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from sims.shallow.network import Network, Samples, hidden, losses
 RIDGES = (1e-4, 1e-5, 0.0)
 HELD_UP = 1e-3  # relative decrease of a step below which the ridge is lowered
 CONVERGED = 1e-9  # the same without a ridge, below which the descent ends
-DAMPING, LARGEST_DAMPING = 1.0, 1e12
+DAMPING, LEAST_DAMPING, LARGEST_DAMPING = 1.0, 1e-12, 1e12
 BLOCK_BYTES = 16 * 2**20  # of features at once
 
 
@@ -88,7 +88,14 @@ def levenberg_marquardt(
     return Solved(_unflat(method.points, start), method.losses, tried, finished)
 
 
-def reach(samples: Samples, starts: Sequence[Network], target: np.ndarray, *, iterations: int = 100) -> Solved:
+def reach(
+    samples: Samples,
+    starts: Sequence[Network],
+    target: np.ndarray,
+    *,
+    iterations: int = 100,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Solved:
     """Minimise until the target from the first start, then what is still above it from the next, and so on.
 
     Parameters
@@ -101,6 +108,8 @@ def reach(samples: Samples, starts: Sequence[Network], target: np.ndarray, *, it
         ``(B,)``.
     iterations
         Steps to try at most from each start.
+    progress
+        Called with the share of starts that are done.
 
     Returns
     -------
@@ -110,7 +119,8 @@ def reach(samples: Samples, starts: Sequence[Network], target: np.ndarray, *, it
     best = levenberg_marquardt(samples, starts[0], iterations=iterations, target=target)
     parts = [best.point.A, best.point.c, best.point.U, best.point.V]
     loss, tried = best.loss.copy(), best.iterations.copy()
-    for start in starts[1:]:
+    for number, start in enumerate(starts[1:], start=1):
+        progress(number / len(starts))
         left = np.flatnonzero(loss > target)
         if not left.size:
             break
@@ -166,7 +176,8 @@ class _Method:
 
     def _adapt_damping(self, which: np.ndarray, taken: np.ndarray, gain: np.ndarray) -> None:
         good, bad = which[taken], which[~taken]
-        self.damping[good] *= np.maximum(1 / 3, 1 - (2 * gain[taken] - 1) ** 3)
+        factor = np.maximum(1 / 3, 1 - (2 * gain[taken] - 1) ** 3)
+        self.damping[good] = np.maximum(self.damping[good] * factor, LEAST_DAMPING)
         self.growth[good] = 2
         self.damping[bad] *= self.growth[bad]
         self.growth[bad] *= 2

@@ -14,6 +14,9 @@ VALUES: dict[str, tuple[int, ...]] = {
 """The paper's for d and T; those of N, n and k are this project's choice, the public code fixes none."""
 
 METHODS = ("LoRA-ML", "SR")
+SOLVERS = ("adamw", "second-order")
+"""Of retraining: AdamW from one start, as the paper does; or the best of several ends of a second-order method."""
+
 RUNS = 10
 
 

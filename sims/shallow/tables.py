@@ -18,9 +18,22 @@ from sims.shallow.settings import METHODS, Variant
 
 SETTING = ("d", "k", "T", "N", "n", "sigma", "epochs", "tuning_epochs")
 MEASURED = ("start_loss", "retraining_loss", "untuned_error", "fresh_error", "in_sample_error", "tuning_loss")
-RUN_COLUMNS = ("axis", "value", "method", "rank", "seed", "run", *SETTING, *MEASURED, "engine", "device", "precision")
+RUN_COLUMNS = (
+    "axis",
+    "value",
+    "method",
+    "rank",
+    "seed",
+    "run",
+    *SETTING,
+    "solver",
+    *MEASURED,
+    "engine",
+    "device",
+    "precision",
+)
 CURVE_COLUMNS = (
-    *("variant", "quantity", "axis", "value", "method", "rank", "seed", "runs", *SETTING),
+    *("variant", "quantity", "axis", "value", "method", "rank", "seed", "runs", *SETTING, "solver"),
     *("iteration", "median", "low", "high"),
 )
 
@@ -87,7 +100,7 @@ def run_rows(found: Iterable[Result], study: Study) -> Iterator[dict[str, Any]]:
             )
             which = {"axis": result.vary, "value": result.value, "method": METHODS[method], "rank": result.rank}
             numbers = dict(zip(MEASURED, (float(x) for x in measured), strict=True))
-            yield {**which, "seed": study.seed, "run": run, **setting, **numbers, **computed_by}
+            yield {**which, "seed": study.seed, "run": run, **setting, "solver": study.solver, **numbers, **computed_by}
 
 
 def runs_csv(rows: Iterable[dict[str, Any]]) -> str:
@@ -177,7 +190,9 @@ def curves_csv(found: Iterable[Result], study: Study, variant: Variant) -> str:
             errors = getattr(result.tuned, variant.column)[method]
             for step, *numbers in zip(result.tuned.steps, *central(errors, variant), strict=True):
                 about_runs = [study.seed, len(errors)]
-                writer.writerow([*about, *about_runs, *setting, int(step), *(f"{x:.6g}" for x in numbers)])
+                writer.writerow(
+                    [*about, *about_runs, *setting, study.solver, int(step), *(f"{x:.6g}" for x in numbers)]
+                )
     return page.getvalue()
 
 

@@ -14,12 +14,12 @@ import pytest
 from sims.engine import EngineError
 from sims.seeding import stream
 from sims.shallow.cpu_descent import CpuDescent
-from sims.shallow.draws import FRESH, draw_run, tuning_start
+from sims.shallow.draws import FRESH, draw_run, draw_start, tuning_start
 from sims.shallow.figures import shallow_figure
 from sims.shallow.network import Network, values
 from sims.shallow.results import FOLDER, Study, results
 from sims.shallow.runs import fine_tune, retrain
-from sims.shallow.settings import METHODS, VALUES, VARIANTS, AdamW, Cell, cells
+from sims.shallow.settings import METHODS, SOLVERS, VALUES, VARIANTS, AdamW, Cell, cells
 from sims.shallow.tables import (
     CURVE_COLUMNS,
     RUN_COLUMNS,
@@ -140,6 +140,18 @@ def test_lora_ml_is_ahead_at_three_tasks() -> None:
     assert np.all(bases.loss < 0.5 * bases.start_loss)
 
 
+def test_the_second_order_solver_ends_lower_from_the_same_data() -> None:
+    by = {name: results("k", Study(CpuDescent(), runs=2, solver=name), base=BRIEF)[0] for name in SOLVERS}
+    adamw, second = (by[name].retrained for name in SOLVERS)
+    np.testing.assert_array_equal(adamw.start_loss, second.start_loss)
+    assert np.all(second.loss < adamw.loss)
+    assert np.all(second.loss[0] < second.loss[1])
+    starts = [draw_start(0, 1, BRIEF, number=number) for number in (0, 1, 2)]
+    np.testing.assert_array_equal(starts[0].A, draw_run(0, 1, BRIEF).start.A)
+    assert not np.any(starts[0].A == starts[1].A)
+    assert not np.any(starts[1].V == starts[2].V)
+
+
 def test_tables_can_be_computed_again_from_the_runs(tmp_path: Path) -> None:
     study = Study(CpuDescent(), runs=5)
     (picture, curves, runs), found = shallow_figure("n", tmp_path, study, base=replace(BRIEF, T=2))
@@ -223,6 +235,7 @@ def test_an_interrupted_figure_goes_on_and_leaves_nothing_half_written(tmp_path:
     [
         lambda study: replace(study, seed=1),
         lambda study: replace(study, runs=3),
+        lambda study: replace(study, solver="second-order"),
         lambda study: replace(study, settings=AdamW(step_size=1e-2)),
         lambda study: replace(study, descent=CpuDescent(precision="float64")),
     ],
@@ -274,6 +287,7 @@ def test_command_draws_a_figure(loraml: Loraml, tmp_path: Path) -> None:  # noqa
     [
         (["--vary", "x"], "--vary: got 'x', expected d, T, N, n, k or all"),
         (["--vary", "n", "--variant", "x"], "--variant: got 'x', expected paper or reference"),
+        (["--vary", "n", "--solver", "x"], "--solver: got 'x', expected adamw or second-order"),
         (["--vary", "n", "--engine", "x"], "engine: got 'x', expected one of auto, cpu, torch"),
         (["--vary", "n", "--engine", "cpu", "--device", "cuda"], "engine cpu: runs on the device cpu, not on cuda"),
         (["--vary", "n", "--precision", "x"], "precision: got 'x', expected float32 or float64"),
