@@ -123,12 +123,11 @@ def adamw(samples: Samples, start: Network, asked: argparse.Namespace) -> None:
         alone = timed(lambda: [None for _ in islice(by_itself(one, start[0]), asked.steps)])[0]
         rows.append([alone, *(timed(run)[0] / trials for run in batched.values())])
     times = np.array(rows) / asked.steps * 1e6
-    print(f"{'us a step and trial':>24} {'median':>8}   ratio of each pair: median (least to largest)")
-    print(f"{'one model by itself':>24} {np.median(times[:, 0]):8.1f}")
-    for column, name in enumerate(batched, start=1):
+    print(f"{'us a step and trial':>24} {'median':>8} {'least':>8}   ratio of each pair: median (least to largest)")
+    for column, name in enumerate(("one model by itself", *batched)):
         ratio = times[:, 0] / times[:, column]
-        said = f"{np.median(ratio):.1f} ({ratio.min():.1f} to {ratio.max():.1f})"
-        print(f"{name:>24} {np.median(times[:, column]):8.1f}   {said}")
+        said = f"{np.median(ratio):.1f} ({ratio.min():.1f} to {ratio.max():.1f})" if column else ""
+        print(f"{name:>24} {np.median(times[:, column]):8.1f} {times[:, column].min():8.1f}   {said}".rstrip())
 
 
 def second_order(samples: Samples, start: Network, asked: argparse.Namespace) -> None:
