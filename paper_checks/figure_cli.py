@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from paper_checks import figure_commands
+from paper_checks import figure_commands, shallow_commands
 
 Work: TypeAlias = Callable[[], tuple[int, str]]
 
@@ -46,6 +46,42 @@ def linear(
     """Draw test error against fine-tuning iteration, as the paper does and with theory beside it."""
     return partial(
         figure_commands.linear_figure, vary=vary, out=out, variant=variant, engine=engine, device=device, seed=seed
+    )
+
+
+@figures.command()
+def shallow(
+    vary: Annotated[str, typer.Option(metavar="d|T|N|n|k|all", help="What varies; `all` makes five figures.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for pictures, CSV and kept results.")] = (
+        figure_commands.DEFAULT_FIGURES
+    ),
+    variant: Annotated[
+        str,
+        typer.Option(metavar="paper|reference", help="Error on fresh inputs, or the public code's in-sample error."),
+    ] = "paper",
+    runs: Annotated[str, typer.Option(metavar="R", help="Repetitions, each with a truth of its own.")] = "10",
+    solver: Annotated[
+        str, typer.Option(metavar="adamw|second-order", help="Of retraining: the paper's, or the best of several ends.")
+    ] = "adamw",
+    epochs: Annotated[str, typer.Option(metavar="E", help="AdamW's steps of retraining.")] = "40000",
+    tuning_epochs: Annotated[str, typer.Option(metavar="F", help="Steps of fine-tuning.")] = "15000",
+    engine: Annotated[str, typer.Option(metavar="auto|cpu|torch", help="What computes.")] = "auto",
+    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Where, such as cpu or cuda.")] = None,
+    precision: Annotated[str, typer.Option(metavar="float32|float64", help="Of AdamW; errors are in float64.")] = (
+        "float32"
+    ),
+    seed: Seed = "0",
+) -> Work:
+    """Retrain two-layer networks by both methods, fine-tune them, and draw their errors; run again, it goes on."""
+    return partial(
+        shallow_commands.shallow_figure,
+        vary=vary,
+        out=out,
+        variant=variant,
+        numbers={"runs": runs, "epochs": epochs, "tuning-epochs": tuning_epochs},
+        solver=solver,
+        descent={"engine": engine, "device": device, "precision": precision},
+        seed=seed,
     )
 
 

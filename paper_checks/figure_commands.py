@@ -38,7 +38,7 @@ def linear_figure(*, vary: str, out: Path, variant: str, engine: str, device: st
     root = commands.whole_number("--seed", seed)
     commands.prepare_folder(out)
     lines = []
-    with _refusing(out), commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
+    with refusing(out), commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
         runner = get(engine, device)
         for axis in VALUES if vary == "all" else (vary,):
             began = perf_counter()
@@ -66,7 +66,7 @@ def rates(
     source = folder or out / "sweep"
     if default:
         _run_default(source, engine)
-    with _refusing(out), commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
+    with refusing(out), commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
         found = _fitted(source, out, statistic, criteria, progress)
     text = commands.rendered(lambda console: _show(console, found, criteria))
     status = int(any("differs" in (rate.verdict, rate.level_verdict) for rate in found))
@@ -101,7 +101,7 @@ def _run_default(folder: Path, engine: str) -> None:
     from sims.sweep import run
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with _refusing(folder), local(min(cores, MOST_PROCESSES)) as executor, sweep_command.shown_progress() as progress:
+    with refusing(folder), local(min(cores, MOST_PROCESSES)) as executor, sweep_command.shown_progress() as progress:
         run(default_spec(), folder, engine=engine, executor=executor, progress=progress)
 
 
@@ -122,7 +122,7 @@ def _criteria(numbers: dict[str, str]) -> Criteria:
 
 
 @contextmanager
-def _refusing(out: Path) -> Iterator[None]:
+def refusing(out: Path) -> Iterator[None]:
     """Put what engines, sweeps and the disk refuse in one line."""
     from sims.engine import EngineError
     from sims.executors import ExecutorError

@@ -1,0 +1,153 @@
+"""Results of the settings of a figure: computed, or read where an earlier command, finished or not, left them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from hashlib import blake2b
+from io import BytesIO
+from json import dumps
+from pathlib import Path
+from typing import Any, TypeVar
+from zipfile import BadZipFile
+
+import numpy as np
+
+from loraml_theory.atomic import replacing
+from loraml_theory.structure_file import one_line
+from sims.engine import EngineError
+from sims.shallow.descent import Descent
+from sims.shallow.draws import Run, draw_run, draw_start
+from sims.shallow.runs import STARTS, Retrained, Tuned, fine_tune, retrain, retrain_by_second_order
+from sims.shallow.settings import RUNS, AdamW, Cell, cells
+
+FORMAT = 1
+FOLDER = "shallow-results"
+Stage = TypeVar("Stage", Retrained, Tuned)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all results of a figure have in common.
+
+    Parameters
+    ----------
+    seed, runs
+        Root of every random number; repetitions.
+    settings
+        Of AdamW.
+    descent
+        What computes.
+    folder
+        Where results are kept; None keeps none.
+    solver
+        Of retraining, one of `SOLVERS`.
+    """
+
+    descent: Descent
+    seed: int = 0
+    runs: int = RUNS
+    settings: AdamW = field(default_factory=AdamW)
+    folder: Path | None = None
+    solver: str = "adamw"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One setting, fine-tuned at one rank."""
+
+    vary: str
+    value: int
+    cell: Cell
+    rank: int
+    retrained: Retrained
+    tuned: Tuned
+
+
+def results(
+    vary: str, study: Study, *, base: Cell | None = None, progress: Callable[[str], None] = lambda _: None
+) -> list[Result]:
+    """Return the results of one figure, one for every value and rank.
+
+    Retraining that settings share, as those that differ in n do, is done once.
+    """
+    return [
+        result
+        for value, cell in cells(vary, base).items()
+        for result in _setting(vary, value, cell, study=study, progress=progress)
+    ]
+
+
+def _setting(vary: str, value: int, cell: Cell, *, study: Study, progress: Callable[[str], None]) -> Iterator[Result]:
+    """Yield the results of one setting by rank; nothing is drawn where all of them are kept."""
+    drawn: list[Run] = []
+
+    def runs() -> list[Run]:
+        if not drawn:
+            drawn.extend(draw_run(study.seed, run, cell) for run in range(study.runs))
+        return drawn
+
+    def told(stage: str) -> Callable[[float], None]:
+        return lambda share: progress(f"{vary} = {value}, {stage}: {share:.0%}")
+
+    def retrained() -> Retrained:
+        if study.solver == "second-order":
+            starts = [
+                [draw_start(study.seed, run, cell, number=number) for run in range(study.runs)]
+                for number in range(STARTS)
+            ]
+            return retrain_by_second_order(runs(), starts, progress=told("retraining"))
+        return retrain(runs(), study.descent, epochs=cell.epochs, settings=study.settings, progress=told("retraining"))
+
+    def tuned(rank: int) -> Tuned:
+        return fine_tune(
+            runs(),
+            bases,
+            study.descent,
+            rank=rank,
+            epochs=cell.tuning_epochs,
+            seed=study.seed,
+            settings=study.settings,
+            progress=told(f"fine-tuning at rank {rank}"),
+        )
+
+    shared = {name: getattr(cell, name) for name in ("d", "k", "T", "N", "sigma", "epochs")}
+    own = {"n": cell.n, "tuning_epochs": cell.tuning_epochs}
+    bases = _kept(Retrained, retrained, study=study, named=shared)
+    for rank in cell.ranks:
+        found = _kept(Tuned, partial(tuned, rank), study=study, named={**shared, **own, "rank": rank})
+        yield Result(vary, value, cell, rank, bases, found)
+
+
+def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, named: dict[str, Any]) -> Stage:
+    """Return what is kept of this name and study, or compute it and keep it, whole or not at all."""
+    if study.folder is None:
+        return compute()
+    path = study.folder / FOLDER / f"{kind.__name__.lower()}-{_digest(study, named)}.npz"
+    if path.exists():
+        return _read(kind, path)
+    result = compute()
+    page = BytesIO()
+    np.savez(page, **{part.name: getattr(result, part.name) for part in fields(kind)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(page.getvalue())
+    return result
+
+
+def _digest(study: Study, named: dict[str, Any]) -> str:
+    """Name everything that the numbers depend on, what computes them included."""
+    computed_by = [study.descent.name, study.descent.device, study.descent.precision]
+    if study.solver != "adamw":
+        named = {**named, "solver": study.solver}
+    words = [FORMAT, named, study.seed, study.runs, asdict(study.settings), computed_by]
+    return blake2b(dumps(words, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+def _read(kind: type[Stage], path: Path) -> Stage:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            return kind(**{part.name: kept[part.name] for part in fields(kind)})
+    except (BadZipFile, EOFError, KeyError, ValueError):
+        raise EngineError(f"{one_line(str(path))}: is no file of results, remove it to compute them again") from None

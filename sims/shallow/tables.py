@@ -1,0 +1,215 @@
+"""Tables of the shallow-network experiments: one row a run, setting and method; paired differences; curves."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from math import comb
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from loraml_theory.structure_file import one_line
+from sims.shallow.results import Result, Study
+from sims.shallow.settings import METHODS, Variant
+
+SETTING = ("d", "k", "T", "N", "n", "sigma", "epochs", "tuning_epochs")
+MEASURED = ("start_loss", "retraining_loss", "untuned_error", "fresh_error", "in_sample_error", "tuning_loss")
+RUN_COLUMNS = (
+    "axis",
+    "value",
+    "method",
+    "rank",
+    "seed",
+    "run",
+    *SETTING,
+    "solver",
+    *MEASURED,
+    "engine",
+    "device",
+    "precision",
+)
+CURVE_COLUMNS = (
+    *("variant", "quantity", "axis", "value", "method", "rank", "seed", "runs", *SETTING, "solver"),
+    *("iteration", "median", "low", "high"),
+)
+
+
+class TableError(ValueError):
+    """A table of runs that cannot be used; the text is one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """How both methods compare at one setting.
+
+    Parameters
+    ----------
+    value, rank
+        Of what varies, and of the fine-tuned adapter.
+    runs
+        Numbers of the runs that both methods have, ``(R,)``.
+    meta, standard
+        Errors of LoRA-ML and of standard retraining, ``(R,)``.
+    """
+
+    value: int
+    rank: int
+    runs: np.ndarray
+    meta: np.ndarray
+    standard: np.ndarray
+
+    @property
+    def differences(self) -> np.ndarray:
+        """``log10(SR / LoRA-ML)`` of every run: above 0 where LoRA-ML is ahead."""
+        return np.log10(self.standard / self.meta)
+
+
+class Interval(NamedTuple):
+    """A median with an interval, and how often that covers the median of all runs there could be."""
+
+    median: float
+    low: float
+    high: float
+    confidence: float
+
+
+def run_rows(found: Iterable[Result], study: Study) -> Iterator[dict[str, Any]]:
+    """Yield the columns `RUN_COLUMNS` of every run, setting and method.
+
+    ``start_loss`` and ``retraining_loss`` are sums over tasks of mean squared residuals, ``tuning_loss`` the test
+    task's mean squared residual; errors are against targets without noise, ``untuned_error`` that of the base on
+    fresh inputs.
+    """
+    descent = study.descent
+    computed_by = {"engine": descent.name, "device": descent.device, "precision": descent.precision}
+    for result in found:
+        setting = {name: getattr(result.cell, name) for name in SETTING}
+        for method, run in np.ndindex(result.retrained.loss.shape):
+            tuned, retrained = result.tuned, result.retrained
+            measured = (
+                retrained.start_loss[method, run],
+                retrained.loss[method, run],
+                tuned.fresh_error[method, run, 0],
+                tuned.fresh_error[method, run, -1],
+                tuned.in_sample_error[method, run, -1],
+                tuned.loss[method, run],
+            )
+            which = {"axis": result.vary, "value": result.value, "method": METHODS[method], "rank": result.rank}
+            numbers = dict(zip(MEASURED, (float(x) for x in measured), strict=True))
+            yield {**which, "seed": study.seed, "run": run, **setting, "solver": study.solver, **numbers, **computed_by}
+
+
+def runs_csv(rows: Iterable[dict[str, Any]]) -> str:
+    """Return the table of runs; numbers are written in full, so that all others can be made of it."""
+    page = StringIO()
+    writer = csv.DictWriter(page, RUN_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return page.getvalue()
+
+
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Read a table of runs.
+
+    Raises
+    ------
+    TableError
+        If a column is missing or a number is none.
+    OSError
+        If the file cannot be read.
+    """
+    place = one_line(str(path))
+    with path.open(newline="", encoding="utf-8") as file:
+        try:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != RUN_COLUMNS:
+                raise TableError(f"{place}: expected the columns {', '.join(RUN_COLUMNS)}")
+            return [_typed(row) for row in reader]
+        except (csv.Error, TypeError, ValueError) as problem:
+            if isinstance(problem, TableError):
+                raise
+            raise TableError(f"{place}: is no table of runs ({problem})") from None
+
+
+def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> list[Paired]:
+    """Pair both methods over the runs that both have, by value and rank."""
+    errors: dict[tuple[int, int], dict[str, dict[int, float]]] = {}
+    for row in rows:
+        methods = errors.setdefault((row["value"], row["rank"]), {method: {} for method in METHODS})
+        methods[row["method"]][row["run"]] = row[column]
+    found = []
+    for (value, rank), methods in sorted(errors.items()):
+        meta, standard = (methods[method] for method in METHODS)
+        runs = sorted(set(meta) & set(standard))
+        sides = (np.array([side[run] for run in runs]) for side in (meta, standard))
+        found.append(Paired(value, rank, np.array(runs, int), *sides))
+    return found
+
+
+def over_axis(pairs: Sequence[Paired]) -> np.ndarray:
+    """Return each run's mean of `Paired.differences` over all settings, ``(R,)``, for the runs that every one has.
+
+    The settings of a run share what they can of truth, data and starts, so that only runs are independent.
+    """
+    shared = sorted(set.intersection(*(set(pair.runs.tolist()) for pair in pairs)))
+    rows = [pair.differences[np.isin(pair.runs, shared)] for pair in pairs]
+    return np.asarray(np.mean(rows, axis=0))
+
+
+def median_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval:
+    """Return the median with the shortest interval between order statistics that is sure enough, or with the widest.
+
+    Of R independent values, the one of rank i and the one of rank R + 1 - i enclose the median of their distribution,
+    whatever it is, with a probability of at least ``1 - 2^(1-R) sum_{j<i} C(R, j)``.
+
+    Examples
+    --------
+    >>> median_interval(np.arange(10.0))
+    Interval(median=4.5, low=1.0, high=8.0, confidence=0.978515625)
+    """
+    x, size = np.sort(np.asarray(values)), len(values)
+    sure = [1 - 2.0 ** (1 - size) * sum(comb(size, j) for j in range(i)) for i in range(1, size // 2 + 1)]
+    best = max(sum(value >= confidence for value in sure), 1)
+    covered = sure[best - 1] if sure else 0.0
+    return Interval(float(np.median(x)), float(x[best - 1]), float(x[size - best]), float(covered))
+
+
+def curves_csv(found: Iterable[Result], study: Study, variant: Variant) -> str:
+    """Return one line for every recorded iteration of every curve: median and central range of the runs."""
+    page = StringIO()
+    writer = csv.writer(page, lineterminator="\n")
+    writer.writerow(CURVE_COLUMNS)
+    for result in found:
+        setting = [getattr(result.cell, name) for name in SETTING]
+        for method, name in enumerate(METHODS):
+            about = [variant.name, variant.quantity, result.vary, result.value, name, result.rank]
+            errors = getattr(result.tuned, variant.column)[method]
+            for step, *numbers in zip(result.tuned.steps, *central(errors, variant), strict=True):
+                about_runs = [study.seed, len(errors)]
+                writer.writerow(
+                    [*about, *about_runs, *setting, study.solver, int(step), *(f"{x:.6g}" for x in numbers)]
+                )
+    return page.getvalue()
+
+
+def central(errors: np.ndarray, variant: Variant) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return median, low and high over runs, the first axis; of ten the 4th and the 8th, as in the paper."""
+    x, runs = np.sort(errors, axis=0), len(errors)
+    median = x[(runs - 1) // 2] if variant.lower_median else np.median(x, axis=0)
+    return median, x[3 * runs // 10], x[runs - 1 - 2 * runs // 10]
+
+
+def _typed(row: dict[str, str]) -> dict[str, Any]:
+    """Turn the words of a row into numbers."""
+    whole = {"value", "rank", "seed", "run", *SETTING} - {"sigma"}
+    real = {"sigma", *MEASURED}
+    typed: dict[str, Any] = {
+        name: int(word) if name in whole else float(word) if name in real else word for name, word in row.items()
+    }
+    if typed["method"] not in METHODS:
+        raise ValueError(f"method {typed['method']!r}")
+    return typed
