@@ -51,8 +51,8 @@ class HeldOut:
 def independence(span: TaskSpan, k: int, *, noise: Noise) -> float:
     r"""Return how clearly some triple of tasks has independent column spans and independent row spans.
 
-    For a triple take ``(W_t - W_s)/sqrt(2)`` and ``(W_t + W_s - 2 W_r)/sqrt(6)``, whose noise is again independent, side
-    by side and one above the other: their ranks are at most 3k, and 3k each if and only if both spans are independent.
+    For a triple take ``(W_t - W_s)/sqrt(2)`` and ``(W_t + W_s - 2 W_r)/sqrt(6)``, whose noise is again independent,
+    side by side and one above the other: ranks are at most 3k, and 3k each if and only if both spans are independent.
     The answer is the smaller of the two 3k-th singular values over what noise reaches, for the best triple: above 1 the
     triple is independent, as ML-3 needs.
 

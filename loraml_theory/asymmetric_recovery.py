@@ -90,7 +90,7 @@ def asymmetric_recovery(W: Array, k: int) -> AsymmetricRecovery:
 
 
 def _split(ts: tuple[Array, ...], tr: tuple[Array, ...], sr: tuple[Array, ...]) -> tuple[Array, Array]:
-    """Return task t's shift and the condition of finding it, from the leading singular triplets of three differences."""
+    """Return task t's shift and the condition of finding it, from the leading triplets of three differences."""
     xp = array_namespace(ts[0])
     k = int(ts[1].shape[-1]) // 2
     inverses, starts, reciprocal = [], [], _spread(ts[1])

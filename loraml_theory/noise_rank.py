@@ -113,8 +113,8 @@ def rank_above_noise(values: Array, shape: tuple[int, int], *, energy: float, fl
 
         sigma_j^2 = (energy - sum_{i <= j} s_i^2) / ((p - j) (q - j)),
 
-    or if all values after it are below the floor and it is three times that; the rank is the largest such j. Unless they
-    are below the floor two values at least must be left to tell the noise from.
+    or if all values after it are below the floor and it is three times that; the rank is the largest such j. Two
+    values at least must be left to tell the noise from, unless they are below the floor.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def rank_above_noise(values: Array, shape: tuple[int, int], *, energy: float, fl
 
 
 def _rests(s: np.ndarray, shape: tuple[int, int], energy: float) -> np.ndarray:
-    """Return the energy beyond the first j values, j = 0 .. m, those of it that are known summed without cancellation."""
+    """Return the energy beyond the first j values, j = 0 .. m, what is known of it summed without cancellation."""
     known = np.append(np.cumsum(s[::-1] ** 2)[::-1], 0.0)
     unknown = max(energy - known[0], 0.0) if len(s) < min(shape) else 0.0
     return known + (unknown if unknown > 1e-12 * energy else 0.0)

@@ -49,15 +49,15 @@ class SharedBase:
 
 
 def fit_shared_base(
-    W: Array, k: int, *, ridge: float = 0.0, max_iterations: int = 300, relative_tolerance: float = 1e-9
+    W: Array, k: int, *, ridge: float = 0.0, max_iterations: int = 100, relative_tolerance: float = 1e-7
 ) -> SharedBase:
     r"""Fit one base and a shift of rank k for each matrix.
 
         min 1/2 sum_t [ ||A + U_t V_t^T - W_t||_F^2 + ridge (||A - mean||_F^2 + ||U_t V_t^T||_F^2) ]
 
-    Accelerated block descent from the spectral recovery (ML-6), where T >= 3 and 3k <= min(p, q), and from the mean; the
-    lower end is returned. With two tasks the base is not determined (ML-2) and the mean is a saddle; the descent starts
-    at ``W_1`` less every second singular triplet of ``W_1 - W_2``, up to the 2k-th, which attains the minimum.
+    Accelerated block descent from the spectral recovery (ML-6), where T >= 3 and 3k <= min(p, q), and from the mean;
+    the lower end is returned. With two tasks the base is not determined (ML-2) and the mean is a saddle; the descent
+    starts at ``W_1`` less every second singular triplet of ``W_1 - W_2``, up to the 2k-th, which attains the minimum.
 
     Parameters
     ----------
@@ -185,8 +185,8 @@ def chance_of_share(
 def shift_sizes(deviations: Array) -> Array:
     r"""Return the norms of independent shifts from the norms of their deviations from the mean, ``(T,)``.
 
-    With ``E <R_t, R_s> = 0`` and ``v_t = ||R_t||^2`` the deviation has ``(1 - 2/T) v_t + sum_s v_s / T^2``; at T = 2 the
-    two are equal. What would be negative is 0.
+    With ``E <R_t, R_s> = 0`` and ``v_t = ||R_t||^2`` the deviation has ``(1 - 2/T) v_t + sum_s v_s / T^2``; at T = 2
+    the two are equal. What would be negative is 0.
 
     Examples
     --------

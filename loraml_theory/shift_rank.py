@@ -51,7 +51,8 @@ class ShiftRank:
     Parameters
     ----------
     k
-        Half the median rank of the differences, rounded up; None where no difference stands above its noise.
+        Half the median rank of the differences, rounded up; 0 where nothing differs beyond rounding, None where no more
+        than noise can be seen.
     low, high
         Two standard errors of the jackknife over tasks around the mean of half the ranks, rounded outwards, together
         with what a noise 1.5 times as large would leave. With two tasks there is one difference and no jackknife.
@@ -100,7 +101,7 @@ def estimate_shift_rank(found: Differences, T: int) -> ShiftRank:
     ranks = np.array([rank.rank for rank in found.ranks])
     censored = any(rank.censored for rank in found.ranks)
     if np.median(ranks) == 0:
-        unchanged = all(rank.sigma == 0 for rank in found.ranks)
+        unchanged = bool(np.all(found.values <= found.floor))
         return ShiftRank(0, 0, 0, None, censored) if unchanged else ShiftRank(None, None, None, None, censored)
     k = ceil(float(np.median(ranks)) / 2)
     low, high = _jackknife(found.pairs, ranks / 2, T) if T > 2 else (float(k), float(k))

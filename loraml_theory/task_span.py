@@ -98,7 +98,7 @@ def span_of_matrices(
     weights = 1 / np.where(np.diag(gram) > 0, np.diag(gram), 1.0)
 
     def deviation(t: int) -> Array:
-        X = np.array(read(t, slice(0, p)), dtype=dtype)
+        X: Array = np.array(read(t, slice(0, p)), dtype=dtype)
         X -= mean
         return X
 
@@ -155,13 +155,14 @@ def span_of_factors(rng: np.random.Generator, U: Sequence[Array], V: Sequence[Ar
 
 
 def _moments(read: Reader, T: int, shape: tuple[int, int], dtype: type) -> tuple[Array, Array, float]:
-    """Return the mean, the deviations' inner products and the largest norm, reading some rows of all tasks at a time."""
+    """Return the mean, the deviations' inner products and the largest norm, from some rows of all tasks at a time."""
     p, q = shape
-    mean, gram, squares = np.empty(shape, dtype), np.zeros((T, T)), np.zeros(T)
+    mean: Array = np.empty(shape, dtype)
+    gram, squares = np.zeros((T, T)), np.zeros(T)
     step = max(1, CHUNK // (T * q))
     for start in range(0, p, step):
         rows = slice(start, min(start + step, p))
-        stack = np.stack([np.asarray(read(t, rows), dtype=dtype) for t in range(T)])
+        stack: Array = np.stack([np.asarray(read(t, rows), dtype=dtype) for t in range(T)])
         squares += np.sum(stack * stack, axis=(1, 2), dtype=np.float64)
         mean[rows] = np.mean(stack, axis=0, dtype=np.float64)
         stack -= mean[rows]
