@@ -45,7 +45,7 @@ def document(advice: Advice, provenance: Mapping[str, Any] | None = None) -> dic
             **found._asdict(),
             "k_ci": None if found.k_ci is None else list(found.k_ci),
             "findings": findings(advice, found),
-            "cannot_tell": cannot_tell(advice, found),
+            "cannot_tell": cannot_tell(advice),
         },
         "written": None if advice.written is None else str(advice.written),
         "provenance": dict(provenance or {}),

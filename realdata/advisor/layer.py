@@ -128,13 +128,13 @@ class LayerAdvice:
 
     @property
     def predicted_sr(self) -> int | None:
-        """k(T + 1), what a generic new task needs from the mean of all tasks (SR-2)."""
+        """What a generic new task needs from the mean of all tasks: k(T + 1), or all (SR-2)."""
         k = self.shift_rank.k
         return None if k is None else adaptation_rank("sr", k, self.T, min(self.matrix))
 
     @property
     def predicted_ml(self) -> int | None:
-        """K from the LoRA-ML base of three tasks or more with an independent triple (ML-3), otherwise 3k (ML-1)."""
+        """What it needs from the LoRA-ML base: k if three tasks are independent (ML-3), otherwise 3k (ML-1)."""
         k = self.shift_rank.k
         if k is None:
             return None

@@ -223,9 +223,7 @@ def _check_adapters(tasks: Sequence[TaskWeights]) -> None:
 def _check_same(name: str, ours: Mapping[str, Described], first: str, theirs: Mapping[str, Described]) -> None:
     if strange := sorted({*ours} ^ {*theirs}):
         lacks, has = (first, name) if strange[0] in ours else (name, first)
-        raise AdviceError(
-            f"{lacks}: has no tensor {strange[0]!r}, which {has} has; expected models of one architecture"
-        )
+        raise AdviceError(f"{lacks}: has no tensor {strange[0]!r}, which {has} has; expected one architecture")
     for weight, found in ours.items():
         if found.shape != theirs[weight].shape:
             raise AdviceError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ from realdata.advisor.layer import LayerAdvice
 CHANCE = 0.05
 GAP = 2.0
 """Below this the last singular value that counts is not set off from the next."""
+CLEARLY = 0.9
+"""A rank is called smaller if it is at most so many times the other."""
 
 
 class Overall(NamedTuple):
@@ -84,18 +86,30 @@ def _verdict(advice: Advice, found: Overall) -> str:
     if T == 2:
         return "cannot tell"
     if T == 3:
-        return "expected to help" if found.independent and _fits(structured(advice.layers)) else "cannot tell"
-    if None in (found.rank_sr, found.rank_ml):
+        known = found.independent and not _trivial(advice) and _fits(structured(advice.layers))
+        return "expected to help" if known else "cannot tell"
+    layers = structured(advice.layers)
+    if _trivial(advice) or not _mostly(layers, lambda layer: layer.null is not None and layer.null[0] <= CHANCE):
         return "cannot tell"
-    pairs = ((found.rank_sr, found.rank_ml), (found.rank_sr_share, found.rank_ml_share))
-    less = [b < a for a, b in pairs if a is not None and b is not None]
-    return "helps" if less and all(less) else "no help" if not any(less) else "cannot tell"
+    pairs = [(found.rank_sr_share, found.rank_ml_share)]
+    if _mostly(layers, lambda layer: (layer.fit_rank or 0) >= (layer.shift_rank.k or 0)):
+        pairs.append((found.rank_sr, found.rank_ml))
+    less = [b <= CLEARLY * a for a, b in pairs if a is not None and b is not None]
+    return "cannot tell" if not less else "helps" if all(less) else "no help" if not any(less) else "cannot tell"
+
+
+def _trivial(advice: Advice) -> bool:
+    """Return whether the base asked for is the one that adapters are on, which ML-3 gives back at their own rank."""
+    return advice.adapters and all((layer.fit_rank or 0) >= (layer.by_adapters or 0) for layer in advice.layers)
+
+
+def _mostly(layers: Sequence[LayerAdvice], holds: Callable[[LayerAdvice], bool]) -> bool:
+    return 2 * sum(map(holds, layers)) > len(layers)
 
 
 def _fits(layers: Sequence[LayerAdvice]) -> bool:
     """Return whether most layers are far from chance with a spectrum that has a gap."""
-    good = [layer for layer in layers if layer.null is not None and layer.null[0] <= CHANCE and _gap(layer) >= GAP]
-    return 2 * len(good) > len(layers)
+    return _mostly(layers, lambda layer: layer.null is not None and layer.null[0] <= CHANCE and _gap(layer) >= GAP)
 
 
 def _gap(layer: LayerAdvice) -> float:
@@ -110,7 +124,8 @@ def layer_sentence(layer: LayerAdvice) -> str:
     if found.k is None:
         p = f"; p = {layer.null[0]:.2g} against random shifts" if layer.null else ""
         return f"Nothing stands above the noise: no rank of the shifts can be told{p}."
-    parts = [f"Shifts of rank {found.k} ({_span(found.low, found.high)})"]
+    interval = "" if found.low == found.high else f" ({found.low} to {found.high})"
+    parts = [f"Shifts of rank {found.k}{interval}"]
     if found.censored:
         parts[0] += ", or more: all directions that were looked at count"
     elif layer.by_adapters is not None and found.k >= layer.by_adapters:
@@ -183,7 +198,7 @@ def _range(values: Sequence[int | None]) -> str:
     return _span(min(known), max(known)) if min(known) != max(known) else "the same in all"
 
 
-def cannot_tell(advice: Advice, found: Overall) -> list[str]:
+def cannot_tell(advice: Advice) -> list[str]:
     """Say what the weights cannot tell."""
     T = len(advice.tasks)
     said = []
@@ -202,6 +217,11 @@ def cannot_tell(advice: Advice, found: Overall) -> list[str]:
             "The tasks are low-rank adapters: k is bounded by their rank by construction, and that it is small says "
             "nothing about the tasks. The share of the energy does."
         )
+        if _trivial(advice):
+            said.append(
+                "At the adapters' own rank the LoRA-ML base of three independent tasks is the base that they are on "
+                "(ML-3). Name a smaller rank with --rank to ask whether another base would do with less."
+            )
     if any(layer.shift_rank.k and not layer.shift_rank.censored and _gap(layer) < GAP for layer in advice.layers):
         said.append(
             "Where the singular values fall off without a gap, k is where they reach a floor of white noise, which "
@@ -212,11 +232,11 @@ def cannot_tell(advice: Advice, found: Overall) -> list[str]:
     if any(layer.null for layer in advice.layers):
         draws = advice.settings.draws
         said.append(
-            f"p compares with shifts in all directions alike, with a resolution of 1/{draws + 1}: a small one says that "
-            "the differences are concentrated in few directions, and not by itself that tasks share a base."
+            f"p compares with shifts in all directions alike, with a resolution of 1/{draws + 1}: a small one says "
+            "that the differences are concentrated in few directions, and not by itself that tasks share a base."
         )
     said.append(
-        "All of this is about the weights as a linear map: a direction counts by its energy, not by what it does to the "
-        "loss. The error of fine-tuning on n samples has, besides, a part r(p + q − r) σ²/n (FT-2); σ and n are yours."
+        "All of this is about the weights as a linear map: a direction counts by its energy, not by what it does to "
+        "the loss. The error of fine-tuning on n samples has, besides, a part r(p + q − r) σ²/n (FT-2); σ and n are yours."
     )
     return said
