@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from loraml_theory.structure_file import StructureFileError, one_line
-from paper_checks import atlas_command, commands, figure_cli, sweep_command
+from paper_checks import advise_command, atlas_command, commands, figure_cli, sweep_command
 from paper_checks.commands import InputError
 from paper_checks.registry import UnknownClaimError
 from sims.engine import EngineError
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 figure_cli.register(app)
 atlas_command.register(app)
+advise_command.register(app)
 
 Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]
 

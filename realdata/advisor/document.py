@@ -67,7 +67,7 @@ def _layer(layer: LayerAdvice, advice: Advice) -> dict[str, Any]:
         "adapter_rank": layer.by_adapters,
         "energy": _rounded(layer.energy),
         "null_p": null[0],
-        "null_rank": layer.null_rank or None,
+        "null_rank": layer.null_rank,
         "null_share_left": _rounded(null[1]),
         "null_share_left_by_chance": _rounded(null[2]),
         "independent": layer.independent,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from loraml_theory.adaptation import HeldOut, hold_out, independence, linear_surrogate, rank_for_share
 from loraml_theory.noise_rank import Noise
@@ -87,20 +88,19 @@ class LayerAdvice:
     differences: Differences
     shift_rank: ShiftRank
     noise: Noise
-    null: tuple[float, float, float] | None
-    null_rank: int
-    null_draws: int
-    fit_rank: int | None
-    fit: SharedBase | None
-    share_left: float | None
-    clearness: float | None
-    held_out: HeldOut | None
-    ranks_for_share: tuple[int | None, int | None]
+    null: tuple[float, float, float] | None = None
+    null_rank: int | None = None
+    fit_rank: int | None = None
+    fit: SharedBase | None = None
+    share_left: float | None = None
+    clearness: float | None = None
+    held_out: HeldOut | None = None
+    ranks_for_share: tuple[int | None, int | None] = (None, None)
 
     @property
     def unchanged(self) -> bool:
-        """Whether the tasks do not differ."""
-        return self.energy == 0
+        """Whether the tasks do not differ beyond rounding."""
+        return self.shift_rank.k == 0
 
     @property
     def independent(self) -> bool | None:
@@ -110,14 +110,14 @@ class LayerAdvice:
     @property
     def rank_sr(self) -> int | None:
         """Rank above the noise that a held-out task needs from the mean of the others, the median over tasks."""
-        return None if self.held_out is None else _median(self.held_out.ranks_sr)
+        return self.shift_rank.k if self.held_out is None else _median(self.held_out.ranks_sr)
 
     @property
     def rank_ml(self) -> int | None:
         """The same from the LoRA-ML base of the others; of theory where fewer than three others are left."""
         if self.held_out is not None and self.held_out.ranks_ml:
             return _median(self.held_out.ranks_ml)
-        return self.predicted_ml if self.T < 4 else None
+        return self.predicted_ml if self.T < 4 or self.unchanged else None
 
     @property
     def rank_ml_from(self) -> str | None:
@@ -168,43 +168,43 @@ def look_at(tasks: Tasks, weight: str, settings: Settings) -> tuple[LayerAdvice,
     """
     rng = np.random.default_rng([settings.seed, *hashlib.sha256(weight.encode()).digest()[:8]])
     span = _span(tasks, weight, rng, settings.size)
-    shape, T = tasks.described[weight].shape, span.T
-    energy = float(np.trace(span.gram)) / T
+    with threadpool_limits(limits=1, user_api="blas"):  # from here on matrices are small, and many
+        return _advice(tasks, weight, span, rng=rng, settings=settings), span
+
+
+def _advice(tasks: Tasks, weight: str, span: TaskSpan, *, rng: np.random.Generator, settings: Settings) -> LayerAdvice:
+    """Ask everything of a weight's span."""
+    T = span.T
     differences = task_differences(span, floor_at=_rounding(tasks, weight, span))
-    shift_rank, noise = estimate_shift_rank(differences, T), differences.noise
-    if energy == 0 or shift_rank.k == 0:
-        nothing = (0, 0) if shift_rank.k == 0 else (None, None)
-        held = hold_out(span, None, noise=noise) if energy else None
-        return LayerAdvice(
-            weight, shape, span.shape, T, tasks.adapter_rank(weight), energy, differences, shift_rank, noise,
-            None, 0, 0, None, None, None, None, held, nothing,
-        ), span  # fmt: skip
-    k = settings.rank or shift_rank.k
-    fit_rank = None if k is None else min(k, settings.rank or LARGEST_FIT, min(span.shape))
-    null_rank = min(k or 1, LARGEST_TEST, max(1, min(span.probe.shape[1:]) // 3))
-    null = chance_of_share(rng, span.probe, null_rank, draws=settings.draws, rank=tasks.adapter_rank(weight))
-    fit, share_left = (None, None) if fit_rank is None else linear_surrogate(span, fit_rank, noise=noise)
-    held = hold_out(span, fit_rank if T >= 4 else None, noise=noise)
-    return LayerAdvice(
+    found = LayerAdvice(
         name=weight,
-        shape=shape,
+        shape=tasks.described[weight].shape,
         matrix=span.shape,
         T=T,
         by_adapters=tasks.adapter_rank(weight),
-        energy=energy,
+        energy=float(np.trace(span.gram)) / T,
         differences=differences,
-        shift_rank=shift_rank,
-        noise=noise,
-        null=null,
+        shift_rank=estimate_shift_rank(differences, T),
+        noise=differences.noise,
+    )
+    if found.shift_rank.k == 0:
+        return replace(found, ranks_for_share=(0, 0))
+    k = settings.rank or found.shift_rank.k
+    fit_rank = None if k is None else min(k, settings.rank or LARGEST_FIT, min(span.shape))
+    null_rank = min(k or 1, LARGEST_TEST, max(1, min(span.probe.shape[1:]) // 3))
+    fit, share_left = (None, None) if fit_rank is None else linear_surrogate(span, fit_rank, noise=found.noise)
+    held = hold_out(span, fit_rank if T >= 4 else None, noise=found.noise)
+    return replace(
+        found,
+        null=chance_of_share(rng, span.probe, null_rank, draws=settings.draws, rank=found.by_adapters),
         null_rank=null_rank,
-        null_draws=settings.draws,
         fit_rank=fit_rank,
         fit=fit,
         share_left=share_left,
-        clearness=independence(span, fit_rank, noise=noise) if T >= 3 and fit_rank else None,
+        clearness=independence(span, fit_rank, noise=found.noise) if T >= 3 and fit_rank else None,
         held_out=held,
         ranks_for_share=_ranks_for_share(held, span.shape, settings.share),
-    ), span
+    )
 
 
 def _span(tasks: Tasks, weight: str, rng: np.random.Generator, size: int) -> TaskSpan:

@@ -161,7 +161,7 @@ def _config(path: Path) -> dict[str, Any]:
     start = config.get("init_lora_weights", True)
     if start not in KEEP_BASE:
         raise AdviceError(
-            f"{path}: init_lora_weights is {start!r}, which changes the base; convert it to plain LoRA as peft describes"
+            f"{path}: init_lora_weights is {start!r}, which changes the base; convert it to plain LoRA with peft"
         )
     if not isinstance(config.get("lora_alpha"), int | float):
         raise AdviceError(f"{path / CONFIG}: is damaged, lora_alpha is {config.get('lora_alpha')!r}")

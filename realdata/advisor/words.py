@@ -237,6 +237,7 @@ def cannot_tell(advice: Advice) -> list[str]:
         )
     said.append(
         "All of this is about the weights as a linear map: a direction counts by its energy, not by what it does to "
-        "the loss. The error of fine-tuning on n samples has, besides, a part r(p + q − r) σ²/n (FT-2); σ and n are yours."
+        "the loss. The error of fine-tuning on n samples has, besides, a part r(p + q − r) σ²/n (FT-2), where σ and n "
+        "are yours."
     )
     return said
