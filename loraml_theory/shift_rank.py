@@ -31,12 +31,15 @@ class Differences:
         What stands above the noise in each.
     floor
         What rounding may reach in a singular value.
+    truncated
+        Whether there are more directions than were looked at.
     """
 
     pairs: tuple[tuple[int, int], ...]
     values: Array
     ranks: tuple[NoiseRank, ...]
     floor: float
+    truncated: bool = False
 
     @property
     def noise(self) -> Noise:
@@ -59,7 +62,7 @@ class ShiftRank:
     gap
         Median over the differences of the last singular value that counts over the next.
     censored
-        Whether in some difference all values that are known count.
+        Whether there are more directions than were looked at, or all of them count: k may be larger.
     """
 
     k: int | None
@@ -85,7 +88,7 @@ def task_differences(span: TaskSpan, *, floor_at: float = 0.0) -> Differences:
         values.append(np.linalg.svd(span.cores[t] - span.cores[s], compute_uv=False))
         energy = span.difference_energy(t, s)
         ranks.append(rank_above_noise(values[-1], span.shape, energy=energy, floor=floor_at))
-    return Differences(pairs, np.stack(values), tuple(ranks), floor_at)
+    return Differences(pairs, np.stack(values), tuple(ranks), floor_at, span.truncated)
 
 
 def estimate_shift_rank(found: Differences, T: int) -> ShiftRank:
@@ -99,7 +102,7 @@ def estimate_shift_rank(found: Differences, T: int) -> ShiftRank:
         Their number.
     """
     ranks = np.array([rank.rank for rank in found.ranks])
-    censored = any(rank.censored for rank in found.ranks)
+    censored = found.truncated or any(rank.censored for rank in found.ranks)
     if np.median(ranks) == 0:
         unchanged = bool(np.all(found.values <= found.floor))
         return ShiftRank(0, 0, 0, None, censored) if unchanged else ShiftRank(None, None, None, None, censored)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
@@ -46,6 +47,8 @@ class TaskSpan:
         p and q.
     probe
         ``F^T X_t G``, ``(T, c, c)``, F and G orthonormal and drawn without a look at the tasks.
+    truncated
+        Whether even the weakest direction of Q or P has more energy than noise would have: there are more.
     """
 
     mean: Array | None
@@ -56,6 +59,7 @@ class TaskSpan:
     scale: float
     shape: tuple[int, int]
     probe: Array
+    truncated: bool = False
 
     @property
     def T(self) -> int:
@@ -113,13 +117,44 @@ def span_of_matrices(
             if P is not None:
                 right += dtype(weights[t]) * (X.T @ (X @ P))
         Q, P = (None if B is None else _basis(B) for B in (left, right))
-    cores, probes = [], []
+    cores, probes, looked_at = [], [], [_Weakest(Q, p, q * T), _Weakest(P, q, p * T)]
     for t in range(T):
         X = deviation(t)
         probes.append((F.T @ X) @ G)
+        for side, along in zip(looked_at, (X, X.T), strict=True):
+            side.add(along, float(weights[t]), float(gram[t, t]))
         X = X if Q is None else Q.T @ X
         cores.append(X if P is None else X @ P)
-    return TaskSpan(mean, Q, P, _float64(cores), gram, scale, (p, q), _float64(probes))
+    truncated = any(side.above_noise() for side in looked_at)
+    return TaskSpan(mean, Q, P, _float64(cores), gram, scale, (p, q), _float64(probes), truncated)
+
+
+class _Weakest:
+    """Tells whether the weakest direction of a basis has more energy than noise of what it leaves out.
+
+    In T tasks' noise side by side, p x qT, no direction has more than ``(1 + sqrt(p/(qT)))^2`` times the mean energy.
+    """
+
+    def __init__(self, basis: Array | None, length: int, width: int) -> None:
+        self._basis, self._length = basis, length
+        self._most = 1.1 * (1 + sqrt(length / width)) ** 2
+        self._gram: Array = 0.0
+        self._total = 0.0
+
+    def add(self, X: Array, weight: float, energy: float) -> None:
+        """Count a task with the directions along the first axis."""
+        if self._basis is not None:
+            along = (self._basis.T @ X).astype(np.float64)
+            self._gram = self._gram + weight * (along @ along.T)
+            self._total += weight * energy
+
+    def above_noise(self) -> bool:
+        """Return whether the basis should be larger."""
+        if self._basis is None:
+            return False
+        outside = self._total - float(np.trace(self._gram))
+        mean = max(outside, 1e-12 * self._total) / (self._length - self._basis.shape[1])
+        return bool(np.linalg.eigvalsh(self._gram)[0] > self._most * mean)
 
 
 def span_of_factors(rng: np.random.Generator, U: Sequence[Array], V: Sequence[Array], *, probe: int = 48) -> TaskSpan:

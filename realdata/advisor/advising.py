@@ -97,8 +97,9 @@ def advise(
     layers.sort(key=lambda layer: order[layer.name])
     known = tasks.tasks[0].described()
     skipped += [
-        Skipped(weight, known[weight].shape if weight in known else (), "is an embedding, a table and no linear map")
+        Skipped(weight, known[weight].shape if weight in known else (), "is an embedding; its adapters do not count")
         for weight in _embeddings(tasks)
+        if weight not in {each.name for each in skipped}
     ]
     by_theory = tuple(layer.name for layer in layers if determined(layer))
     return Advice(tasks.names, tuple(layers), tuple(skipped), settings, tasks.common, by_theory, write_base)

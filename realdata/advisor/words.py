@@ -231,9 +231,10 @@ def cannot_tell(advice: Advice) -> list[str]:
         said.append("Shifts whose singular values are below the noise's edge are not seen, and not counted.")
     if any(layer.null for layer in advice.layers):
         draws = advice.settings.draws
+        against = "random adapters of the same ranks" if advice.adapters else "shifts in all directions alike"
         said.append(
-            f"p compares with shifts in all directions alike, with a resolution of 1/{draws + 1}: a small one says "
-            "that the differences are concentrated in few directions, and not by itself that tasks share a base."
+            f"p compares with {against}, with a resolution of 1/{draws + 1}: a small one says that the differences are "
+            "concentrated in fewer directions, and not by itself that tasks share a base."
         )
     said.append(
         "All of this is about the weights as a linear map: a direction counts by its energy, not by what it does to "
