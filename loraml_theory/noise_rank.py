@@ -77,7 +77,7 @@ def noise_edge(p: int, q: int) -> float:
     Examples
     --------
     >>> round(noise_edge(100, 100), 2), round(noise_edge(10_000, 10_000), 2)
-    (20.76, 200.35)
+    (20.89, 200.44)
     """
     a, b = sqrt(max(p, 1) - 0.5), sqrt(max(q, 1) - 0.5)
     return sqrt((a + b) ** 2 + TRACY_WIDOM * (a + b) * (1 / a + 1 / b) ** (1 / 3))

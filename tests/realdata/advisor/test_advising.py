@@ -182,9 +182,9 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_is_written(
     tasks = states(5, T=3)[1:]
     tasks[1][name].reshape(-1)[7] = value
     words = write(tmp_path, tasks)
-    for options in ({}, {"write_base": tmp_path / "base.safetensors"}):
+    for path in (None, tmp_path / "base.safetensors"):
         with pytest.raises(AdviceError, match=f"t1: {name} holds NaN or infinity, expected finite numbers"):
-            look(words, **options)
+            look(words, write_base=path)
     assert not list(tmp_path.glob("base*"))
     assert not list(tmp_path.glob(".*"))
 

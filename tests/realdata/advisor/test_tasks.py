@@ -26,8 +26,8 @@ def test_safetensors_torch_and_shards_give_the_same(tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     shards.mkdir()
     names = {"one.weight": "1.safetensors"} | {n: "2.safetensors" for n in state if n != "one.weight"}
-    for file in set(names.values()):
-        save_file({n: W for n, W in state.items() if names[n] == file}, str(shards / file))
+    for shard in set(names.values()):
+        save_file({n: W for n, W in state.items() if names[n] == shard}, str(shards / shard))
     (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
     single = tmp_path / "single"
     single.mkdir()
