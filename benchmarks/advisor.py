@@ -68,16 +68,21 @@ def main() -> None:
     options.add_argument("--tasks", type=int, default=8)
     options.add_argument("--k", type=int, default=4)
     options.add_argument("--dtypes", nargs="*", default=list(DTYPES), choices=DTYPES)
+    options.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     options.add_argument("--look", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
-    if chosen.look is not None:
+    if chosen.write is not None:
+        write_tasks(chosen.write, side=chosen.side, tasks=chosen.tasks, k=chosen.k, dtype=chosen.dtypes[0])
+    elif chosen.look is not None:
         look(chosen.look)
-        return
-    for dtype in chosen.dtypes:
-        with TemporaryDirectory() as folder:
-            write_tasks(Path(folder), side=chosen.side, tasks=chosen.tasks, k=chosen.k, dtype=dtype)
-            command = [sys.executable, __file__, "--look", folder]
-            print(dtype, subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip(), flush=True)
+    else:
+        for dtype in chosen.dtypes:
+            with TemporaryDirectory() as folder:
+                # both in processes of their own: on Linux a process starts with the peak of the one that started it
+                for part in ("--write", "--look"):
+                    command = [sys.executable, __file__, *sys.argv[1:], part, folder, "--dtypes", dtype]
+                    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+                print(dtype, said, flush=True)
 
 
 if __name__ == "__main__":
