@@ -18,7 +18,15 @@ from typing import Annotated, TypeAlias
 import typer
 
 from loraml_theory.structure_file import StructureFileError, one_line
-from paper_checks import atlas_command, certify_command, commands, figure_cli, sweep_command, vision_command
+from paper_checks import (
+    advise_command,
+    atlas_command,
+    certify_command,
+    commands,
+    figure_cli,
+    sweep_command,
+    vision_command,
+)
 from paper_checks.commands import InputError
 from paper_checks.registry import UnknownClaimError
 from sims.engine import EngineError
@@ -34,6 +42,7 @@ figure_cli.register(app)
 atlas_command.register(app)
 certify_command.register(app)
 vision_command.register(app)
+advise_command.register(app)
 
 Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]
 

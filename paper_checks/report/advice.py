@@ -1,0 +1,140 @@
+"""The advisor's page and what it prints, both from the document that is `advice.json`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.table import Table
+from rich.text import Text
+
+from paper_checks.phrasing import number, plural
+from paper_checks.report.figures import CYCLE, INK, Picture, axes, encode
+from paper_checks.report.html import typeset
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.console import Console
+
+Document = dict[str, Any]
+
+PICTURES = 24
+"""Layers that get pictures, those of most energy: a page of hundreds would be too large."""
+TITLES = {
+    "helps": "A smaller rank would do from a meta-learned base",
+    "expected to help": "Theory expects a smaller rank from a meta-learned base",
+    "no help": "A meta-learned base would not need a smaller rank",
+    "no structure": "No shifts of low rank to be seen",
+    "unchanged": "The tasks do not differ",
+    "cannot tell": "These weights cannot tell whether a meta-learned base would help",
+}
+
+
+def page(found: Document) -> str:
+    """Return the page; every text in it is escaped."""
+    pages = Environment(
+        loader=PackageLoader("paper_checks", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters.update(typeset=typeset, plural=plural)
+    changed = [layer for layer in found["layers"] if layer["k"] != 0]
+    shown = {layer["name"] for layer in sorted(changed, key=lambda layer: -layer["energy"])[:PICTURES]}
+    layers = [(layer, _pictures(layer, found) if layer["name"] in shown else []) for layer in found["layers"]]
+    return pages.get_template("advice.html.j2").render(
+        found=found, title=TITLES[found["overall"]["verdict"]], layers=layers, pictures=PICTURES, row=row
+    )
+
+
+def row(layer: Document) -> list[str]:
+    """Return a layer's cells: shape, k, p, independent, ranks from the average and the base, by noise and by share."""
+    interval = layer["k_ci"]
+    spread = "" if interval is None or interval[0] == interval[1] else f" [{interval[0]}, {interval[1]}]"
+    return [
+        " × ".join(str(n) for n in layer["shape"]),
+        "?" if layer["k"] is None else f"{'≥ ' if layer['k_censored'] else ''}{layer['k']}{spread}",
+        "–" if layer["null_p"] is None else number(layer["null_p"], 2),
+        {True: "yes", False: "no", None: "–"}[layer["independent"]],
+        _whole(layer["rank_sr"]),
+        _whole(layer["rank_ml"]) + (" by theory" if layer["rank_ml_from"] == "theory" else ""),
+        _whole(layer["rank_sr_share"]),
+        _whole(layer["rank_ml_share"]),
+    ]
+
+
+def _whole(value: int | None) -> str:
+    return "–" if value is None else str(value)
+
+
+def _pictures(layer: Document, found: Document) -> list[Picture]:
+    """Draw the singular values of the differences, and what adapters of each rank leave of a held-out task."""
+    pictures = []
+    with axes(height=2.7) as (figure, ax):
+        _draw_spectra(ax, layer)
+        caption = f"Singular values of the differences of two tasks, {layer['name']}"
+        pictures.append(encode(figure, f"{caption}; above the line they are no noise"))
+    if layer["left"]["sr"]:
+        with axes(height=2.7) as (figure, ax):
+            _draw_left(ax, layer, found["settings"]["share"])
+            caption = f"What adapters of each rank leave between a held-out task and a base, {layer['name']}"
+            pictures.append(encode(figure, f"{caption}: the share of the energy from the average, noise included"))
+    return pictures
+
+
+def _draw_spectra(ax: Axes, layer: Document) -> None:
+    for pair in layer["singular_values"]:
+        values = np.array([v for v in pair["values"] if v], dtype=float)
+        ax.plot(np.arange(1, len(values) + 1), values, ".-", color=CYCLE[0], alpha=0.5, linewidth=0.8, markersize=3)
+    edges = [pair["edge"] for pair in layer["singular_values"] if pair["edge"]]
+    if edges:
+        ax.axhline(float(np.median(edges)), color=INK, linewidth=0.9, linestyle="--")
+    if layer["k"]:
+        ax.axvline(2 * layer["k"] + 0.5, color=CYCLE[1], linewidth=0.9, linestyle=":")
+        ax.annotate(f" 2k = {2 * layer['k']}", (2 * layer["k"] + 0.5, 1), xycoords=("data", "axes fraction"), va="top")
+    if any(v for pair in layer["singular_values"] for v in pair["values"]):
+        ax.set_yscale("log")
+    ax.set_xlabel("number")
+    ax.set_ylabel("singular value")
+
+
+def _draw_left(ax: Axes, layer: Document, share: float) -> None:
+    for method, name, colour in (("sr", "average", CYCLE[1]), ("ml", "LoRA-ML base", CYCLE[2])):
+        if layer["left"][method]:
+            left = np.array([np.nan if v is None else v for v in layer["left"][method]])
+            ax.plot(np.arange(len(left)), left, ".-", color=colour, label=f"from the {name}", markersize=4)
+    ax.axhline(1 - share, color=INK, linewidth=0.9, linestyle="--")
+    ax.set_ylim(0, None)
+    ax.set_xlabel("rank")
+    ax.set_ylabel("share left")
+    ax.legend()
+
+
+def summary(console: Console, found: Document, path: str) -> None:
+    """Print what was found, a line a layer."""
+    share = f"{100 * found['settings']['share']:g} %"
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("layer", overflow="fold")
+    heads = ("shape", "k", "p", "independent", "rank: average", "LoRA-ML", f"{share}: average", "LoRA-ML")
+    for head in heads:
+        table.add_column(head, justify="right" if head not in ("shape", "independent") else "left")
+    for layer in found["layers"]:
+        table.add_row(Text(layer["name"]), *(Text(cell) for cell in row(layer)))
+    console.print(Text(TITLES[found["overall"]["verdict"]], "bold"))
+    if found["layers"]:
+        console.print(table)
+    for sentence in found["overall"]["findings"]:
+        console.print(Text(f"• {sentence}"))
+    if found["skipped"]:
+        console.print(Text(f"• {plural(len(found['skipped']), 'weight')} not analysed; the report says why.", "dim"))
+    if found["overall"]["cannot_tell"]:
+        console.print(Text("What this cannot tell", "bold"))
+        for sentence in found["overall"]["cannot_tell"]:
+            console.print(Text(f"• {sentence}", "dim"))
+    if found["written"]:
+        theory = sum(layer["base"] == "LoRA-ML" for layer in found["layers"])
+        count = plural(len(found["layers"]), "analysed weight")
+        console.print(Text(f"Base: {found['written']}, {theory} of {count} by theory, the rest averaged"))
+    console.print(Text(f"Report: {path}"))

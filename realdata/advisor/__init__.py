@@ -1,0 +1,1 @@
+"""Advice on one's own tasks: which rank fine-tuning needs, and whether meta-learned retraining would help."""

@@ -1,0 +1,127 @@
+"""`advice.json`: what was found, as JSON that the schema beside this file describes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from realdata.advisor.advising import Advice
+from realdata.advisor.layer import SHOWN, LayerAdvice
+from realdata.advisor.words import cannot_tell, findings, layer_sentence, overall
+
+SCHEMA = "loraml-theory/advice/1"
+
+
+def document(advice: Advice, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return everything that was found.
+
+    Parameters
+    ----------
+    advice
+        What was found.
+    provenance
+        Anything that JSON holds, such as the command.
+    """
+    found = overall(advice)
+    return {
+        "schema": SCHEMA,
+        "tasks": list(advice.tasks),
+        "kind": "adapters of one base" if advice.adapters else "weights",
+        "settings": {
+            "rank": advice.settings.rank,
+            "share": advice.settings.share,
+            "null_draws": advice.settings.draws,
+            "seed": advice.settings.seed,
+        },
+        "layers": [_layer(layer, advice) for layer in advice.layers],
+        "skipped": [{"name": s.name, "shape": list(s.shape), "reason": s.reason} for s in advice.skipped],
+        "overall": {
+            **found._asdict(),
+            "k_ci": None if found.k_ci is None else list(found.k_ci),
+            "findings": findings(advice, found),
+            "cannot_tell": cannot_tell(advice),
+        },
+        "written": None if advice.written is None else str(advice.written),
+        "provenance": dict(provenance or {}),
+    }
+
+
+def _layer(layer: LayerAdvice, advice: Advice) -> dict[str, Any]:
+    found, null = layer.shift_rank, layer.null or (None, None, None)
+    low, high = found.low, found.high
+    return {
+        "name": layer.name,
+        "shape": list(layer.shape),
+        "k": found.k,
+        "k_ci": None if low is None else [low, high],
+        "k_censored": found.censored,
+        "gap": _rounded(found.gap),
+        "noise_sigma": _rounded(layer.noise.sigma),
+        "noise_edge": _rounded(layer.noise.edge(layer.matrix, variance=2.0)),
+        "adapter_rank": layer.by_adapters,
+        "energy": _rounded(layer.energy),
+        "null_p": null[0],
+        "null_rank": layer.null_rank,
+        "null_share_left": _rounded(null[1]),
+        "null_share_left_by_chance": _rounded(null[2]),
+        "independent": layer.independent,
+        "independence": _rounded(layer.clearness),
+        "fit_rank": layer.fit_rank,
+        "fit_status": None if layer.fit is None else layer.fit.status.name.lower(),
+        "share_left": _rounded(layer.share_left),
+        "rank_sr": layer.rank_sr,
+        "rank_ml": layer.rank_ml,
+        "rank_ml_from": layer.rank_ml_from,
+        "rank_sr_share": layer.ranks_for_share[0],
+        "rank_ml_share": layer.ranks_for_share[1],
+        "predicted": {
+            "rank_sr": layer.predicted_sr,
+            "rank_ml": layer.predicted_ml,
+            "degrees_sr": layer.degrees("sr"),
+            "degrees_ml": layer.degrees("ml"),
+        },
+        "left": {method: _curve(layer.left(method)) for method in ("sr", "ml")},
+        "singular_values": [
+            {
+                "tasks": [advice.tasks[t], advice.tasks[s]],
+                "values": [_rounded(float(v)) for v in values[:SHOWN]],
+                "rank": rank.rank,
+                "edge": _rounded(rank.edge),
+            }
+            for (t, s), values, rank in zip(
+                layer.differences.pairs, layer.differences.values, layer.differences.ranks, strict=True
+            )
+        ],
+        "base": "LoRA-ML" if layer.name in advice.by_theory else "mean",
+        "finding": layer_sentence(layer),
+    }
+
+
+def _curve(left: np.ndarray | None) -> list[float | None] | None:
+    return None if left is None else [_rounded(float(v)) for v in left[: SHOWN + 1]]
+
+
+def _rounded(value: float | None) -> float | None:
+    """Keep six digits; what is not finite is null."""
+    return None if value is None or not isfinite(value) else float(f"{value:.6g}")
+
+
+def dumps(found: Mapping[str, Any]) -> str:
+    """Return the JSON text, checked against the schema."""
+    import jsonschema
+
+    jsonschema.validate(found, schema())
+    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the JSON schema."""
+    loaded: dict[str, Any] = json.loads(files("realdata.advisor").joinpath("advice.schema.json").read_text("utf-8"))
+    return loaded

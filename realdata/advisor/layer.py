@@ -1,0 +1,249 @@
+"""What the weights of one matrix say: rank of the shifts, chance, independence, ranks for a new task, and the base."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from math import sqrt
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from loraml_theory.adaptation import HeldOut, hold_out, independence, linear_surrogate, rank_for_share
+from loraml_theory.noise_rank import Noise
+from loraml_theory.rates import adaptation_rank, degrees_of_freedom
+from loraml_theory.shared_base import SharedBase, chance_of_share
+from loraml_theory.shift_rank import Differences, ShiftRank, estimate_shift_rank, task_differences
+from loraml_theory.task_span import EXACT, TaskSpan, span_of_factors, span_of_matrices
+from realdata.advisor.tasks import Tasks
+
+SHOWN = 64
+"""Singular values of a difference, and ranks of what is left, that are reported."""
+LARGEST_FIT = 16
+"""Rank up to which a base is fitted unless the user asks for another."""
+LARGEST_TEST = 12
+"""Rank up to which the fit is compared with chance: the random matrices are small."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How tasks are looked at.
+
+    Parameters
+    ----------
+    rank
+        Of the adapters that the user has in mind, in retraining and fine-tuning; None for what is estimated.
+    share
+        Of the energy of a held-out task's difference to the mean that an adapter should reach.
+    draws
+        Random sets of shifts that the fit is compared with.
+    size
+        Directions of a large matrix that are looked at, on either side.
+    seed
+        Root of everything that is drawn.
+    """
+
+    rank: int | None = None
+    share: float = 0.95
+    draws: int = 99
+    size: int = 256
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class LayerAdvice:
+    """What was found about one matrix; energies are squared Frobenius norms.
+
+    Parameters
+    ----------
+    name, shape
+        Of the weight; `matrix` is what it is as a matrix.
+    by_adapters
+        The largest rank of the tasks' adapters, None for full weights.
+    energy
+        Mean over tasks of ``||W_t - mean||_F^2``.
+    differences, shift_rank, noise
+        See `loraml_theory.shift_rank`.
+    null
+        p-value, share left and share left by chance at `null_rank`; None where nothing differs.
+    fit_rank
+        Rank of the shifts of the fitted base, None where none was fitted.
+    fit, share_left
+        The base, and the share of the energy that base and shifts leave.
+    clearness
+        See `independence`; None with two tasks.
+    held_out
+        See `hold_out`.
+    ranks_for_share
+        Median rank that a held-out task needs for the share, from the mean and from the base.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    matrix: tuple[int, int]
+    T: int
+    by_adapters: int | None
+    energy: float
+    differences: Differences
+    shift_rank: ShiftRank
+    noise: Noise
+    null: tuple[float, float, float] | None = None
+    null_rank: int | None = None
+    fit_rank: int | None = None
+    fit: SharedBase | None = None
+    share_left: float | None = None
+    clearness: float | None = None
+    held_out: HeldOut | None = None
+    ranks_for_share: tuple[int | None, int | None] = (None, None)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the tasks do not differ beyond rounding."""
+        return self.shift_rank.k == 0
+
+    @property
+    def independent(self) -> bool | None:
+        """Whether three tasks determine the base, as far as the noise lets one see; None where it cannot be asked."""
+        return None if self.clearness is None else self.clearness > 1
+
+    @property
+    def rank_sr(self) -> int | None:
+        """Rank above the noise that a held-out task needs from the mean of the others, the median over tasks."""
+        return self.shift_rank.k if self.held_out is None else _median(self.held_out.ranks_sr)
+
+    @property
+    def rank_ml(self) -> int | None:
+        """The same from the LoRA-ML base of the others; of theory where fewer than three others are left."""
+        if self.held_out is not None and self.held_out.ranks_ml:
+            return _median(self.held_out.ranks_ml)
+        return self.predicted_ml if self.T < 4 or self.unchanged else None
+
+    @property
+    def rank_ml_from(self) -> str | None:
+        """Where `rank_ml` is from."""
+        if self.rank_ml is None:
+            return None
+        return "held-out tasks" if self.held_out is not None and self.held_out.ranks_ml else "theory"
+
+    @property
+    def predicted_sr(self) -> int | None:
+        """What a generic new task needs from the mean of all tasks: k(T + 1), or all (SR-2)."""
+        k = self.shift_rank.k
+        return None if k is None else adaptation_rank("sr", k, self.T, min(self.matrix))
+
+    @property
+    def predicted_ml(self) -> int | None:
+        """What it needs from the LoRA-ML base: k if three tasks are independent (ML-3), otherwise 3k (ML-1)."""
+        k = self.shift_rank.k
+        if k is None:
+            return None
+        return adaptation_rank("lora-ml", k, self.T if self.independent else 2, min(self.matrix))
+
+    def left(self, method: str) -> np.ndarray | None:
+        """Return the share of the energy that ranks 0, 1, .. leave of a held-out task, the mean over tasks."""
+        if self.held_out is None:
+            return None
+        rows = self.held_out.left_sr if method == "sr" else self.held_out.left_ml
+        whole = float(np.sum(self.held_out.left_sr[:, 0]))
+        return np.sum(rows, axis=0) / whole if len(rows) and whole > 0 else None
+
+    def degrees(self, method: str) -> int | None:
+        """Return ``r (p + q - r)``, the noise part of fine-tuning's error in units of sigma^2/n (FT-2)."""
+        rank = self.predicted_sr if method == "sr" else self.predicted_ml
+        return None if rank is None else degrees_of_freedom(rank, *self.matrix)
+
+
+def _median(values: tuple[int, ...]) -> int:
+    return int(np.ceil(np.median(values)))
+
+
+def look_at(tasks: Tasks, weight: str, settings: Settings) -> tuple[LayerAdvice, TaskSpan]:
+    """Look at one weight of all tasks.
+
+    Raises
+    ------
+    AdviceError
+        If it holds NaN or infinity.
+    """
+    rng = np.random.default_rng([settings.seed, *hashlib.sha256(weight.encode()).digest()[:8]])
+    span = _span(tasks, weight, rng, settings.size)
+    with threadpool_limits(limits=1, user_api="blas"):  # from here on matrices are small, and many
+        return _advice(tasks, weight, span, rng=rng, settings=settings), span
+
+
+def _advice(tasks: Tasks, weight: str, span: TaskSpan, *, rng: np.random.Generator, settings: Settings) -> LayerAdvice:
+    """Ask everything of a weight's span."""
+    T = span.T
+    differences = task_differences(span, floor_at=_rounding(tasks, weight, span))
+    found = LayerAdvice(
+        name=weight,
+        shape=tasks.described[weight].shape,
+        matrix=span.shape,
+        T=T,
+        by_adapters=tasks.adapter_rank(weight),
+        energy=float(np.trace(span.gram)) / T,
+        differences=differences,
+        shift_rank=estimate_shift_rank(differences, T),
+        noise=differences.noise,
+    )
+    if found.shift_rank.k == 0:
+        return replace(found, ranks_for_share=(0, 0))
+    k = settings.rank or found.shift_rank.k
+    fit_rank = None if k is None else min(k, settings.rank or LARGEST_FIT, min(span.shape))
+    null_rank = min(k or 1, LARGEST_TEST, max(1, min(span.probe.shape[1:]) // 3))
+    fit, share_left = (None, None) if fit_rank is None else linear_surrogate(span, fit_rank, noise=found.noise)
+    held = hold_out(span, fit_rank if T >= 4 else None, noise=found.noise)
+    return replace(
+        found,
+        null=chance_of_share(rng, span.probe, null_rank, draws=settings.draws, rank=found.by_adapters),
+        null_rank=null_rank,
+        fit_rank=fit_rank,
+        fit=fit,
+        share_left=share_left,
+        clearness=independence(span, fit_rank, noise=found.noise) if T >= 3 and fit_rank else None,
+        held_out=held,
+        ranks_for_share=_ranks_for_share(held, span.shape, settings.share),
+    )
+
+
+def _span(tasks: Tasks, weight: str, rng: np.random.Generator, size: int) -> TaskSpan:
+    if tasks.by_factors(weight):
+        factors = [task.adapter.factors(weight) for task in tasks.tasks if task.adapter is not None]
+        return span_of_factors(rng, [U for U, _ in factors], [V for _, V in factors])
+    return span_of_matrices(
+        rng,
+        lambda t, rows: tasks.tasks[t].rows(weight, rows),
+        len(tasks.tasks),
+        shape=tasks.described[weight].matrix,
+        size=size,
+    )
+
+
+def _rounding(tasks: Tasks, weight: str, span: TaskSpan) -> float:
+    r"""Return what rounding may reach in a singular value of a difference.
+
+    That of the weights as they are stored, ``eps/2`` of their root mean square in each entry, as noise of both tasks
+    reaches ``sqrt(p) + sqrt(q)`` times as much; and that of what is computed from them.
+    """
+    (p, q), apart = span.shape, float(np.sqrt(np.max(np.diag(span.gram))))
+    exact = tasks.by_factors(weight)
+    working = np.finfo(np.float64 if exact or p * q <= EXACT else np.float32).eps
+    computed = 8 * sqrt(min(p, q)) * float(working) * (apart if not exact else span.scale)
+    if exact:
+        return computed
+    stored = max(torch.finfo(task.described()[weight].dtype).eps for task in tasks.tasks)
+    rms = span.scale / sqrt(p * q)
+    return max(computed, float(stored) / 2 * rms * (sqrt(p) + sqrt(q)))
+
+
+def _ranks_for_share(held: HeldOut, shape: tuple[int, int], share: float) -> tuple[int | None, int | None]:
+    found = []
+    for rows in (held.left_sr, held.left_ml):
+        ranks = [
+            rank_for_share(row, shape, share=share, variance=held.variance, whole=float(whole[0]))
+            for row, whole in zip(rows, held.left_sr, strict=False)
+        ]
+        known = [rank for rank in ranks if rank is not None]
+        found.append(_median(tuple(known)) if known and len(known) == len(ranks) else None)
+    return found[0], found[1]

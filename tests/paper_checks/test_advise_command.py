@@ -1,0 +1,68 @@
+"""`loraml advise` prints, writes a page and JSON, and says in one line what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.paper_checks.conftest import Loraml
+from tests.realdata.advisor.networks import planted, random
+
+
+def test_the_command_says_what_it_found(loraml: Loraml, tmp_path: Path) -> None:
+    ended = loraml("advise", *planted(tmp_path), "--out", tmp_path / "out", "--write-base", tmp_path / "b.safetensors")
+    assert (ended.status, ended.err) == (0, "")
+    assert "A smaller rank would do from a meta-learned base" in ended.out
+    assert "What this cannot tell" in ended.out
+    assert "2 of 2 analysed weights by theory" in " ".join(ended.out.split())
+    found = json.loads((tmp_path / "out" / "advice.json").read_text("utf-8"))
+    assert [layer["k"] for layer in found["layers"]] == [2, 2]
+    assert found["provenance"]["command"].startswith("loraml advise")
+    page = (tmp_path / "out" / "advice.html").read_text("utf-8")
+    assert page.count("data:image/svg+xml") == 4
+    assert "http" not in page.replace("https://arxiv.org", "").replace("http-equiv", "")
+    assert (tmp_path / "b.safetensors").is_file()
+
+
+def test_names_are_escaped(loraml: Loraml, tmp_path: Path) -> None:
+    first, second = random(tmp_path, T=2)
+    words = [first.replace("t0=", "<b>&=", 1), second]
+    assert loraml("advise", *words, "--out", tmp_path / "out").status == 0
+    page = (tmp_path / "out" / "advice.html").read_text("utf-8")
+    assert "&lt;b&gt;&amp;" in page
+    assert "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--rank", "0"], "--rank: got '0', expected a whole number >= 1"),
+        (["--rank", "two"], "--rank: got 'two', expected a whole number >= 0 of at most 18 digits"),
+        (["--share", "100"], "--share: got '100', expected per cent between 0 and 100"),
+        (["--share", "nan"], "--share: got 'nan', expected per cent between 0 and 100"),
+        (["--seed", "-1"], "--seed: got '-1', expected a whole number >= 0 of at most 18 digits"),
+        (["--base", "gone"], "gone: there is no such file or folder"),
+        (["--write-base", "b.bin"], "--write-base: got 'b.bin', expected a name that ends in .safetensors"),
+        (["--out", "."], "--out: got the current folder, expected the name of a folder of its own"),
+        (["x"], "'x': expected NAME=PATH"),
+    ],
+)
+def test_wrong_options_are_one_line(loraml: Loraml, tmp_path: Path, options: list[str], text: str) -> None:
+    ended = loraml("advise", *random(tmp_path, T=2), *options)
+    assert (ended.status, ended.out, ended.err) == (2, "", f"loraml: error: {text}\n")
+
+
+def test_no_task_is_a_usage_error(loraml: Loraml) -> None:
+    ended = loraml("advise")
+    assert ended.status == 2
+    assert "NAME=PATH" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_full_disk_or_a_folder_in_the_way_is_one_line(loraml: Loraml, tmp_path: Path) -> None:
+    (tmp_path / "b.safetensors").mkdir()
+    ended = loraml("advise", *random(tmp_path, T=2), "--write-base", tmp_path / "b.safetensors")
+    assert ended.status == 2
+    assert "is a folder, expected the name of a file" in ended.err

@@ -1,0 +1,137 @@
+"""Adapters as stock peft saves them give the differences that peft itself merges; other forms are refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from realdata.advisor.errors import AdviceError
+from realdata.advisor.lora_adapter import is_adapter, open_adapter
+from realdata.advisor.tasks import open_tasks
+from tests.realdata.advisor.networks import adapter, drawn_adapter
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.block = nn.ModuleDict({"inner": nn.Linear(24, 32)})
+        self.head = nn.Linear(32, 10)
+        self.table = nn.Embedding(11, 24)
+
+
+def peft_saved(folder: Path, seed: int, **config: Any) -> tuple[dict[str, np.ndarray], Path]:
+    """Save an adapter by peft; return what merging it adds to each weight."""
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(0)
+    base = Net()
+    model = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**config))
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name or "modules_to_save" in name:
+                parameter.copy_(torch.randn(parameter.shape))
+    model.save_pretrained(str(folder))
+    merged = model.merge_and_unload().state_dict()
+    before = base.state_dict()
+    return {name: (merged[name] - W).double().flatten(1).numpy() for name, W in before.items() if W.ndim > 1}, folder
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_differences_are_those_that_peft_merges(tmp_path: Path, rslora: bool) -> None:
+    added, folder = peft_saved(
+        tmp_path / "a",
+        1,
+        r=2,
+        lora_alpha=6,
+        use_rslora=rslora,
+        target_modules=["conv", "inner", "table"],
+        modules_to_save=["head"],
+        rank_pattern={"inner": 3},
+        alpha_pattern={"block.inner": 5},
+    )
+    assert is_adapter(folder)
+    found = open_adapter(folder)
+    assert set(found.modules) == {"conv.weight", "block.inner.weight"}
+    assert found.embeddings == ("table.weight",)
+    assert set(found.saved) == {"head.weight", "head.bias"}
+    assert (found.rank("conv.weight"), found.rank("block.inner.weight")) == (2, 3)
+    assert found.shape("conv.weight") == (8, 3, 3, 3)
+    for weight in found.modules:
+        U, V = found.factors(weight)
+        assert np.allclose(U @ V.T, added[weight], atol=1e-5)
+
+
+def test_weights_kept_as_in_by_out_are_transposed(tmp_path: Path) -> None:
+    A, B = torch.randn(2, 5), torch.randn(7, 2)
+    found = open_adapter(adapter(tmp_path / "a", {"c": (A, B)}, fan_in_fan_out=True, lora_alpha=4))
+    U, V = found.factors("c.weight")
+    assert found.shape("c.weight") == (5, 7)
+    assert np.allclose(U @ V.T, 2 * (B @ A).T.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"peft_type": "IA3"}, "is an adapter of type 'IA3', expected 'LORA'"),
+        ({"use_dora": True}, "is DoRA, expected plain LoRA"),
+        ({"lora_bias": True}, "is LoRA with biases"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', which changes the base"),
+        ({"lora_alpha": None}, "is damaged, lora_alpha is None"),
+        ({"target_parameters": ["experts"]}, "target_parameters"),
+    ],
+)
+def test_other_forms_are_refused(tmp_path: Path, config: dict[str, Any], text: str) -> None:
+    with pytest.raises(AdviceError, match=text) as raised:
+        open_adapter(drawn_adapter(tmp_path / "a", 0, **config))
+    assert "\n" not in str(raised.value)
+
+
+def test_damaged_folders_are_refused(tmp_path: Path) -> None:
+    folder = drawn_adapter(tmp_path / "a", 0)
+    (folder / "adapter_model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(AdviceError, match="is no safetensors file, or damaged"):
+        open_adapter(folder)
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(AdviceError, match=r"but no adapter_model\.safetensors"):
+        open_adapter(folder)
+    (folder / "adapter_config.json").write_text("[]")
+    with pytest.raises(AdviceError, match="expected a JSON object"):
+        open_adapter(folder)
+    with pytest.raises(AdviceError, match="has factors of shapes"):
+        open_adapter(adapter(tmp_path / "b", {"c": (torch.ones(2, 4), torch.ones(5, 3))}))
+    with pytest.raises(AdviceError, match="adapts no weight"):
+        open_adapter(adapter(tmp_path / "c", {}))
+
+
+def test_adapters_of_different_bases_or_weights_are_refused(tmp_path: Path) -> None:
+    words = [f"{n}={drawn_adapter(tmp_path / n, i)}" for i, n in enumerate("ab")]
+    assert open_tasks(words).common
+    other = drawn_adapter(tmp_path / "c", 2, base_model_name_or_path="another/base")
+    with pytest.raises(AdviceError, match="c: its base is 'another/base', that of a is 'a/base'"):
+        open_tasks([*words, f"c={other}"])
+    fewer = adapter(tmp_path / "d", {"one": (torch.ones(2, 16), torch.ones(24, 2))})
+    with pytest.raises(AdviceError, match=r"d: does not adapt 'two.weight', which a does"):
+        open_tasks([*words, f"d={fewer}"])
+
+
+def test_nan_in_a_factor_is_refused(tmp_path: Path) -> None:
+    A = torch.ones(2, 5)
+    A[0, 0] = torch.nan
+    with pytest.raises(AdviceError, match=r"c\.weight holds NaN or infinity"):
+        open_adapter(adapter(tmp_path / "a", {"c": (A, torch.ones(7, 2))})).factors("c.weight")
+
+
+def test_the_configuration_may_lack_what_it_does_not_need(tmp_path: Path) -> None:
+    folder = drawn_adapter(tmp_path / "a", 0)
+    known = json.loads((folder / "adapter_config.json").read_text())
+    del known["r"], known["base_model_name_or_path"]
+    (folder / "adapter_config.json").write_text(json.dumps(known))
+    assert open_adapter(folder).base is None

@@ -1,0 +1,185 @@
+"""What tasks may be given as, and the one line that says what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from realdata.advisor.errors import AdviceError
+from realdata.advisor.tasks import open_tasks, why_not
+from realdata.advisor.tensor_files import Described, open_checkpoint
+from tests.realdata.advisor.networks import drawn_adapter, planted, states
+
+
+def test_safetensors_torch_and_shards_give_the_same(tmp_path: Path) -> None:
+    _, state, other = states(0, T=2)
+    save_file(state, str(tmp_path / "a.safetensors"))
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "b.pt")
+    torch.save(state, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    names = {"one.weight": "1.safetensors"} | {n: "2.safetensors" for n in state if n != "one.weight"}
+    for shard in set(names.values()):
+        save_file({n: W for n, W in state.items() if names[n] == shard}, str(shards / shard))
+    (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    single = tmp_path / "single"
+    single.mkdir()
+    save_file(state, str(single / "model.safetensors"))
+    for path in ("a.safetensors", "b.pt", "old.bin", "shards", "single"):
+        file = open_checkpoint(tmp_path / path)
+        assert set(file.tensors) == set(state)
+        assert torch.equal(file.read("one.weight", slice(3, 9)), state["one.weight"][3:9])
+    assert other.keys() == state.keys()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_rows_in_every_dtype(tmp_path: Path, dtype: torch.dtype) -> None:
+    tasks = open_tasks(planted(tmp_path, T=2, dtype=dtype))
+    rows = tasks.tasks[0].rows("one.weight", slice(2, 5))
+    assert rows.dtype == (np.float64 if dtype is torch.float64 else np.float32)
+    assert np.array_equal(rows, states(0, T=2, dtype=dtype)[1]["one.weight"][2:5].to(torch.float64).numpy())
+
+
+def test_a_bundle_gives_its_tasks(tmp_path: Path) -> None:
+    base = states(0)[0]
+    folder = tmp_path / "bundle"
+    for i, name in enumerate(("cat-dog", "a%2Fb")):
+        drawn_adapter(folder / "adapters" / name, i, base_model_name_or_path=None)
+    save_file(base, str(folder / "base.safetensors"))
+    files = [f"adapters/{name}/adapter_config.json" for name in ("cat-dog", "a%2Fb")]
+    manifest = {"schema": "loraml-theory/peft-ml-bundle/1", "files": dict.fromkeys(files, "")}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    tasks = open_tasks([f"x={folder}"])
+    assert tasks.names == ("x/cat-dog", "x/a/b")
+    assert tasks.common
+    assert tasks.by_factors("one.weight")
+    assert set(tasks.described) == {"one.weight", "two.weight"}
+    U, V = tasks.tasks[1].adapter.factors("one.weight")  # type: ignore[union-attr]
+    W = tasks.tasks[1].rows("one.weight", slice(0, 24))
+    assert np.allclose(W, base["one.weight"].numpy() + U @ V.T, atol=1e-5)
+
+
+def test_adapters_and_checkpoints_mix_on_a_given_base(tmp_path: Path) -> None:
+    words, base = planted(tmp_path, T=2), tmp_path / "base.safetensors"
+    _, state, _ = states(0, T=2)
+    save_file(state, str(base))  # of the architecture of the tasks
+    words.append(f"l={drawn_adapter(tmp_path / 'l', 0)}")
+    tasks = open_tasks(words, base=base)
+    assert not tasks.common
+    assert tasks.under is None
+    assert tasks.adapter_rank("one.weight") is None
+    with pytest.raises(AdviceError, match="l: is an adapter and others are checkpoints, expected its base as --base"):
+        open_tasks(words)
+
+
+def changed(tmp_path: Path, **changes: torch.Tensor | None) -> list[str]:
+    """Return two tasks, of which the second has some tensors replaced or taken away."""
+    words, state = planted(tmp_path, T=2), states(0, T=2)[2]
+    for name, value in changes.items():
+        name = name.replace("__", ".")
+        if value is None:
+            del state[name]
+        else:
+            state[name] = value
+    save_file(state, str(tmp_path / "1.safetensors"))
+    return words
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"one__weight": None}, "t1: has no tensor 'one.weight', which t0 has"),
+        ({"more__weight": torch.ones(2, 2)}, "t0: has no tensor 'more.weight', which t1 has"),
+        ({"one__weight": torch.ones(24, 17)}, "t1: 'one.weight' has the shape (24, 17), that of t0 is (24, 16)"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(AdviceError) as raised:
+        open_tasks(changed(tmp_path, **changes))
+    assert text in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["t0"], "'t0': expected NAME=PATH"),
+        (["=x"], "'=x': expected NAME=PATH"),
+        (["a="], "'a=': expected NAME=PATH"),
+        ([], "got no task"),
+        (["a=0.safetensors"], "got a single task, expected NAME=PATH for at least two"),
+        (["a=0.safetensors", "a=1.safetensors"], "a: comes 2 times, expected a different name"),
+        (["a=0.safetensors", "b=./0.safetensors"], "expected a checkpoint of its own"),
+        (["a=0.safetensors", "b=gone.safetensors"], "gone.safetensors: there is no such file or folder"),
+        (["a=0.safetensors", "b=."], "expected one safetensors file in it"),
+    ],
+)
+def test_words_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], text: str) -> None:
+    planted(tmp_path, T=2)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AdviceError) as raised:
+        open_tasks(words)
+    assert text in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+class Bomb:
+    """Unpickled, it would write a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("exploded"),)
+
+
+def test_pickled_objects_are_never_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = planted(tmp_path, T=2)
+    torch.save({"one.weight": Bomb()}, tmp_path / "zip.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "garbage.pt").write_bytes(b"\x00garbage" * 100)
+    (tmp_path / "empty.pt").write_bytes(b"")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"epoch": 3}, tmp_path / "numbers.pt")
+    for name in ("zip", "plain", "garbage", "empty", "list", "numbers"):
+        with pytest.raises(AdviceError) as raised:
+            open_tasks([*words, f"x={tmp_path / f'{name}.pt'}"])
+        assert "\n" not in str(raised.value)
+        assert f"{name}.pt" in str(raised.value)
+    assert not Path("exploded").exists()
+
+
+def test_damaged_shards_are_refused(tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text("{")
+    with pytest.raises(AdviceError, match="is damaged, expected a JSON object with a weight_map"):
+        open_checkpoint(tmp_path)
+    index.write_text(json.dumps({"weight_map": {"w": "gone.safetensors"}}))
+    with pytest.raises(AdviceError, match="cannot be read"):
+        open_checkpoint(tmp_path)
+    save_file({"v": torch.ones(2)}, str(tmp_path / "gone.safetensors"))
+    with pytest.raises(AdviceError, match="which lacks it"):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "reason"),
+    [
+        ("layer.weight", (4, 5), torch.bfloat16, None),
+        ("patch_embed.proj.weight", (8, 3, 4, 4), torch.float32, None),
+        ("embeddings.word_embeddings.weight", (50, 8), torch.float32, "embedding"),
+        ("wte.weight", (50, 8), torch.float32, "embedding"),
+        ("layer.bias", (4,), torch.float32, "no matrix"),
+        ("head.weight", (1, 9), torch.float32, "single row"),
+        ("pos_embed", (1, 9, 8), torch.float32, "single row"),
+        ("mask", (4, 4), torch.int64, "no floating-point"),
+    ],
+)
+def test_what_is_analysed(name: str, shape: tuple[int, ...], dtype: torch.dtype, reason: str | None) -> None:
+    found = why_not(name, Described(shape, dtype))
+    assert (found is None) == (reason is None)
+    assert (reason or "") in (found or "")
