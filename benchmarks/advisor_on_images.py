@@ -2,8 +2,8 @@
 
 For each seed: a Mixer is retrained on the first tasks of the images (scikit-learn's digits, or CIFAR-10 by --data),
 then fine-tuned in full on each of them; these checkpoints are what the advisor is asked about. The last task, which it
-has not seen, is then fine-tuned by LoRA of several ranks from: the common start, the average of the checkpoints, and the
-LoRA-ML base that the advisor wrote, at the rank it estimated and at ranks it was asked for. Errors are in per cent.
+has not seen, is then fine-tuned by LoRA of several ranks from: the common start, the average of the checkpoints, and
+the LoRA-ML base that the advisor wrote, at the rank it estimated and at ranks it was asked for. Errors are in per cent.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ FULL_LEARNING_RATE = 1e-3
 
 def study(seed: int, *, data: Path | None, profile: str, folder: Path) -> dict[str, Any]:
     """Return the advice on one seed's checkpoints, and the errors by base and rank."""
+    from safetensors.torch import load_file, save_file
+
     from realdata.experiments.grid import RetrainingKey
     from realdata.peft_ml.fine_tuning import fine_tune
     from realdata.peft_ml.retraining import retrain
     from realdata.vision.experiment import VisionExperiment
     from realdata.vision.settings import settings
-    from safetensors.torch import load_file, save_file
 
     experiment = VisionExperiment(settings(profile), data)
     plan = experiment.retraining(RetrainingKey("standard", seed, (), 1))

@@ -1,6 +1,6 @@
 """A whole small vision experiment against its methods and seeds one after another, each in a process of its own.
 
-python benchmarks/vision_experiment.py [--repeats 3] [--data DIR]
+python benchmarks/vision_experiment.py [--repeats 3] [--data DIR] [--settings FILE.toml]
 
 Both compute the same eight runs from two methods and two seeds, on scikit-learn's digits or other images, with the
 profile that belongs to them; that the records agree is checked.
@@ -29,8 +29,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--settings", type=Path, help="keys that replace the profile's")
     asked = parser.parse_args()
-    common = ["--device", "cpu", *(["--data", str(asked.data.resolve())] if asked.data else [])]
+    common = ["--device", "cpu"]
+    for name, path in (("--data", asked.data), ("--settings", asked.settings)):
+        common += [name, str(path.resolve())] if path else []
     times = []
     for _ in range(asked.repeats):
         with TemporaryDirectory() as place:

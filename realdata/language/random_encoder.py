@@ -42,9 +42,9 @@ def random_encoder(dialogues: Sequence[Dialogue], *, head: Head, seed: int) -> E
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=LONGEST,
-        num_labels=1 if head == "one-score" else 2,
         pad_token_id=tokenizer.pad_token_id,
     )
+    config.num_labels = 1 if head == "one-score" else 2
     with torch_seeded(seed, "random encoder"):
         return Encoder(BertForSequenceClassification(config), tokenizer, "classifier")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, TypeAlias
 
@@ -139,7 +139,7 @@ class LanguageSettings:
     fine_tuning: FineTuningSettings
     last_layer: LastLayerSettings
     grid: GridSettings
-    axes: AxesSettings = field(default_factory=AxesSettings)
+    axes: AxesSettings
 
     def __post_init__(self) -> None:
         """Check what fits together."""

@@ -32,7 +32,7 @@ def refusal(name: str | Path) -> str:
 def test_loads_a_folder_with_a_fresh_head_quietly(
     folder: Path, capfd: pytest.CaptureFixture[str], head: Any, labels: int
 ) -> None:
-    model, tokenizer = load_encoder(folder, head=head, seed=3)
+    model, tokenizer, _ = load_encoder(folder, head=head, seed=3)
     assert capfd.readouterr() == ("", "")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     written = tokenizer("a b", "c", return_tensors="pt")
