@@ -5,7 +5,7 @@
 The plain one exchanges axes around its linear layers (a permuted view, as einops's layer gives), and has GELU, dropout
 and the sum with the residual as operations of their own. A step is the forward and backward pass and Adam, all
 parameters trained, without adapters and with LoRA of rank 1 on every linear layer. Outputs and gradients are compared
-first, where nothing is dropped. Then both sides take steps in turn; the ratio is that of neighbours. The limit is the
+first, where nothing is dropped. Then both take steps in turn; a ratio is that of neighbours. The limit is the
 time in which the machine could do the step's matrix products (the adapters' left out) at the rate of one large product.
 """
 

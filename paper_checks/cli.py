@@ -24,6 +24,7 @@ from paper_checks import (
     certify_command,
     commands,
     figure_cli,
+    language_command,
     sweep_command,
     vision_command,
 )
@@ -42,6 +43,7 @@ figure_cli.register(app)
 atlas_command.register(app)
 certify_command.register(app)
 vision_command.register(app)
+language_command.register(app)
 advise_command.register(app)
 
 Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")]

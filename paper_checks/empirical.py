@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import nan
 from typing import ClassVar, NamedTuple
 
@@ -150,25 +151,39 @@ def uncounted(experiment: Experiment) -> Iterator[Note]:
 
 
 def drawn_experiment(
-    seed: int, *, kind: str, accuracies: Mapping[tuple[str, str], float], seeds: int = 5, examples: int = 500
+    seed: int,
+    *,
+    kind: str,
+    accuracies: Mapping[tuple[str, str], float],
+    before: float = 0.5,
+    rank: int = 1,
+    tasks: Sequence[str] = ("drawn",),
+    seeds: int = 5,
+    examples: int = 500,
 ) -> Experiment:
-    """Draw records of runs that are right as often as said, and half of the time before fine-tuning.
+    """Draw records of runs that are right as often as said.
 
     Parameters
     ----------
     accuracies
-        By method and fine-tuning: each has all examples, rank 1 and every seed.
+        By method and fine-tuning: each has all examples, every seed and every task.
+    before
+        The accuracy of all before fine-tuning.
+    rank
+        Of the adapters.
+    examples
+        To test on, of each task.
     """
     rng = np.random.default_rng(seed)
     records = []
     for (method, finetune), accuracy in accuracies.items():
-        for seed_ in range(seeds):
+        for seed_, task in product(range(seeds), tasks):
             correct = rng.random(examples) < accuracy
-            records.append(_record(RunKey(method, seed_, (), finetune, 1, None, "drawn"), correct))
+            records.append(_record(RunKey(method, seed_, (), finetune, rank, None, task), correct, before=before))
     return Experiment("drawn records", kind, {}, Results(records, score=SCORE))
 
 
-def _record(key: RunKey, correct: NDArray[np.bool_]) -> Record:
+def _record(key: RunKey, correct: NDArray[np.bool_], *, before: float) -> Record:
     after = {SCORE: float(np.mean(correct))}
     return Record(
         key=key,
@@ -176,7 +191,7 @@ def _record(key: RunKey, correct: NDArray[np.bool_]) -> Record:
         fine_tuning=Count(0, 0),
         retraining_curve={"epoch": [0]},
         curve={"epoch": [0]},
-        before={SCORE: 0.5},
+        before={SCORE: before},
         last=after,
         best=after,
         best_epoch=0,

@@ -27,7 +27,7 @@ class Experiment:
     name
         The folder, shown in every table; it is escaped where it is rendered.
     kind
-        Which experiment, as ``experiment.json`` names it: ``vision``.
+        Which experiment, as ``experiment.json`` names it: ``vision`` or ``language``.
     begun
         What ``experiment.json`` holds: settings, data, the score that is compared.
     results
@@ -51,7 +51,7 @@ def read_experiment(folder: Path) -> Experiment:
     place = one_line(str(folder))
     try:
         begun = read_begun(folder)
-        results = Results(read_records(folder), score=str(begun["score"]))
+        results = Results(read_records(folder), score=str(begun["score"]), unit=str(begun["unit"]))
     except (FolderError, RecordError) as problem:
         raise ExperimentError(one_line(str(problem))) from None
     if not results.records:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,22 +21,26 @@ from realdata.experiments.toml_settings import SettingsError
 if TYPE_CHECKING:
     from realdata.experiments.runner import Request
 
-EXTRA = ("accelerate", "datasets", "filelock", "peft", "PIL", "pyarrow", "safetensors", "torch", "transformers")
+EXTRA = ("accelerate", "filelock", "peft", "safetensors", "torch", "transformers")
+IMAGES = ("datasets", "PIL", "pyarrow")
 
-Methods = Annotated[str | None, typer.Option(metavar="M,M…", help="standard, lora-ml, last-layer-ml, reptile, fomaml.")]
+Methods = Annotated[
+    str | None,
+    typer.Option(metavar="M,M…", help="standard, lora-ml, last-layer-ml, reptile, fomaml, no-retraining."),
+]
 Finetune = Annotated[str | None, typer.Option(metavar="F,F…", help="lora, last-layer, full.")]
 Seeds = Annotated[str | None, typer.Option(metavar="S,S…", help="Roots of every random number.")]
 Axes = Annotated[
-    str | None, typer.Option(metavar="n,rank,quirk", help="Vary these, by the values of the table [axes].")
+    str | None, typer.Option(metavar="n,rank,quirk", help="Vary these, by the values of axes.n, axes.rank.")
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where.")]
 Precision = Annotated[str, typer.Option(metavar="no|bf16|fp16", help="Mixed precision.")]
 Workers = Annotated[str | None, typer.Option(metavar="W", help="Processes; one per core, on a GPU one.")]
 
 
-def require_extra() -> None:
+def require_extra(more: Sequence[str] = ()) -> None:
     """Raise `InputError` that says how to install what is missing of the extra ``realdata``."""
-    for module in EXTRA:
+    for module in (*EXTRA, *more):
         if find_spec(module) is None:
             raise InputError(f"experiments need {module}: pip install 'loraml-theory[realdata]'")
 

@@ -89,7 +89,7 @@ def run(
         if profile == "paper" and data is None:
             raise InputError("--profile: got paper, which is not for the digits; give --data DIR with CIFAR-10")
         request = _request(data, profile, settings, texts=texts, where=where)
-        experiment_command.require_extra()
+        experiment_command.require_extra(experiment_command.IMAGES)
         if download:
             _download(data)
         from realdata.vision.images import ImageDataError

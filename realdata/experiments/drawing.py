@@ -25,6 +25,7 @@ class Look(NamedTuple):
 
 
 LOOKS = {
+    "no-retraining": Look("#56b4e9", "P"),
     "standard": Look("#0072b2", "o"),
     "lora-ml": Look("#d55e00", "s"),
     "last-layer-ml": Look("#009e73", "^"),

@@ -16,19 +16,34 @@ if TYPE_CHECKING:
 SelectOn: TypeAlias = Literal["validation", "test"]
 
 
+class Score(NamedTuple):
+    """What a score is called in tables, and its value for guessing."""
+
+    title: str
+    chance: float
+
+
 class RetrainingPlan(NamedTuple):
-    """What to retrain, on what, how, and on which part to select the epoch."""
+    """What to retrain, on what, how, and on which part to select the epoch.
+
+    `head_per_task` is whether lora-ml gives each task a head of its own, instead of an adapter on a shared one;
+    `rows_at_once` as in `realdata.peft_ml.by_length`.
+    """
 
     model: nn.Module
     tasks: Sequence[Task]
     settings: RetrainingSettings
     select_on: SelectOn
+    head_per_task: bool = False
+    rows_at_once: int | None = None
 
 
 class FineTuningPlan(NamedTuple):
     """What to fine-tune, on what, how, and on which part to select the epoch.
 
-    `warm` is whether the adapter starts from that of the first retraining task.
+    `warm` is whether the adapter starts from that of the first retraining task, `fresh_head` whether ``lora`` draws the
+    head anew and trains it, instead of an adapter on it; `rows_at_once` as in `realdata.peft_ml.by_length`. `note`
+    goes into the record.
     """
 
     base: nn.Module
@@ -36,6 +51,9 @@ class FineTuningPlan(NamedTuple):
     settings: FineTuningSettings
     select_on: SelectOn
     warm: bool
+    fresh_head: bool = False
+    rows_at_once: int | None = None
+    note: str = ""
 
 
 class Cost(NamedTuple):
@@ -56,17 +74,23 @@ class Experiment(Protocol):
         Name of the model's last layer.
     tests
         Names of the tasks to adapt to.
-    chance
-        The score of guessing.
+    unit
+        What a task is of, in the singular, such as ``persona``.
+    scores
+        The scores in tables, by name; the first is the main one.
     """
 
     problem: Problem
     head: str
     tests: tuple[str, ...]
-    chance: float
+    unit: str
+    scores: Mapping[str, Score]
 
     def data(self) -> dict[str, Any]:
-        """Return what tells the data from others, as JSON holds it: a name, sizes, hashes."""
+        """Return what tells the data from others, as JSON holds it: a name, sizes, hashes.
+
+        ``source`` is the name; ``notes``, if there, has sentences that no table must be without.
+        """
         ...
 
     def retraining(self, key: RetrainingKey) -> RetrainingPlan:

@@ -185,9 +185,12 @@ def _differences(results: Results) -> Figure:
             panels.setdefault(f"fine-tuning by {cell.finetune}", []).append(
                 _Mark(f"n = {n_text(cell.n)}", cell.method, found)
             )
+    over = "seeds, on these test examples; none with one seed"
+    if results.spread != "seeds":
+        over = f"{results.spread}, for one seed"
     caption = (
         f"Test {results.score} after the last epoch, each method minus {REFERENCE}, with 95 % intervals by Student's t "
-        "over seeds, on these test examples; none with one seed. Right of 0 the method is ahead."
+        f"over {over}. Right of 0 the method is ahead."
     )
     return Figure("differences", f"Against {REFERENCE} retraining", caption, _forests(panels))
 
@@ -221,7 +224,8 @@ def _draw_forest(ax: Axes, marks: Sequence[_Mark]) -> None:
     methods = list(dict.fromkeys(mark.method for mark in marks))
     ax.axvline(0, color=INK, linewidth=0.8)
     for row, method, found in marks:
-        value, low, high = found.last.estimate if found.last else (found.everything.estimate.value,) * 3
+        shown = found.last or found.tasks
+        value, low, high = shown.estimate if shown else (found.everything.estimate.value,) * 3
         ax.errorbar(
             100 * value,
             rows.index(row) + 0.6 / len(methods) * (methods.index(method) - (len(methods) - 1) / 2),

@@ -24,7 +24,7 @@ from loraml_theory.atomic import replacing
 from realdata.experiments.toml_settings import differences
 
 FORMAT = 1
-REQUIRED = {"format", "experiment", "settings", "data", "chance", "score", "device", "precision", "begun"}
+REQUIRED = {"format", "experiment", "settings", "data", "unit", "score", "scores", "device", "precision", "begun"}
 LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `replacing` leaves when it is killed
 
 

@@ -10,7 +10,9 @@ from typing import Literal, NamedTuple, Protocol
 from realdata.experiments.records import RunKey, safe_name
 
 ADAPTED = ("lora-ml",)  # methods whose retraining depends on the rank
-METHODS = ("standard", "lora-ml", "last-layer-ml", "reptile", "fomaml")
+METHODS = ("no-retraining", "standard", "lora-ml", "last-layer-ml", "reptile", "fomaml")
+NO_RETRAINING = "no-retraining"
+"""The model as it begins, fine-tuned directly: what there is to gain by retraining."""
 FINETUNES = ("lora", "last-layer", "full")
 MOST_SEEDS, LARGEST_SEED, LARGEST = 1000, 10**18 - 1, 10**6
 
@@ -34,7 +36,7 @@ class GridSettings:
         If an axis is empty, has a value twice, or one out of range.
     """
 
-    methods: tuple[Literal["standard", "lora-ml", "last-layer-ml", "reptile", "fomaml"], ...]
+    methods: tuple[Literal["no-retraining", "standard", "lora-ml", "last-layer-ml", "reptile", "fomaml"], ...]
     finetune: tuple[Literal["lora", "last-layer", "full"], ...]
     seeds: tuple[int, ...]
     n: tuple[int | Literal["all"], ...] = ("all",)

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from realdata.experiments.experiment import Experiment, Spec
-from realdata.experiments.grid import RetrainingKey, Work
+from realdata.experiments.grid import NO_RETRAINING, RetrainingKey, Work
 from realdata.experiments.records import Record, RunKey, path_of, write_record
 from realdata.experiments.workers import Tick
 
@@ -70,25 +70,30 @@ class Workbench:
 
     def _retrain(self, key: RetrainingKey, checkpoint: Path, tick: Tick) -> None:
         from realdata.experiments.retrained import Notes, save
-        from realdata.peft_ml.retraining import retrain
+        from realdata.peft_ml.retraining import not_retrained, retrain
 
         plan, accelerator = self.experiment.retraining(key), self.accelerator
         said: list[str] = []  # what is trained and what is frozen: in the files, since many runs share one screen
         began = perf_counter()
-        found = retrain(
-            plan.model,
-            plan.tasks,
-            self.experiment.problem,
-            method=key.method,
-            settings=plan.settings,
-            head=self.experiment.head,
-            seed=key.seed,
-            accelerator=accelerator,
-            checkpoint=checkpoint,
-            progress=lambda now: tick(now.epoch),
-            say=said.append,
-            select_on=plan.select_on,
-        )
+        if key.method == NO_RETRAINING:
+            found = not_retrained(plan.model)
+        else:
+            found = retrain(
+                plan.model,
+                plan.tasks,
+                self.experiment.problem,
+                method=key.method,
+                settings=plan.settings,
+                head=self.experiment.head,
+                seed=key.seed,
+                head_per_task=plan.head_per_task,
+                rows_at_once=plan.rows_at_once,
+                accelerator=accelerator,
+                checkpoint=checkpoint,
+                progress=lambda now: tick(now.epoch),
+                say=said.append,
+                select_on=plan.select_on,
+            )
         notes = Notes(seconds=round(perf_counter() - began, 3), trained="\n".join(said))
         save(self.folder / "retraining" / key.id, key, found, notes=notes)
 
@@ -100,7 +105,7 @@ class Workbench:
         said: list[str] = []
         began = perf_counter()
         retrained = load(self.folder / "retraining" / work.retraining.id, work.retraining, model)
-        plan = self.experiment.fine_tuning(work, retrained.base)
+        plan = self.experiment.fine_tuning(work, retrained.base.to(accelerator.device))
         found = fine_tune(
             plan.base,
             plan.task,
@@ -109,6 +114,8 @@ class Workbench:
             settings=plan.settings,
             head=self.experiment.head,
             seed=work.retraining.seed,
+            fresh_head=plan.fresh_head,
+            rows_at_once=plan.rows_at_once,
             accelerator=accelerator,
             checkpoint=checkpoint,
             progress=lambda now: tick(now.epoch),
@@ -119,6 +126,7 @@ class Workbench:
         notes = {
             "seconds": round(perf_counter() - began, 3),
             "trained": "\n".join(said),
+            "note": plan.note,
             "retraining_seconds": retrained.notes.seconds,
             "retraining_trained": retrained.notes.trained,
         }

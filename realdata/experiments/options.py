@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 from realdata.experiments.grid import FINETUNES, LARGEST_SEED, METHODS, GridSettings, quirk_axis
 from realdata.experiments.toml_settings import SettingsError
 
-AXES = ("n", "rank", "quirk")
 MODES = ("paper", "reference")
 PRECISIONS = ("no", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -17,9 +16,9 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True)
 class AxesSettings:
-    """The table ``[axes]``: the values that ``--axes`` runs instead of the grid's."""
+    """The table ``[axes]``: the values that ``--axes`` runs instead of the grid's; an axis without any cannot vary."""
 
-    n: tuple[int | Literal["all"], ...]
+    n: tuple[int | Literal["all"], ...] = ()
     rank: tuple[int, ...] = (1, 2, 4, 8)
 
 
@@ -64,8 +63,10 @@ def wanted(grid: GridSettings, axes: AxesSettings, *, texts: Texts, switches: Se
         changes["finetune"] = words("--finetune", texts.finetune, FINETUNES)
     if texts.seeds is not None:
         changes["seeds"] = whole_numbers("--seeds", texts.seeds)
-    varied = () if texts.axes is None else words("--axes", texts.axes, AXES)
-    changes.update({axis: getattr(axes, axis) for axis in ("n", "rank") if axis in varied})
+    values = {axis: getattr(axes, axis) for axis in ("n", "rank")}
+    allowed = [*(axis for axis, own in values.items() if own), *(["quirk"] if switches else [])]
+    varied = () if texts.axes is None else words("--axes", texts.axes, allowed)
+    changes.update({axis: own for axis, own in values.items() if axis in varied})
     if texts.mode is not None:
         one_of("--mode", texts.mode, MODES)
         changes["quirks"] = tuple(sorted(switches)) if texts.mode == "reference" else ()

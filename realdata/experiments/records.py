@@ -33,7 +33,7 @@ class RunKey(NamedTuple):
     Parameters
     ----------
     method
-        Of retraining: ``standard``, ``lora-ml``, ``last-layer-ml``, ``reptile``, ``fomaml``.
+        Of retraining: ``no-retraining``, ``standard``, ``lora-ml``, ``last-layer-ml``, ``reptile``, ``fomaml``.
     seed
         Root of everything that was drawn.
     quirks

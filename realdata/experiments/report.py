@@ -13,10 +13,23 @@ from realdata.experiments.drawing import LOOKS, Figure, svg, write_png
 from realdata.experiments.figures import figures, n_text
 from realdata.experiments.folder import Failure, read_experiment, read_failures
 from realdata.experiments.records import read_records
-from realdata.experiments.tables import REFERENCE, Cell, Results, Row, count, csv_of, interval, latest, percent, points
+from realdata.experiments.tables import (
+    REFERENCE,
+    Cell,
+    Results,
+    Row,
+    count,
+    csv_of,
+    interval,
+    latest,
+    p_value,
+    percent,
+    points,
+)
 from realdata.peft_ml.budget import Count
 
-HEADINGS = ("before", "last epoch", "selected epoch", "last − standard", "with test examples", "selected − standard")
+GUESSING = "guessing"
+SELECTED = "selected − standard"
 
 
 class ReportError(ValueError):
@@ -28,6 +41,53 @@ class Group(NamedTuple):
 
     title: str
     rows: tuple[Row, ...]
+
+
+class TaskLine(NamedTuple):
+    """One line of a table by task: the task, its test examples, and the scores after the last epoch by method."""
+
+    task: str
+    examples: int
+    last: Mapping[str, float]
+
+
+class TaskTable(NamedTuple):
+    """The tasks of one group of cells, with the methods that its lines have."""
+
+    title: str
+    methods: tuple[str, ...]
+    lines: tuple[TaskLine, ...]
+
+
+class Scored(NamedTuple):
+    """All tables of one score.
+
+    Parameters
+    ----------
+    title
+        What the score is called.
+    chance
+        Its value for guessing.
+    results
+        The records.
+    groups
+        The main table, for each set of switches that was on.
+    tasks
+        The same by task; empty if there is a single one.
+    """
+
+    title: str
+    chance: float
+    results: Results
+    groups: tuple[Group, ...]
+    tasks: tuple[TaskTable, ...]
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """What stands above the texts of `cells`."""
+        several, unit = len(self.results.tasks) > 1, f"{self.results.unit}s"
+        first = ("before", "last epoch", "selected epoch", "last − standard")
+        return (*first, f"with {unit if several else 'test examples'}", *([f"p, {unit}"] if several else []), SELECTED)
 
 
 class Effect(NamedTuple):
@@ -49,10 +109,8 @@ class Findings:
     ----------
     document
         Of experiment.json.
-    results
-        The records.
-    groups
-        The main table, for each set of switches that was on.
+    scored
+        The tables of every score, the main one first.
     budgets
         What each method's retraining and each setting's fine-tuning spent.
     effects
@@ -64,12 +122,16 @@ class Findings:
     """
 
     document: Mapping[str, Any]
-    results: Results
-    groups: tuple[Group, ...]
+    scored: tuple[Scored, ...]
     budgets: tuple[tuple[str, str], ...]
     effects: tuple[tuple[str, tuple[Effect, ...]], ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
+
+    @property
+    def results(self) -> Results:
+        """The records, by the main score."""
+        return self.scored[0].results
 
 
 def findings(folder: Path) -> Findings:
@@ -83,7 +145,12 @@ def findings(folder: Path) -> Findings:
         If it has no complete run yet.
     """
     document = read_experiment(folder)
-    results = Results(read_records(folder), score=str(document["score"]))
+    records = read_records(folder)
+    every = {
+        name: (about, Results(records, score=name, unit=str(document["unit"])))
+        for name, about in document["scores"].items()
+    }
+    results = every[document["score"]][1]
     failures = tuple(read_failures(folder))
     if not results.cells:
         failed = f": {failures[0].id}: {failures[0].what}" if failures else ""
@@ -92,12 +159,11 @@ def findings(folder: Path) -> Findings:
     shown = [cell for cell in results.cells if cell.quirks == () or () not in results.quirks]
     return Findings(
         document=document,
-        results=results,
-        groups=_groups(results, shown),
+        scored=tuple(_scored(about, own, shown) for about, own in every.values()),
         budgets=_budgets(results, shown),
         effects=_effects(results),
         failures=failures,
-        notes=_notes(results, failures),
+        notes=(*map(str, document["data"].get("notes", ())), *_notes(results, failures)),
     )
 
 
@@ -121,7 +187,7 @@ def write(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Findings:
     found = findings(folder)
     drawn = figures(found.results)
     texts = {
-        "results.csv": csv_of(found.results.records, score=found.results.score),
+        "results.csv": csv_of(found.results.records, scores=list(found.document["scores"])),
         "results.md": markdown(found),
         "report.html": page(found, drawn, switches=switches),
     }
@@ -150,8 +216,9 @@ def page(found: Findings, drawn: Sequence[Figure], *, switches: Mapping[str, tup
     return pages.get_template("report.html.j2").render(
         found=found,
         document=found.document,
-        headings=HEADINGS,
-        score=results.score,
+        results=results,
+        GUESSING=GUESSING,
+        guessed=guessed,
         cells=cells,
         methods=[(method, LOOKS[method]) for method in methods],
         figures=[(figure, [(panel.title, svg(panel)) for panel in figure.panels]) for figure in drawn],
@@ -162,27 +229,52 @@ def page(found: Findings, drawn: Sequence[Figure], *, switches: Mapping[str, tup
     )
 
 
-def cells(row: Row) -> list[str]:
-    """Return the texts of a line of the main table, under `HEADINGS`."""
+def cells(row: Row, scored: Scored) -> list[str]:
+    """Return the texts of a line of a main table, under `Scored.headings`."""
     compared = row.compared
+    several = len(scored.results.tasks) > 1
     return [
         percent(row.before),
         percent(row.last),
         percent(row.best),
         latest(compared) if compared else "",
         interval(compared.everything) if compared else "",
+        *([p_value(compared.sign_flip) if compared else ""] if several else []),
         points(compared.best) if compared else "",
     ]
 
 
+def guessed(scored: Scored) -> list[str]:
+    """Return the texts of the line of guessing, under `Scored.headings`."""
+    level = f"{100 * scored.chance:.1f}"
+    return [level, level, level, *[""] * (len(scored.headings) - 3)]
+
+
 def markdown(found: Findings) -> str:
-    """Return the main table in Markdown."""
-    lines = []
-    for group in found.groups:
-        lines += [f"**{group.title}**", "", f"| method | seeds | {' | '.join(HEADINGS)} |", "| --- " * 8 + "|"]
-        lines += [f"| {row.cell.method} | {len(row.seeds)} | {' | '.join(cells(row))} |" for row in group.rows]
-        lines.append("")
+    """Return the main tables, and those by task, in Markdown; notes come first."""
+    lines = [line for note in found.notes for line in (f"{note}.", "")]
+    for scored in found.scored:
+        for group in scored.groups:
+            lines += [f"**{scored.title}, {group.title}**", ""]
+            lines += _markdown_row("method", "seeds", *scored.headings)
+            lines += ["| --- " * (len(scored.headings) + 2) + "|"]
+            lines += _markdown_row(GUESSING, "", *guessed(scored))
+            for row in group.rows:
+                lines += _markdown_row(row.cell.method, str(len(row.seeds)), *cells(row, scored))
+            lines.append("")
+        for table in scored.tasks:
+            lines += [f"**{scored.title} after the last epoch by {scored.results.unit}, {table.title}**", ""]
+            lines += _markdown_row(scored.results.unit, "test examples", *table.methods)
+            lines += ["| --- " * (len(table.methods) + 2) + "|"]
+            for line in table.lines:
+                texts = [f"{100 * line.last[method]:.1f}" for method in table.methods]
+                lines += _markdown_row(line.task, str(line.examples), *texts)
+            lines.append("")
     return "\n".join(lines)
+
+
+def _markdown_row(*texts: str) -> list[str]:
+    return [f"| {' | '.join(texts)} |"]
 
 
 def switched(quirks: Sequence[str]) -> str:
@@ -194,6 +286,22 @@ def switched(quirks: Sequence[str]) -> str:
     ('with warm-start', 'with 2 switches')
     """
     return f"with {quirks[0]}" if len(quirks) == 1 else f"with {len(quirks)} switches"
+
+
+def _scored(about: Mapping[str, Any], results: Results, shown: Sequence[Cell]) -> Scored:
+    groups = _groups(results, shown)
+    tasks = tuple(_by_task(results, group) for group in groups) if len(results.tasks) > 1 else ()
+    return Scored(str(about["title"]), float(about["chance"]), results, groups, tasks)
+
+
+def _by_task(results: Results, group: Group) -> TaskTable:
+    last = {row.cell.method: results.by_task(row.cell, "last") for row in group.rows}
+    examples = {record.key.task: len(record.correct) for record in results.records}
+    lines = (
+        TaskLine(task, examples[task], {method: found[task] for method, found in last.items()})
+        for task in results.tasks
+    )
+    return TaskTable(group.title, tuple(last), tuple(lines))
 
 
 def _groups(results: Results, shown: Iterable[Cell]) -> tuple[Group, ...]:
@@ -243,7 +351,8 @@ def _effects(results: Results) -> tuple[tuple[str, tuple[Effect, ...]], ...]:
 def _notes(results: Results, failures: Sequence[Failure]) -> tuple[str, ...]:
     notes = []
     if len(results.seeds) == 1:
-        notes.append("One seed only: there is no interval over seeds, and a difference may be chance")
+        over = "" if results.spread == "seeds" else f"; standard errors and intervals are over {results.spread}"
+        notes.append(f"One seed only: there is no interval over seeds, and a difference may be chance{over}")
     uneven = {len(results.row(cell).seeds) for cell in results.cells}
     if len(uneven) > 1:
         notes.append(

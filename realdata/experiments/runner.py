@@ -90,14 +90,16 @@ def run(request: Request, path: Path, *, progress: Callable[[Progress], None] = 
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "device": device,
             "precision": request.precision,
+            "data": str(data["source"]),
             "versions": _versions(),
         }
         fixed = {
             "experiment": request.spec.name,
             "settings": request.spec.document(),
             "data": data,
-            "chance": experiment.chance,
-            "score": experiment.problem.score_names[0],
+            "unit": experiment.unit,
+            "score": next(iter(experiment.scores)),
+            "scores": {name: score._asdict() for name, score in experiment.scores.items()},
             "device": device,
             "precision": request.precision,
         }

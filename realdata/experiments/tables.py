@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import product
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 
 from realdata.experiments.grid import FINETUNES, METHODS
 from realdata.experiments.records import Record, RecordError, run_id
-from realdata.intervals import Difference, MeanError, crossed_difference, mean_with_error, paired_difference
+from realdata.intervals import (
+    Difference,
+    MeanError,
+    SignFlip,
+    crossed_difference,
+    group_difference,
+    mean_with_error,
+    paired_difference,
+    sign_flip_test,
+)
 from realdata.peft_ml.budget import Count
 
 When: TypeAlias = Literal["before", "last", "best"]
@@ -50,12 +60,17 @@ class Comparison:
     everything
         After the last epoch, with an interval over seeds and test examples, or over seeds and tasks where there are
         several; with one seed over the second alone.
+    tasks, sign_flip
+        After the last epoch, the mean over seeds, task by task: with Student's interval over tasks, and the test by
+        random signs of the tasks' differences; None with a single task.
     """
 
     seeds: tuple[int, ...]
     last: Difference | None
     best: Difference | None
     everything: Difference
+    tasks: Difference | None
+    sign_flip: SignFlip | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ class Row:
     seeds
         Averaged over, each with all tasks.
     before, last, best
-        Mean over seeds of the mean score over tasks, with the standard error over seeds.
+        Mean over seeds of the mean score over tasks, with the standard error over `Results.spread`.
     retraining, fine_tuning
         What a run spent; several where the runs differ.
     compared
@@ -95,17 +110,21 @@ class Results:
         Of one experiment.
     score
         Which score the tables are of.
+    unit
+        What a task is of, in the singular.
     """
 
-    def __init__(self, records: Iterable[Record], *, score: str) -> None:
+    def __init__(self, records: Iterable[Record], *, score: str, unit: str = "task") -> None:
         """Sort the records.
 
         Raises
         ------
         RecordError
-            If one lacks the score, or two of one task were tested on different numbers of examples.
+            If one lacks the score, two of one task were tested on different numbers of examples, or there is one task
+            and the score is not the one that is 0 or 1 per example.
         """
         self.score = score
+        self.unit = unit
         self.records = list(records)
         self.tasks = tuple(sorted({record.key.task for record in self.records}))
         self._check()
@@ -132,6 +151,10 @@ class Results:
                     f"{run_id(record.key)}: was tested on {len(record.correct)} examples, {first} on {size}; "
                     "expected the same test set"
                 )
+            share = record.correct.count("1") / size
+            if len(self.tasks) == 1 and abs(record.last[self.score] - share) > 1e-6:
+                # what the examples of a single task came to is known of the first score only
+                raise RecordError(f"{run_id(record.key)}: its {self.score} is not the share of its correct examples")
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -148,6 +171,11 @@ class Results:
         """The sets of switches that were run, none first, all together last."""
         return tuple(sorted({cell.quirks for cell in self._found}, key=lambda on: (len(on), on)))
 
+    @property
+    def spread(self) -> str:
+        """What the standard errors of means are over: seeds, or where there is one seed only the several tasks."""
+        return f"{self.unit}s" if len(self.seeds) == 1 and len(self.tasks) > 1 else "seeds"
+
     def runs(self, cell: Cell) -> list[Record]:
         """Return the records of a cell, seed by seed."""
         return [record for tasks in self._found[cell].values() for _, record in sorted(tasks.items())]
@@ -159,15 +187,27 @@ class Results:
             for seed, tasks in self._found[cell].items()
         }
 
+    def by_task(self, cell: Cell, when: When) -> dict[str, float]:
+        """Return the mean score over seeds of every task."""
+        seeds = self._found[cell].values()
+        return {
+            task: float(np.mean([getattr(tasks[task], when)[self.score] for tasks in seeds])) for task in self.tasks
+        }
+
+    def mean(self, cell: Cell, when: When) -> MeanError:
+        """Return the mean over seeds and tasks, with its standard error over `spread`."""
+        values = self.by_seed(cell, when) if self.spread == "seeds" else self.by_task(cell, when)
+        return mean_with_error(list(values.values()))
+
     def row(self, cell: Cell) -> Row:
         """Return the line of a cell."""
         runs = self.runs(cell)
         return Row(
             cell=cell,
             seeds=tuple(self._found[cell]),
-            before=mean_with_error(list(self.by_seed(cell, "before").values())),
-            last=mean_with_error(list(self.by_seed(cell, "last").values())),
-            best=mean_with_error(list(self.by_seed(cell, "best").values())),
+            before=self.mean(cell, "before"),
+            last=self.mean(cell, "last"),
+            best=self.mean(cell, "best"),
             retraining=tuple(sorted({record.retraining for record in runs})),
             fine_tuning=tuple(sorted({record.fine_tuning for record in runs})),
             compared=None if cell.method == REFERENCE else self.compare(cell, cell._replace(method=REFERENCE)),
@@ -181,11 +221,14 @@ class Results:
         if not seeds:
             return None
         last, best = (self._over_seeds(cell, other, seeds=seeds, when=when) for when in _LATE)
-        several = len(self.tasks) > 1
-        everything = crossed_difference(
-            self._table(cell, seeds), self._table(other, seeds), unit="tasks" if several else "test examples"
-        )
-        return Comparison(seeds, last, best, everything)
+        mine, theirs = self._table(cell, seeds), self._table(other, seeds)
+        if len(self.tasks) == 1:
+            everything = crossed_difference(mine, theirs, unit="test examples")
+            return Comparison(seeds, last, best, everything, None, None)
+        unit = f"{self.unit}s"
+        flips = sign_flip_test(np.mean(mine - theirs, axis=0), rng=np.random.default_rng(0))
+        everything = crossed_difference(mine, theirs, unit=unit)
+        return Comparison(seeds, last, best, everything, group_difference(mine, theirs, unit=unit), flips)
 
     def _over_seeds(self, cell: Cell, other: Cell, *, seeds: Sequence[int], when: When) -> Difference | None:
         if len(seeds) < 2:
@@ -210,12 +253,12 @@ def _position(item: tuple[Cell, Mapping[int, object]]) -> tuple[object, ...]:
     )
 
 
-def csv_of(records: Iterable[Record], *, score: str) -> str:
-    """Return one line per run and a header, see `COLUMNS`."""
+def csv_of(records: Iterable[Record], *, scores: Sequence[str]) -> str:
+    """Return one line per run and score and a header, see `COLUMNS`."""
     page = StringIO()
     writer = csv.writer(page, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for record in records:
+    for record, score in product(records, scores):
         key = record.key
         writer.writerow(
             [
@@ -277,6 +320,19 @@ def interval(found: Difference) -> str:
     '[−0.4, +2.9]'
     """
     return f"[{_signed(100 * found.estimate.low)}, {_signed(100 * found.estimate.high)}]"
+
+
+def p_value(found: SignFlip | None) -> str:
+    """Write the p-value of a sign-flip test.
+
+    Examples
+    --------
+    >>> p_value(SignFlip(0.0234375, True)), p_value(SignFlip(0.0001, True)), p_value(None)
+    ('0.023', '< 0.001', '')
+    """
+    if found is None:
+        return ""
+    return "< 0.001" if found.p_value < 0.0005 else f"{found.p_value:.3f}"
 
 
 def _signed(number: float) -> str:

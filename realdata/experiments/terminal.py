@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from realdata.experiments.report import Findings
+from realdata.experiments.report import GUESSING, Findings, Scored
 from realdata.experiments.runner import Progress
-from realdata.experiments.tables import interval, latest, percent
+from realdata.experiments.tables import interval, latest, p_value, percent
 
 
 def shown(found: Findings) -> str:
@@ -22,18 +22,34 @@ def shown(found: Findings) -> str:
     console = Console(
         file=page, force_terminal=(sys.stdout is not None and sys.stdout.isatty()) or None, highlight=False, width=100
     )
-    for group in found.groups:
+    for scored in found.scored:
+        for table in _tables(scored, titled=len(found.scored) > 1):
+            console.print(table)
+            console.print()
+    for sentence in _explained(found):
+        console.print(Text(sentence), soft_wrap=True)
+    return page.getvalue()
+
+
+def _tables(scored: Scored, *, titled: bool) -> Iterator[Table]:
+    """Yield one table for each group of a score; its title has the score's if there are several."""
+    several, unit = len(scored.results.tasks) > 1, f"{scored.results.unit}s"
+    for group in scored.groups:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
-        table.title = Text(group.title, "bold not italic")
+        title = f"{scored.title}, {group.title}" if titled else group.title
+        table.title = Text(title, "bold not italic")
         table.add_column("method", no_wrap=True, min_width=13)
         for name, width in (
             ("before", 10),
             ("last epoch", 10),
             ("selected", 10),
-            ("last − standard", 20),
-            ("and examples", 13),
+            ("last − standard", 15 if several and len(scored.results.seeds) == 1 else 20),
+            (f"and {unit}" if several else "and examples", 13),
+            *([("p", 5)] if several else []),
         ):
             table.add_column(name, justify="right", no_wrap=True, min_width=width)
+        level = f"{100 * scored.chance:.1f}"
+        table.add_row(GUESSING, level, level, level, style="dim")
         for row in group.rows:
             compared = row.compared
             table.add_row(
@@ -43,26 +59,26 @@ def shown(found: Findings) -> str:
                 percent(row.best),
                 latest(compared) if compared else "",
                 Text(interval(compared.everything) if compared else "", "dim"),
+                *([p_value(compared.sign_flip) if compared else ""] if several else []),
             )
-        console.print(table)
-        console.print()
-    for sentence in _explained(found):
-        console.print(Text(sentence), soft_wrap=True)
-    return page.getvalue()
+        yield table
 
 
 def _explained(found: Findings) -> list[str]:
-    results, document = found.results, found.document
-    second = "other tasks" if len(results.tasks) > 1 else "other test examples"
+    results = found.results
+    several = len(results.tasks) > 1
+    second = f"other {results.unit}s" if several else "other test examples"
+    column = f"and {results.unit}s" if several else "and examples"
     if len(results.seeds) > 1:
-        covered = f"95 % intervals: over seeds on these test examples; last column, over seeds and {second}."
+        covered = f"95 % intervals: over seeds on these test examples; column {column!r}, over seeds and {second}."
     else:
-        covered = f"Last column: 95 % interval over {second}, for this seed alone."
-    lines = [
-        f"Test {results.score} in percent, mean ± standard error over {len(results.seeds)} "
-        f"seed{'s' if len(results.seeds) > 1 else ''}; guessing scores {100 * document['chance']:.0f}.",
-        covered,
-    ]
+        covered = f"Column {column!r}: 95 % interval over {second}, for this seed alone."
+    errors = f"mean ± standard error over {len(results.seeds)} seed{'s' if len(results.seeds) > 1 else ''}"
+    if results.spread != "seeds":
+        errors = f"mean ± standard error over {len(results.tasks)} {results.spread}, for one seed"
+    lines = [f"Test scores in percent, {errors}; before: with untrained adapters or heads.", covered]
+    if several:
+        lines.append(f"p: two-sided sign-flip test of 'last − standard' over {len(results.tasks)} {results.unit}s.")
     return [*lines, *(f"{note}." for note in found.notes)]
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from realdata.language.distractors import Choice
 from realdata.language.encoding import Ids, PairFormat, token_ids
 from realdata.peft_ml.data import Batch
+from realdata.peft_ml.seeding import generator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +27,9 @@ class TurnExamples:
     evaluation all candidates in their order, in training the true reply and distractors drawn from the turn's, in a
     drawn order. The target of a turn is the place of its true reply.
 
+    Turns to train on, where they are evaluated, show as many candidates as in training, in a draw that is made once,
+    so that their loss before the first step can be compared with later ones.
+
     Parameters
     ----------
     turns
@@ -36,6 +40,8 @@ class TurnExamples:
         Replies of a turn in training, the true one among them, from 2 to the number of candidates.
     separator
         Between the utterances of a context; the tokenizer's own between two texts if None.
+    trained_on
+        The seed of that draw for turns to train on; None for turns to evaluate.
 
     Raises
     ------
@@ -52,6 +58,7 @@ class TurnExamples:
         pairs: PairFormat,
         training_candidates: int,
         separator: str | None = None,
+        trained_on: int | None = None,
     ) -> None:
         """Tokenise contexts and replies, each text once."""
         numbers = {len(turn.replies) for turn in turns}
@@ -64,6 +71,7 @@ class TurnExamples:
         if separator is None:
             raise ValueError("separator: the tokenizer has none between two texts; expected one to be given")
         self.training_candidates = training_candidates
+        self.trained_on = trained_on
         self.pairs = pairs
         self.true = np.array([turn.true for turn in turns], dtype=np.int64)
         self._contexts = tuple(
@@ -83,17 +91,22 @@ class TurnExamples:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all rows, of where the true replies are, and of the number of candidates in training."""
-        digest = hashlib.sha256(repr((len(self), self.candidates, self.training_candidates, self.pairs)).encode())
+        digest = hashlib.sha256(
+            repr((len(self), self.candidates, self.training_candidates, self.trained_on, self.pairs)).encode()
+        )
         digest.update(self.true.astype("<i8").tobytes())
         for context, replies in zip(self._contexts, self._replies, strict=True):
             for ids in (context, *replies):
                 digest.update(np.int64(len(ids)).tobytes() + ids.astype("<i4").tobytes())
         return digest.hexdigest()
 
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Return the tokens of each turn's longest row, ``(turns,)``, for batches of similar lengths."""
-        return self.row_lengths.max(axis=1)
+    @cached_property
+    def shown(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which candidates are shown without a generator, and the place of the true one, as `shown_candidates` does."""
+        if self.trained_on is None:
+            return np.tile(np.arange(self.candidates), (len(self), 1)), self.true
+        rng = generator(self.trained_on, "shown candidates")
+        return shown_candidates(self, np.arange(len(self)), rng)
 
     def __len__(self) -> int:
         """Return the number of turns."""
@@ -127,12 +140,13 @@ def shown_candidates(
     Returns
     -------
     tuple
-        ``(turns, candidates)`` and ``(turns,)``. Without a generator all candidates in their order; with one the true
+        ``(turns, candidates)`` and ``(turns,)``. Without a generator what `TurnExamples.shown` says; with one the true
         and ``training_candidates - 1`` others, drawn for each turn.
     """
-    true = examples.true[indices]
     if rng is None:
-        return np.tile(np.arange(examples.candidates), (len(indices), 1)), true
+        shown, places = examples.shown
+        return shown[indices], places[indices]
+    true = examples.true[indices]
     keys = rng.random((len(indices), examples.candidates))
     turns = np.arange(len(indices))
     keys[turns, true] = -1.0  # below all others: always among the first

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from realdata.language.buckets import evaluation_order
 from realdata.language.examples import TurnExamples, shown_candidates
+from realdata.peft_ml.by_length import outputs_of
 from realdata.peft_ml.data import Batch
+from realdata.peft_ml.digests import tensor_digest
 from realdata.peft_ml.evaluation import evaluating
-from realdata.peft_ml.optimisation import outputs_of
-
-ROWS = 64
-"""Rows of a batch while features are computed; a constant, for results must not depend on it between runs."""
 
 
 class FeatureExamples:
@@ -38,6 +37,11 @@ class FeatureExamples:
         self.examples = examples
         self.features = features
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the turns' and of all features."""
+        return hashlib.sha256(f"{self.examples.fingerprint} {tensor_digest(self.features)}".encode()).hexdigest()
+
     def __len__(self) -> int:
         """Return the number of turns."""
         return len(self.examples)
@@ -49,7 +53,7 @@ class FeatureExamples:
         return Batch(rows.flatten(0, 1), torch.from_numpy(targets))
 
 
-def frozen_features(model: nn.Module, examples: TurnExamples, *, head: str) -> FeatureExamples:
+def frozen_features(model: nn.Module, examples: TurnExamples, *, head: str, rows: int) -> FeatureExamples:
     """Compute what a model gives to its head, for all candidates of all turns, in batches of similar length.
 
     The model is in evaluation mode meanwhile: dropout before the head is not in the features, so training the head
@@ -61,6 +65,8 @@ def frozen_features(model: nn.Module, examples: TurnExamples, *, head: str) -> F
         Called with named tensors; it returns logits, or an object that has them.
     head
         Name of the module that is its last layer. Of an input ``(rows, tokens, width)`` the first token is kept.
+    rows
+        How many at once.
 
     Raises
     ------
@@ -69,18 +75,18 @@ def frozen_features(model: nn.Module, examples: TurnExamples, *, head: str) -> F
     """
     device = next(model.parameters()).device
     flat = examples.row_lengths.ravel()
-    order = evaluation_order(flat)
+    order = np.argsort(-flat, kind="stable")  # longest first, so that memory runs out at once or not at all
     found: Tensor | None = None
     with _last_input(model, head) as last_input, evaluating(model):
-        for start in range(0, len(order), ROWS):
-            rows = order[start : start + ROWS]
-            pairs = [examples.pair(*map(int, divmod(row, examples.candidates))) for row in rows]
+        for start in range(0, len(order), rows):
+            some = order[start : start + rows]
+            pairs = [examples.pair(*map(int, divmod(row, examples.candidates))) for row in some]
             inputs = {name: tensor.to(device) for name, tensor in examples.pairs.rows(pairs).items()}
             outputs, features = outputs_of(model, inputs), last_input()
             if found is None:
                 _check_head(_named(model, head), features, outputs, name=head)
                 found = torch.empty((len(flat), *features.shape[1:]), dtype=features.dtype)
-            found[torch.from_numpy(rows)] = features.cpu()
+            found[torch.from_numpy(some)] = features.cpu()
     assert found is not None  # there is at least one turn
     return FeatureExamples(examples, found.view(len(examples), examples.candidates, *found.shape[1:]))
 

@@ -62,6 +62,10 @@ class TaskSettings:
         for name, value in vars(self).items():
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name}: got {value}, expected a whole number >= 1")
+        if self.test < 2:
+            raise ValueError(f"test: got {self.test}, expected at least 2, since results are compared over them")
+        if len(self.test_named) == 1:
+            raise ValueError("test_named: got 1, expected none or at least 2, since results are compared over them")
 
 
 @dataclass(frozen=True)
@@ -112,11 +116,19 @@ class ModelSettings:
     frozen_features
         Whether the features of the encoder are computed once where only the last layer is fine-tuned. Its dropout has
         no effect on them, which otherwise it has in training.
+    rows_at_once
+        Rows of a forward, those of similar length together.
     """
 
     name: str
     head: Head
     frozen_features: bool
+    rows_at_once: int
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if self.rows_at_once < 1:
+            raise ValueError(f"rows_at_once: got {self.rows_at_once}, expected a whole number >= 1")
 
 
 @dataclass(frozen=True)

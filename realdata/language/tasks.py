@@ -69,17 +69,20 @@ def language_tasks(
     """
     pairs = pair_format(tokenizer, max_length=settings.max_length)
 
-    def examples(turns: Sequence[Choice]) -> TurnExamples:
+    def examples(turns: Sequence[Choice], trained_on: int | None = None) -> TurnExamples:
         return TurnExamples(
             turns,
             tokenizer,
             pairs=pairs,
             training_candidates=settings.training_candidates,
             separator=settings.separator,
+            trained_on=trained_on,
         )
 
     return tuple(
-        PersonaTask(name, examples(parts["train"]), examples(parts["validation"]), examples(parts["test"]))
+        PersonaTask(
+            name, examples(parts["train"], settings.seed), examples(parts["validation"]), examples(parts["test"])
+        )
         for name, parts in part_choices(
             uses, role=role, seed=settings.seed, training_pool=settings.training_pool
         ).items()

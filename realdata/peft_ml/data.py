@@ -45,15 +45,12 @@ class Examples(Protocol):
 
 
 class Problem(Protocol):
-    """How a model's outputs are judged, the same for all tasks.
+    """How a model's outputs are judged, the same for all tasks."""
 
-    Parameters
-    ----------
-    score_names
-        Names of the scores; the first is the one to select on, 0 or 1 per example, and larger is better.
-    """
-
-    score_names: tuple[str, ...]
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the scores; the first is the one to select on, 0 or 1 per example, and larger is better."""
+        ...
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of each example, ``(examples,)``."""

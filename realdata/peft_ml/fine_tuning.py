@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from realdata.peft_ml.budget import Budget, Count
+from realdata.peft_ml.by_length import adapted_outputs, outputs_of
 from realdata.peft_ml.checkpoint import Checkpoint
 from realdata.peft_ml.data import Problem, Task
 from realdata.peft_ml.epochs import Outcome, Plan, Progress, run_epochs
@@ -24,7 +25,6 @@ from realdata.peft_ml.optimisation import (
     Gradient,
     Group,
     Schedule,
-    outputs_of,
     trainable,
     trained_copy,
     usable_accelerator,
@@ -84,6 +84,7 @@ def fine_tune(
     adapter: PeftConfig | None = None,
     fresh_head: bool = False,
     start_from: MetaPeftModel | None = None,
+    rows_at_once: int | None = None,
     accelerator: Accelerator | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -119,7 +120,7 @@ def fine_tune(
     start_from
         A model whose first task's adapter or head is the start instead of a fresh one; of the same kind. The paper's
         public code does so, and it serves to explain its numbers.
-    accelerator, checkpoint, progress, say
+    rows_at_once, accelerator, checkpoint, progress, say
         As in `realdata.peft_ml.retraining.retrain`.
     select_on
         Where the best epoch is selected: ``validation`` or ``test``.
@@ -148,13 +149,23 @@ def fine_tune(
     )
     if start_from is not None:
         _start(model, task, start_from)
-    training = _FineTuning(model.to(device.device), task, problem, settings, int(seed), device, budget)
+    model = model.to(device.device)
+    training = _FineTuning(model, task, problem, settings, int(seed), device, budget, rows_at_once=rows_at_once)
     say(str(training.trained))
     stored = None
     if checkpoint is not None:
-        named = {"phase": "fine-tuning", "finetune": finetune, "seed": int(seed), "select_on": select_on}
         marks = fingerprint(
-            model, [task], problem=problem, accelerator=device, settings=settings, adapter=config, **named
+            model,
+            [task],
+            problem=problem,
+            accelerator=device,
+            settings=settings,
+            adapter=config,
+            phase="fine-tuning",
+            finetune=finetune,
+            seed=int(seed),
+            select_on=select_on,
+            rows_at_once=rows_at_once,
         )
         stored = Checkpoint(checkpoint, fingerprint=marks)
     outcome = run_epochs(
@@ -180,11 +191,16 @@ class _FineTuning:
         seed: int,
         accelerator: Accelerator,
         budget: Budget,
+        *,
+        rows_at_once: int | None,
     ) -> None:
         self.model = model
         self._task, self._settings, self._seed, self._budget = task, settings, seed, budget
-        adapted = isinstance(model, MetaPeftModel)
-        self._forward: Forward = partial(model, task=task.name) if adapted else partial(outputs_of, model)
+        self._forward: Forward = (
+            partial(adapted_outputs, model, task=task.name, rows_at_once=rows_at_once)
+            if isinstance(model, MetaPeftModel)
+            else partial(outputs_of, model, rows_at_once=rows_at_once)
+        )
         self._steps = steps_per_epoch([len(task.train)], settings.batch_size)
         self._gradient = Gradient(problem, accelerator=accelerator, budget=budget)
         self._evaluation = Evaluation(problem, accelerator, settings.evaluation_batch_size)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from realdata.peft_ml.checkpoint import examples_digest, model_digest
-from realdata.peft_ml.data import Problem, Task
+from realdata.peft_ml.data import Examples, Problem, Task
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -35,7 +35,8 @@ def fingerprint(
     model
         At the start; its structure and tensors count, not the object.
     tasks
-        All of their examples count.
+        All of their examples count, and what else they say of themselves by ``fingerprint``, if they do: of which
+        candidates are drawn in training, for one.
     problem
         Its class and the names of its scores count.
     accelerator
@@ -54,7 +55,7 @@ def fingerprint(
         "tasks": _text([task.name for task in tasks]),
         "model": model_digest(model),
         **{
-            f"{part} examples of {task.name}": f"{len(examples)} examples, {examples_digest(examples)}"
+            f"{part} examples of {task.name}": f"{len(examples)} examples, {_digest(examples)}"
             for task in tasks
             for part, examples in (("training", task.train), ("validation", task.validation), ("test", task.test))
         },
@@ -64,6 +65,10 @@ def fingerprint(
         "precision": str(accelerator.mixed_precision),
         "version of torch": str(torch.__version__),
     }
+
+
+def _digest(examples: Examples) -> str:
+    return " ".join([examples_digest(examples), *map(str, filter(None, [getattr(examples, "fingerprint", None)]))])
 
 
 def _fields(prefix: str, value: Any) -> dict[str, str]:

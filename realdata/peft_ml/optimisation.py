@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from realdata.peft_ml.budget import Budget
 from realdata.peft_ml.data import Batch, Inputs, Problem
-from realdata.peft_ml.meta_model import logits
 from realdata.peft_ml.settings import OptimizerName, ScheduleName
 
 if TYPE_CHECKING:
@@ -192,11 +191,6 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     if isinstance(inputs, Tensor):
         return Batch(inputs.to(device), batch.targets.to(device))
     return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, batch.targets.to(device))
-
-
-def outputs_of(model: nn.Module, inputs: Inputs) -> Tensor:
-    """Return a model's outputs: the tensor, or the logits of what transformers' models return."""
-    return logits(model(inputs) if isinstance(inputs, Tensor) else model(**inputs))
 
 
 def trained_copy(model: nn.Module, device: torch.device) -> nn.Module:

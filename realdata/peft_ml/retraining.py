@@ -71,6 +71,7 @@ def retrain(
     seed: int,
     adapter: PeftConfig | None = None,
     head_per_task: bool = False,
+    rows_at_once: int | None = None,
     accelerator: Accelerator | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -99,6 +100,9 @@ def retrain(
         Settings of peft for lora-ml, instead of LoRA by the settings.
     head_per_task
         Whether lora-ml gives each task a freshly drawn head of its own.
+    rows_at_once
+        Rows of a forward, those of similar length together; all of a batch if not given. See
+        `realdata.peft_ml.by_length`.
     accelerator
         Device and precision; the CPU if not given.
     checkpoint
@@ -134,6 +138,7 @@ def retrain(
         Budget(),
         adapter=adapter,
         head_per_task=head_per_task,
+        rows_at_once=rows_at_once,
     )
     training = _Retraining(METHODS[method](setup), setup, select_on)
     say(str(training.trained))
@@ -148,6 +153,13 @@ def retrain(
         progress=progress,
     )
     return _result(training.method, outcome, setup.budget.spent)
+
+
+def not_retrained(model: nn.Module) -> Retrained:
+    """Return a model as it is, as what retraining leads to if it is left out."""
+    return Retrained(
+        base=model, meta_model=None, curve={"epoch": [0.0]}, selected_epoch=0, last_base=model, spent=Count(0, 0)
+    )
 
 
 class _Retraining:
@@ -241,6 +253,7 @@ def _fingerprint(setup: Setup, method: str, select_on: Part) -> dict[str, str]:
         seed=setup.seed,
         head=setup.head,
         head_per_task=setup.head_per_task,
+        rows_at_once=setup.rows_at_once,
         select_on=select_on,
     )
 

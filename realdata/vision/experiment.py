@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, SelectOn
+from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score, SelectOn
 from realdata.experiments.grid import RetrainingKey, Work
 from realdata.experiments.toml_settings import SettingsError
 from realdata.vision.models import HEAD, check_fits, drop_biases, mixer
@@ -80,7 +80,8 @@ class VisionExperiment:
     """
 
     head = HEAD
-    chance = 0.5  # of two labels, one is drawn
+    unit = "task"
+    scores: Mapping[str, Score] = {"accuracy": Score("accuracy", 0.5)}  # of two labels, one is guessed
 
     def __init__(self, settings: VisionSettings, images: Path | None) -> None:
         """Open the images; none is decoded yet."""

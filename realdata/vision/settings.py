@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
 from realdata.experiments.grid import GridSettings
 from realdata.experiments.options import AxesSettings
-from realdata.experiments.toml_settings import SettingsError, Table, from_table, overlaid
+from realdata.experiments.profiles import refuse, tables
+from realdata.experiments.toml_settings import Table, from_table, overlaid
 from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
 from realdata.vision.quirks import checked
 
@@ -119,10 +120,7 @@ class VisionSettings:
 
     def document(self) -> dict[str, Any]:
         """Return all that results depend on as JSON holds it: the tables but for the grid and its axes."""
-        plain = {name: table for name, table in asdict(self).items() if name not in ("grid", "axes")}
-        for table, key in NOT_KEYS:
-            del plain[table][key]
-        return plain
+        return tables(self, left_out=NOT_KEYS)
 
 
 def example(profile: str = "cpu") -> str:
@@ -146,7 +144,5 @@ def settings(profile: str, changes: Table | None = None) -> VisionSettings:
         If a key is unknown, or its value makes no sense.
     """
     table = overlaid(tomllib.loads(example(profile)), changes or {})
-    for (name, key), why in NOT_KEYS.items():
-        if isinstance(table.get(name), dict) and key in table[name]:
-            raise SettingsError(f"{name}.{key}: is no key, {why}")
+    refuse(table, NOT_KEYS)
     return from_table(VisionSettings, table)

@@ -71,8 +71,9 @@ def begun(*, cifar: bool = False, profile: str = "paper") -> dict[str, Any]:
     return {
         "format": 1,
         "experiment": "vision",
+        "unit": "task",
         "score": SCORE,
-        "chance": 0.5,
+        "scores": {SCORE: {"title": SCORE, "chance": 0.5}},
         "device": "cpu",
         "precision": "no",
         "begun": {},

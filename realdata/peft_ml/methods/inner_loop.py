@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from realdata.peft_ml.budget import Budget
+from realdata.peft_ml.by_length import outputs_of
 from realdata.peft_ml.checkpoint import restore, snapshot
 from realdata.peft_ml.data import Task
 from realdata.peft_ml.methods.method import Forward, Setup
-from realdata.peft_ml.optimisation import Descent, Gradient, Group, Schedule, outputs_of, trainable, trained_copy
+from realdata.peft_ml.optimisation import Descent, Gradient, Group, Schedule, trainable, trained_copy
 from realdata.peft_ml.seeding import generator, torch_seeded
 from realdata.peft_ml.stream import TaskStream
 
@@ -75,7 +76,7 @@ class InnerLoops:
         meta = setup.settings.meta
         self.model: nn.Module = trained_copy(setup.model, setup.accelerator.device)
         self.parameters = trainable(self.model)
-        self.forward: Forward = partial(outputs_of, self.model)
+        self.forward: Forward = partial(outputs_of, self.model, rows_at_once=setup.rows_at_once)
         self._lengths = loop_lengths(setup.steps, length=meta.inner_steps + query_steps, least=1 + query_steps)
         self.steps_to_move = self._lengths[0]
         self.outer = Descent(

@@ -50,6 +50,8 @@ class Setup:
         Settings of peft for lora-ml instead of LoRA by `settings`.
     head_per_task
         Whether lora-ml gives each task a head of its own.
+    rows_at_once
+        Rows of a forward, see `realdata.peft_ml.by_length`.
     """
 
     model: nn.Module
@@ -62,6 +64,7 @@ class Setup:
     budget: Budget
     adapter: PeftConfig | None = None
     head_per_task: bool = False
+    rows_at_once: int | None = None
 
     @cached_property
     def steps(self) -> int:

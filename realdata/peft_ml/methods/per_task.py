@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from realdata.peft_ml.by_length import adapted_outputs
 from realdata.peft_ml.data import Task
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.methods.method import Forward, Setup
@@ -57,18 +58,21 @@ class PerTask:
         total = torch.zeros((), device=self._setup.accelerator.device)
         for at, batch, weights, rows in self._batches.epoch(epoch):
             with self._only(self._moved_at(at)):
-                total += self._setup.gradient(partial(self.meta_model, task=rows), batch, weights=weights)
+                total += self._setup.gradient(self._forward(rows), batch, weights=weights)
                 self._descent.step(at)
         return total / (self._setup.steps * len(self._setup.tasks))
 
     @contextmanager
     def used_by(self, task: Task) -> Iterator[Forward]:
         """Give the base with the task's own parameters."""
-        yield partial(self.meta_model, task=task.name)
+        yield self._forward(task.name)
 
     def base(self) -> nn.Module:
         """Return a copy of the plain model, without what tasks have of their own."""
         return self.meta_model.base()
+
+    def _forward(self, task: str | Sequence[str]) -> Forward:
+        return partial(adapted_outputs, self.meta_model, task=task, rows_at_once=self._setup.rows_at_once)
 
     def _moved_at(self, at: int) -> str | None:
         """Return the part that a step moves, None for both."""

@@ -16,10 +16,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from realdata.peft_ml.by_length import outputs_of
 from realdata.peft_ml.data import Task
 from realdata.peft_ml.methods.method import Forward, Method, Setup
 from realdata.peft_ml.methods.mixed_batches import MixedBatches
-from realdata.peft_ml.optimisation import Descent, Group, Schedule, outputs_of, trainable, trained_copy
+from realdata.peft_ml.optimisation import Descent, Group, Schedule, trainable, trained_copy
 
 
 def standard(setup: Setup) -> Method:
@@ -47,7 +48,7 @@ class _Standard:
         self.descents: Mapping[str, Descent] = {"base": descent}
 
     def train(self, epoch: int) -> Tensor:
-        forward = partial(outputs_of, self.model)
+        forward = partial(outputs_of, self.model, rows_at_once=self._setup.rows_at_once)
         total = torch.zeros((), device=self._setup.accelerator.device)
         for at, batch, weights, _ in self._batches.epoch(epoch):
             total += self._setup.gradient(forward, batch, weights=weights)
@@ -56,7 +57,7 @@ class _Standard:
 
     @contextmanager
     def used_by(self, task: Task) -> Iterator[Forward]:  # noqa: ARG002  (the same for all tasks)
-        yield partial(outputs_of, self.model)
+        yield partial(outputs_of, self.model, rows_at_once=self._setup.rows_at_once)
 
     def base(self) -> nn.Module:
         return copy.deepcopy(self.model)

@@ -17,8 +17,9 @@ FIXED = {
     "experiment": "vision",
     "settings": {"model": {"width": 8, "depth": 1}, "data": {"n": [1, None]}},
     "data": {"source": "digits", "tasks": {"0-1": "hash"}},
-    "chance": 0.5,
+    "unit": "task",
     "score": "accuracy",
+    "scores": {"accuracy": {"title": "accuracy", "chance": 0.5}},
     "device": "cpu",
     "precision": "no",
 }

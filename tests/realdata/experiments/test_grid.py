@@ -8,14 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realdata.experiments.grid import FINETUNES, METHODS, GridSettings, RetrainingKey, keys, quirk_axis, work_of
+from realdata.experiments.grid import (
+    FINETUNES,
+    METHODS,
+    NO_RETRAINING,
+    GridSettings,
+    RetrainingKey,
+    keys,
+    quirk_axis,
+    work_of,
+)
 from realdata.experiments.records import RunKey, run_id
 from realdata.peft_ml.methods import METHODS as REAL_METHODS
 from realdata.vision.quirks import NAMES, Relevance
 from tests.realdata.experiments.made import key
 
 EVERY = GridSettings(
-    methods=("standard", "lora-ml", "last-layer-ml", "reptile", "fomaml"),
+    methods=("no-retraining", "standard", "lora-ml", "last-layer-ml", "reptile", "fomaml"),
     finetune=("lora", "last-layer", "full"),
     seeds=(0, 1),
     n=(5, 10, "all"),
@@ -26,7 +35,7 @@ RELEVANCE = Relevance(augmented=True)
 
 
 def test_methods_are_those_that_there_are() -> None:
-    assert sorted(METHODS) == sorted(REAL_METHODS)
+    assert sorted(METHODS) == sorted([*REAL_METHODS, NO_RETRAINING])
 
 
 def test_a_grid_is_the_product_of_its_axes() -> None:

@@ -43,7 +43,7 @@ def test_the_axis_of_switches() -> None:
 @pytest.mark.parametrize(
     ("texts", "text"),
     [
-        (Texts(methods="standard,magic"), "--methods: got 'magic', expected some of standard, lora-ml"),
+        (Texts(methods="standard,magic"), "--methods: got 'magic', expected some of no-retraining, standard, lora-ml"),
         (Texts(methods=" , "), "--methods: got ' , ', expected some of"),
         (Texts(methods="standard,standard"), "--methods: got 'standard' twice, expected every value once"),
         (Texts(finetune="none"), "--finetune: got 'none', expected some of lora, last-layer, full"),

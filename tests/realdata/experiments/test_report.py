@@ -49,7 +49,8 @@ def test_the_page_has_the_numbers(tmp_path: Path) -> None:
     write(experiment(tmp_path, three_seeds()), switches=SWITCHES)
     text = Text.of((tmp_path / "report.html").read_text()).all
     # by hand: differences 25, 50, 0 points, s = 25, half width 4.3027 * 25 / sqrt(3) = 62.1
-    assert "fine-tuning by lora, n = all, rank 1 standard 50.0 ± 0.0 50.0 ± 14.4 58.3 ± 8.3" in text
+    assert "fine-tuning by lora, n = all, rank 1 guessing 50.0 50.0 50.0 standard 50.0 ± 0.0 50.0 ± 14.4" in text
+    assert "58.3 ± 8.3" in text
     assert "lora-ml 50.0 ± 0.0 75.0 ± 0.0 83.3 ± 8.3 +25.0 [−37.1, +87.1]" in text
     assert "600 / 38 400" in text
     assert "guessing scores 50" in text
@@ -114,7 +115,7 @@ def test_switches_are_compared_with_none(tmp_path: Path) -> None:
     assert "all lora-ml +25.0 [+25.0, +25.0]" in text
     assert "It starts &lt;b&gt;warm&lt;/b&gt;. <span" in page
     assert (tmp_path / "quirks.png").exists()
-    assert [group.title for group in found.groups] == [
+    assert [group.title for group in found.scored[0].groups] == [
         "fine-tuning by lora, n = all, rank 1"
     ]  # of the runs without any
 
@@ -164,6 +165,6 @@ def test_without_a_complete_run_there_is_no_report(tmp_path: Path) -> None:
 
 def test_the_terminal_s_table_fits_and_has_the_numbers(tmp_path: Path) -> None:
     lines = shown(findings(experiment(tmp_path, three_seeds()))).splitlines()
-    assert max(map(len, lines[:4])) <= 100
-    assert "+25.0 [−37.1, +87.1]" in lines[3]
-    assert "guessing scores 50" in " ".join(lines)
+    assert max(map(len, lines[:5])) <= 100
+    assert "+25.0 [−37.1, +87.1]" in lines[4]
+    assert lines[2].split() == ["guessing", "50.0", "50.0", "50.0"]

@@ -122,7 +122,7 @@ def test_records_that_do_not_belong_together_are_refused() -> None:
 
 
 def test_the_csv_has_a_line_for_each_run() -> None:
-    rows = list(csv.DictReader(csv_of([record(key(n=50, quirks=("a", "b")))], score="accuracy").splitlines()))
+    rows = list(csv.DictReader(csv_of([record(key(n=50, quirks=("a", "b")))], scores=["accuracy"]).splitlines()))
     assert list(rows[0]) == list(COLUMNS)
     assert [rows[0][name] for name in ("n", "quirks", "last", "best", "fine_tuning_examples", "test_examples")] == [
         *("50", "a+b", "0.5", "0.75", "2500", "4")

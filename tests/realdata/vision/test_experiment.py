@@ -63,7 +63,7 @@ def test_the_paper_s_settings_are_the_paper_s() -> None:
         ({"retraining": {"meta": {}}}, "retraining.meta: is no key, see the tables [reptile] and [fomaml]"),
         ({"fomaml": {"outer_optimizer": "interpolate"}}, "fomaml.outer_optimizer: got 'interpolate'"),
         ({"retraining": 3}, "retraining: got 3, expected a table"),
-        ({"grid": {"methods": ["magic"]}}, "grid.methods: got 'magic', expected \"standard\""),
+        ({"grid": {"methods": ["magic"]}}, "grid.methods: got 'magic', expected \"no-retraining\""),
         ({"grid": {"quirks": ["warm"]}}, "grid.quirks: got 'warm', expected some of augment-once"),
         ({"grid": {"seeds": []}}, "grid.seeds: got an empty list"),
     ],

@@ -17,7 +17,7 @@ import pytest
 
 from realdata.experiments import jobs
 from realdata.experiments.folder import FolderError, read_failures
-from realdata.experiments.grid import FINETUNES, METHODS, GridSettings
+from realdata.experiments.grid import FINETUNES, METHODS, NO_RETRAINING, GridSettings
 from realdata.experiments.records import Record, path_of, read_records, run_id, write_record
 from realdata.experiments.runner import RunError
 from realdata.experiments.toml_settings import SettingsError
@@ -216,8 +216,9 @@ def test_more_images_than_there_are_is_refused_before_anything_is_run(tmp_path: 
 
 def test_every_method_and_every_fine_tuning_runs(tmp_path: Path) -> None:
     grid = replace(GRID, methods=METHODS, finetune=FINETUNES, n=("all",))  # type: ignore[arg-type]  # as typed names
-    assert ran(tmp_path, grid) == (15, ())
-    assert {record.retraining for record in read_records(tmp_path)} == {(9, 144)}
+    assert ran(tmp_path, grid) == (18, ())
+    spent = {(record.key.method == NO_RETRAINING, record.retraining) for record in read_records(tmp_path)}
+    assert spent == {(True, (0, 0)), (False, (9, 144))}
 
 
 def test_the_reference_s_switches_run_and_change_what_they_say(tmp_path: Path) -> None:

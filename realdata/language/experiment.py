@@ -1,0 +1,267 @@
+"""The language experiment: what `realdata.experiments` needs to run it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score
+from realdata.experiments.grid import RetrainingKey, Work
+from realdata.language.settings import CANDIDATES, LanguageSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from realdata.language.encoders import Encoder
+    from realdata.language.parlai import Dialogue
+    from realdata.language.splits import Assignment
+    from realdata.language.tasks import PersonaTask
+    from realdata.peft_ml.data import Problem, Task
+
+RANDOM = "tiny-random"
+"""The name, in the settings, of the random encoder of `realdata.language.random_encoder`."""
+
+FORWARD_AND_BACKWARD = 3  # what a row that is trained on costs, where one that is evaluated costs 1
+PARTS = ("train", "validation", "test")
+
+
+class LanguageDataError(ValueError):
+    """Dialogues or an encoder that the experiment cannot use; the text is one line."""
+
+
+class NoSwitches:
+    """No switch of the reference code has an effect anywhere; see `realdata.experiments.grid.Relevance`."""
+
+    def in_retraining(self, method: str, *, rank: int) -> frozenset[str]:  # noqa: ARG002
+        """Return none."""
+        return frozenset()
+
+    def in_fine_tuning(self, method: str, finetune: str, *, rank: int) -> frozenset[str]:  # noqa: ARG002
+        """Return none."""
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class LanguageSpec:
+    """A language experiment on the dialogues in some files; none for made-up ones."""
+
+    settings: LanguageSettings
+    files: tuple[Path, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return "language"
+
+    @property
+    def switches(self) -> Mapping[str, tuple[str, str]]:
+        """Switches of the reference code: none."""
+        return {}
+
+    @property
+    def relevance(self) -> NoSwitches:
+        """Which switches have an effect where."""
+        return NoSwitches()
+
+    def document(self) -> dict[str, Any]:
+        """Return the settings as JSON holds them, without the grid."""
+        return self.settings.document()
+
+    def open(self) -> LanguageExperiment:
+        """Read the dialogues and the encoder.
+
+        Raises
+        ------
+        LanguageDataError
+            If they cannot be used.
+        """
+        return LanguageExperiment(self.settings, self.files)
+
+
+class LanguageExperiment:
+    """The tasks of personas, some to retrain on, others to adapt to, one at a time.
+
+    Parameters
+    ----------
+    settings
+        Of the experiment.
+    files
+        Of dialogues; none for made-up ones.
+
+    Raises
+    ------
+    LanguageDataError
+        If they cannot be used: damaged, too few personas, an encoder without a tokenizer.
+    """
+
+    unit = "persona"
+
+    def __init__(self, settings: LanguageSettings, files: Sequence[Path]) -> None:
+        """Read dialogues and encoder, and draw all candidates."""
+        from realdata.language.problem import CandidateProblem, chance_level
+
+        self.settings = settings
+        self._files = tuple(files)
+        try:
+            self._dialogues, self._uses = _dialogues_and_uses(settings, self._files)
+            encoder = self._encoder(0)
+            self._retraining = self._tasks("retraining", encoder)
+            self._test = {task.name: task for task in self._tasks("test", encoder)}
+        except ValueError as problem:
+            raise LanguageDataError(str(problem)) from problem
+        padding = encoder.tokenizer.pad_token_id, encoder.tokenizer.pad_token_type_id
+        self.problem: Problem = CandidateProblem(settings.model.head, padding)
+        self.head = encoder.head
+        self.tests: tuple[str, ...] = tuple(self._test)
+        hits, reciprocal_rank = chance_level(CANDIDATES)
+        self.scores: Mapping[str, Score] = {
+            "accuracy": Score(f"accuracy (hits@1 of {CANDIDATES})", hits),
+            "reciprocal_rank": Score("mean reciprocal rank", reciprocal_rank),
+        }
+
+    def data(self) -> dict[str, Any]:
+        """Return files, encoder and tasks: roles, dialogues, and hashes of all turns with their candidates."""
+        from realdata.language.made import LABEL
+        from realdata.language.parlai import content_digest
+        from realdata.peft_ml.checkpoint import model_digest
+
+        by_file = [[one for one in self._dialogues if one.file == number] for number in range(len(self._files))]
+        return {
+            "source": ", ".join(path.name for path in self._files) or LABEL,
+            "files": [{"dialogues": len(own), "content": content_digest(own)} for own in by_file],
+            "turns": sum(len(one.turns) for one in self._dialogues),
+            "personas": len({use.task for use in self._uses}),
+            "encoder": model_digest(self._encoder(0).model)[:16],
+            "tasks": {
+                task.name: {"role": role, **self._parts(task)}
+                for role, tasks in (("retraining", self._retraining), ("test", self._test.values()))
+                for task in tasks
+            },
+            "notes": self._notes(),
+        }
+
+    def retraining(self, key: RetrainingKey) -> RetrainingPlan:
+        """Return the plan of a retraining; in lora-ml, as in the paper, every task has a head of its own."""
+        meta = self.settings.fomaml if key.method == "fomaml" else self.settings.reptile
+        return RetrainingPlan(
+            copy.deepcopy(self._encoder(key.seed).model),
+            self._retraining,
+            replace(self.settings.retraining, rank=max(1, key.rank), meta=meta),
+            "validation",
+            head_per_task=key.method == "lora-ml",
+            rows_at_once=self.settings.model.rows_at_once,
+        )
+
+    def fine_tuning(self, work: Work, base: nn.Module) -> FineTuningPlan:
+        """Return the plan of a fine-tuning, by LoRA with a fresh head, as in the paper."""
+        settings = replace(self.settings.fine_tuning, rank=max(1, work.rank))
+        model: nn.Module = base
+        note = ""
+        task: Task = self._test[work.task]
+        if work.finetune == "last-layer":
+            settings = replace(settings, learning_rate=self.settings.last_layer.learning_rate)
+            if self.settings.model.frozen_features:
+                model, task = self._of_features(base, self._test[work.task])
+                note = "features of the frozen encoder, computed once, without its dropout"
+        return FineTuningPlan(
+            model,
+            task,
+            settings,
+            "validation",
+            warm=False,
+            fresh_head=work.finetune == "lora",
+            rows_at_once=self.settings.model.rows_at_once,
+            note=note,
+        )
+
+    def cost(self, work: Work | None) -> Cost:
+        """Return the epochs of a job, and the rows of each, where one that is trained on counts three times."""
+        shown = FORWARD_AND_BACKWARD * self.settings.turns.training_candidates
+        if work is None:
+            sizes = [shown * len(task.train) + CANDIDATES * len(task.validation) for task in self._retraining]
+            return Cost(self.settings.retraining.epochs, sum(sizes))
+        task, epochs = self._test[work.task], self.settings.fine_tuning.epochs
+        evaluated = CANDIDATES * (len(task.validation) + len(task.test))
+        if work.finetune == "last-layer" and self.settings.model.frozen_features:
+            return Cost(epochs, (self.settings.turns.training_pool * len(task.train) + evaluated) / max(1, epochs))
+        return Cost(epochs, shown * len(task.train) + evaluated)
+
+    def _of_features(self, base: nn.Module, task: PersonaTask) -> tuple[nn.Module, Task]:
+        """Return the last layer alone, and the task with what it is given as inputs."""
+        from realdata.language.features import frozen_features, head_only
+        from realdata.peft_ml.data import Task
+
+        train, validation, test = (
+            frozen_features(base, getattr(task, part), head=self.head, rows=self.settings.model.rows_at_once)
+            for part in PARTS
+        )
+        return head_only(base, head=self.head), Task(task.name, train, validation, test)
+
+    def _tasks(self, role: Any, encoder: Encoder) -> tuple[PersonaTask, ...]:
+        from realdata.language.tasks import language_tasks
+
+        return language_tasks(self._uses, encoder.tokenizer, role=role, settings=self.settings.turns)
+
+    def _parts(self, task: PersonaTask) -> dict[str, Any]:
+        """Return for each part of a task its dialogues, the number of turns, and their hash."""
+        numbers = {
+            part: [use.dialogue.number for use in self._uses if (use.task, use.part) == (task.name, part)]
+            for part in PARTS
+        }
+        parts = {part: getattr(task, part) for part in PARTS}
+        return {part: [numbers[part], len(turns), turns.fingerprint[:16]] for part, turns in parts.items()}
+
+    def _notes(self) -> list[str]:
+        from realdata.language import made, random_encoder
+
+        named = [made.LABEL] if not self._files else []
+        named += [random_encoder.LABEL] if self.settings.model.name == RANDOM else []
+        return [f"On {' and '.join(named)}: these numbers say nothing of language"] if named else []
+
+    @lru_cache(maxsize=2)  # noqa: B019  (an experiment lives as long as its process)
+    def _encoder(self, seed: int) -> Encoder:
+        from realdata.language.encoders import load_encoder
+        from realdata.language.random_encoder import random_encoder
+
+        settings = self.settings.model
+        if settings.name == RANDOM:
+            return random_encoder(self._dialogues, head=settings.head, seed=seed)
+        return load_encoder(settings.name, head=settings.head, seed=seed)
+
+
+def assigned(settings: LanguageSettings, dialogues: Sequence[Dialogue]) -> tuple[Assignment, ...]:
+    """Return the use of every dialogue: its persona, the persona's role, and the part of the task.
+
+    Raises
+    ------
+    ValueError
+        If there are too few personas, or one has too few dialogues.
+    """
+    from realdata.language.personas import base_personas
+    from realdata.language.splits import HeldOut, assignments, choose_roles
+
+    asked = settings.tasks
+    roles = choose_roles(
+        base_personas(dialogues, shared=asked.shared_sentences),
+        retraining=asked.retraining_named or asked.retraining,
+        test=asked.test_named or asked.test,
+    )
+    return assignments(
+        roles,
+        retraining=HeldOut(asked.retraining_validation, asked.retraining_test),
+        test=HeldOut(asked.test_validation, asked.test_test),
+    )
+
+
+def _dialogues_and_uses(
+    settings: LanguageSettings, files: Sequence[Path]
+) -> tuple[tuple[Dialogue, ...], tuple[Assignment, ...]]:
+    from realdata.language.made import made_dialogues
+    from realdata.language.parlai import read_dialogues
+
+    dialogues = read_dialogues(files) if files else made_dialogues(settings.turns.seed)
+    return dialogues, assigned(settings, dialogues)
