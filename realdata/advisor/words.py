@@ -167,7 +167,7 @@ def findings(advice: Advice, found: Overall) -> list[str]:
     if _mostly(layers, lambda layer: layer.shift_rank.censored or _gap(layer) < GAP):
         said.append(
             f"{where} the tasks' shifts stand above the noise, with {which}, but mostly without a gap in the singular "
-            "values or beyond what was looked at: they are of no clear low rank."
+            "values: they are of no clear low rank."
         )
     else:
         said.append(f"{where} the tasks differ by shifts of low rank, {which}.")
