@@ -12,6 +12,8 @@ from realdata.advisor.layer import LayerAdvice
 CHANCE = 0.05
 GAP = 2.0
 """Below this the last singular value that counts is not set off from the next."""
+NARROW = 4
+"""A matrix with fewer rows or columns has too few singular values to know the noise from."""
 CLEARLY = 0.9
 """A rank is called smaller if it is at most so many times the other."""
 
@@ -121,6 +123,8 @@ def layer_sentence(layer: LayerAdvice) -> str:
     found = layer.shift_rank
     if found.k == 0:
         return "The tasks do not differ beyond rounding."
+    if found.k is None and min(layer.matrix) < NARROW:
+        return "Too narrow to tell shifts from noise."
     if found.k is None:
         p = f"; p = {layer.null[0]:.2g} against random shifts" if layer.null else ""
         return f"Nothing stands above the noise: no rank of the shifts can be told{p}."
@@ -158,10 +162,15 @@ def findings(advice: Advice, found: Overall) -> list[str]:
             "rank, and the model of one base and shifts of low rank does not describe them.",
             "Nothing here speaks for meta-learned retraining; averaging does what there is to do.",
         ]
-    said.append(
-        f"In {len(layers)} of {len(advice.layers)} layers the tasks differ by shifts of low rank, "
-        f"k = {found.k} in the median ({_range([layer.shift_rank.k for layer in layers])})."
-    )
+    where = f"In {len(layers)} of {len(advice.layers)} layers"
+    which = f"k = {found.k} in the median ({_range([layer.shift_rank.k for layer in layers])})"
+    if _mostly(layers, lambda layer: layer.shift_rank.censored or _gap(layer) < GAP):
+        said.append(
+            f"{where} the tasks' shifts stand above the noise, with {which}, but mostly without a gap in the singular "
+            "values: they are of no clear low rank."
+        )
+    else:
+        said.append(f"{where} the tasks differ by shifts of low rank, {which}.")
     far = sum(layer.null is not None and layer.null[0] <= CHANCE for layer in layers)
     said.append(
         f"One base and shifts of that rank fit better than random shifts of the same norms (p ≤ {CHANCE:g}) "
