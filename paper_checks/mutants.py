@@ -151,7 +151,7 @@ OBJECTIVES = (
         "objectives:ProjectedLoRAML._fit",
         "return xp.mean",
         "return xp.sum",
-        ("ML-3", "ML-4"),
+        ("ML-4", "ML-5"),
     ),
     Mutant(
         "wrong sign of the shift in the loss",
@@ -179,7 +179,7 @@ OBJECTIVES = (
         "adapters:pull_back",
         "(G + transpose(G)) @ adapters.U",
         "G @ adapters.U",
-        ("ML-3",),
+        ("ML-4", "ML-5"),
     ),
     Mutant(
         "T + 1 for T in the Hessian of LoRA-ML",
@@ -192,10 +192,10 @@ OBJECTIVES = (
 
 LANDSCAPE = (
     Mutant(
-        "the worse of two ways down",
-        "landscape:escape_direction",
-        "other.second_order < one.second_order",
-        "other.second_order > one.second_order",
+        "the wrong end of the spectrum for the way down",
+        "landscape:_escape_downwards",
+        "-values[..., 0], vectors[..., 0]",
+        "-values[..., -1], vectors[..., -1]",
         ("ML-4",),
     ),
     Mutant("wrong sign in the kernel vector", "landscape:_kernel_vector", "-best[..., k:]", "best[..., k:]", ("ML-4",)),
@@ -251,7 +251,7 @@ RATES = (
         "rates:off_tangent_spectrum",
         "np.eye(q) - (joint.T @ E) @ (joint.T @ E).T",
         "(joint.T @ E) @ (joint.T @ E).T",
-        ("ML-7",),
+        ("ML-3",),
     ),
     Mutant(
         "positive and negative eigenvalues exchanged",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import __future__
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 from paper_checks.claim import AnyClaim, Claim, Profile, Verdict, applicable, judge
 from paper_checks.drawn import draw
 from paper_checks.instance import Instance
-from paper_checks.verify import examine
+from paper_checks.verify import ClaimResult, examine
 
 PROFILE = Profile("mutants", trials=600, starts=3)
 SHAPES = (
@@ -46,7 +46,8 @@ class Notice(StrEnum):
     NOTHING = "nothing to check"
 
 
-NOTICED = (Notice.REFUTED, Notice.WITHHELD)
+NOTICED = {"code": (Notice.REFUTED, Notice.WITHHELD), "theorem": (Notice.REFUTED,)}
+OF_CONTROLS = {Verdict.REFUTED: Notice.REFUTED, Verdict.INCONCLUSIVE: Notice.WITHHELD}
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,8 @@ class MutantResult:
 
     @property
     def caught(self) -> bool:
-        """Whether every claim that must notice it did: it is refuted, or no longer supported."""
-        return all(self.notices.get(id_) in NOTICED for id_ in self.noticed_by)
+        """Whether every claim that must notice it did: refuted it or, of code, support no longer."""
+        return all(self.notices.get(id_) in NOTICED[self.nature] for id_ in self.noticed_by)
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,22 @@ class Matrix:
         """Whether the right code is supported, wherever there is something to check, and every mutant is caught."""
         right = all(notice in (Notice.SUPPORTED, Notice.NOTHING) for notice in self.unmutated.values())
         return right and all(mutant.caught for mutant in self.mutants)
+
+
+def mutated_theorems(results: Iterable[ClaimResult]) -> list[MutantResult]:
+    """Return the negative controls of the claims that a run checked: the statements themselves, mutated."""
+    return [
+        MutantResult(
+            f"{result.claim.id}, {control.what}",
+            "",
+            "theorem",
+            (result.claim.id,),
+            {result.claim.id: OF_CONTROLS.get(control.verdict, Notice.SUPPORTED)},
+        )
+        for result in results
+        if isinstance(result.claim, Claim)
+        for control in result.controls
+    ]
 
 
 def matrix(
