@@ -12,7 +12,7 @@ since errors are like chi-squares and at such levels the normal approximation al
 
 Sample sizes are chosen by the precision that they give, from the degrees of freedom of the error: the relative standard
 error is ``sqrt(2 / (20 trials))`` for fine-tuning (`paper_checks.trials.trials_for`) and ``sqrt(2 / (10 trials))`` for
-the base (ML-7), with the profile's trials.
+the base (ML-7), with the profile's trials; but at least `paper_checks.trials.FEWEST` are drawn.
 """
 
 from __future__ import annotations

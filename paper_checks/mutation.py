@@ -78,7 +78,7 @@ class Mutant:
         return f"{self.where.replace(':', '.')}: {self.old} -> {self.new}"
 
     @cached_property
-    def function(self) -> FunctionType:
+    def function(self) -> Any:
         """The function that is edited.
 
         Raises

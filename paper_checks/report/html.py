@@ -135,7 +135,7 @@ def _script(found: re.Match[str]) -> str:
 
 def _kinds_of(evidence: Iterable[Evidence]) -> list[tuple[str, int]]:
     """Count evidence of each kind, the strongest first."""
-    counts = Counter(item.kind for item in evidence)
+    counts = Counter[str](item.kind for item in evidence)
     return [(kind, counts[kind]) for kind in KINDS if counts[kind]]
 
 

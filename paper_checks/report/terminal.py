@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -77,7 +77,7 @@ def _show_mutants(console: Console, found: Matrix) -> None:
     table.add_column("mutant", ratio=1, min_width=14)
     for id_ in found.unmutated:
         table.add_column(id_.replace("-", "\n"), justify="center", no_wrap=True)
-    rows = [("none", found.unmutated, (), True)]
+    rows: list[tuple[str, Mapping[str, Notice], tuple[str, ...], bool]] = [("none", found.unmutated, (), True)]
     rows += [(mutant.what, mutant.notices, mutant.noticed_by, mutant.caught) for mutant in found.mutants]
     for what, notices, must, caught in rows:
         signs = [

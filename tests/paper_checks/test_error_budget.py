@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -22,7 +23,7 @@ def test_the_allocation_adds_up_to_the_budget() -> None:
 def test_a_run_uses_no_more_intervals_than_were_allocated(id_: str) -> None:
     (claim,) = registry.get([id_])
     assert isinstance(claim, Claim)
-    small = fakes.replace(PROFILES["quick"], trials=40)  # the number of intervals does not depend on it
+    small = replace(PROFILES["quick"], trials=40)  # the number of intervals does not depend on it
     evidence = []
     for subject, findings in applicable(claim, claim.instances(3)):
         if all(finding.holds for finding in findings):
