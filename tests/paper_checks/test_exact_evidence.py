@@ -24,7 +24,7 @@ from paper_checks.verify import check
 from tests.paper_checks.conftest import Loraml
 
 SMALL = Profile("small", trials=200, starts=3)
-CLAIMS = {claim.id: claim for claim in registry.claims()}
+CLAIMS = {claim.id: claim for claim in registry.claims() if isinstance(claim, Claim)}
 EXACT = ["SR-1", "SR-2", "SR-3", "ML-1", "ML-2", "ML-3", "ML-6", "ML-7", "FT-2"]
 
 
