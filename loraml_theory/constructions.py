@@ -86,6 +86,97 @@ def truth_with_spectrum(
     return GroundTruth(base, np.moveaxis(joint.reshape(d, T + 1, k), 1, 0).copy())
 
 
+def integer_truth(*, d: int, k: int, T: int, rank: int, seed: int = 0, free_test_task: bool = False) -> GroundTruth:
+    r"""Construct a truth of small whole numbers whose joint factor ``[U_1*, ..., U_{T+1}*]`` has this rank q.
+
+    The factor is ``B P`` over the whole numbers: B, ``(d, q)``, is unit lower triangular up to the order of
+    its rows, and block t of P, ``(q, k)``, has k rows, taken in turn, that form a unit upper triangular matrix.
+    So the ranks, that of every task's factor being k, hold over the rational numbers. Seed 0 is the plainest
+    such truth: A* = 0, and column j is the unit vector ``e_{j mod q}``.
+
+    Parameters
+    ----------
+    d, k, T
+        Sizes.
+    rank
+        q, ``k <= q <= min(d, k(T+1))``.
+    seed
+        Of the entries: A* from -9 to 9, those of B and P from -1 to 1.
+    free_test_task
+        Make `rank` that of the T retraining tasks' joint factor, ``q <= kT``, and draw the test task's factor by
+        itself: for seed 0 the unit vectors that follow.
+
+    Raises
+    ------
+    ValueError
+        If there is no such rank.
+
+    Examples
+    --------
+    >>> integer_truth(d=3, k=1, T=2, rank=2).U_star[..., 0]
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [1., 0., 0.]])
+    """
+    tasks = T if free_test_task else T + 1
+    if not k <= rank <= min(d, k * tasks):
+        raise ValueError(f"rank: got {rank}, expected {k} to {min(d, k * tasks)}")
+    rng = np.random.default_rng(seed)
+    size = 0 if seed == 0 else 1
+    joint = _triangular(rng, (d, rank), size=size)
+    order = np.arange(d) if seed == 0 else rng.permutation(d)
+    U = np.zeros((T + 1, d, k))
+    for t in range(tasks):
+        chosen = joint[:, (t * k + np.arange(k)) % rank]
+        U[t] = chosen[order] @ _triangular(rng, (k, k), size=size).T
+    if free_test_task:
+        U[T] = np.roll(_triangular(rng, (d, k), size=size), rank, axis=0)[order]
+    return GroundTruth(rng.integers(-9 * size, 9 * size + 1, (d, d)).astype(float), U)
+
+
+def _triangular(rng: np.random.Generator, shape: tuple[int, int], *, size: int) -> Floats:
+    """Draw a unit lower triangular matrix of whole numbers up to `size`."""
+    return np.tril(rng.integers(-size, size + 1, shape), -1) + np.eye(*shape)
+
+
+def with_test_task(truth: GroundTruth, *, independent: bool = True, seed: int = 0) -> GroundTruth:
+    """Return the truth with another unseen task.
+
+    Parameters
+    ----------
+    truth
+        Of NumPy arrays, without batch axes.
+    independent
+        Whether the new factor's columns are independent of all retraining factors, at a distance of 1 from their
+        span; otherwise they lie in it.
+    seed
+        Of the factor; 0 for an orthonormal one.
+
+    Raises
+    ------
+    ValueError
+        If it is to be independent and the retraining factors leave fewer than k dimensions.
+
+    Examples
+    --------
+    >>> truth = truth_with_spectrum(d=4, k=1, T=2, spectrum=(1, 1, 2))
+    >>> abs(with_test_task(truth).U_star[-1].T @ truth.U_retraining).max() < 1e-12
+    np.True_
+    """
+    left, values, _ = np.linalg.svd(np.concatenate(list(truth.U_retraining), axis=1))
+    spanned = int(np.sum(values > truth.d * np.finfo(float).eps * values[0]))
+    room = truth.d - spanned if independent else spanned
+    if room < truth.k:
+        raise ValueError(f"independent: got True where only {room} dimensions are left, expected k = {truth.k}")
+    inside, outside = left[:, :spanned], left[:, spanned:]
+    rng = np.random.default_rng(seed)
+    frame = orthogonal_matrix(room, seed=seed)[:, : truth.k]
+    new = (outside if independent else inside) @ frame
+    if independent and seed:
+        new = new + inside @ rng.standard_normal((spanned, truth.k))
+    return GroundTruth(truth.A_star, np.concatenate([truth.U_retraining, new[None]]))
+
+
 def spectrum_of(length: int, largest: float = 1.0, shape: SpectrumShape = "even") -> tuple[float, ...]:
     """Construct a descending spectrum from `largest` to 1.
 

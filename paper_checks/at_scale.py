@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from paper_checks.claim import AtScale, Evidence, Profile
+from paper_checks.error_budget import FALSE_ALARM
 from sims import claims_at_scale as claims
 from sims import rates_at_scale as rates
 from sims.ensembles import Block, Ensemble, noise, orbit, starts
@@ -19,7 +20,6 @@ from sims.masks import Masks, Tally
 from sims.proportions import clopper_pearson
 from sims.tallies import Draws, no_draws, tally
 
-FALSE_ALARM = 1e-5  # of each interval
 CONTROL = 1000  # structures are plenty to refute a false statement
 
 
@@ -90,9 +90,10 @@ def _evidence(statement: Statement, ensemble: Ensemble, counts: Tally) -> Eviden
         "equal",
         tolerance,
         f"{counts.success} of {counts.judged} judged structures{said}{failed}; Clopper-Pearson interval, false-alarm "
-        f"probability {FALSE_ALARM:g}",
+        f"probability {FALSE_ALARM:.2g}",
         interval=(low, high),
         decidable=2 * counts.judged >= counts.structures > 0,
+        samples=counts.judged,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -108,6 +109,8 @@ class Evidence:
         False where float64, or the sample, cannot tell: the outcome is then undecided whatever was measured.
     decides
         False for what is shown beside the statement and has no part in the verdict.
+    samples
+        Size of the sample behind statistical evidence.
     """
 
     kind: Kind
@@ -121,6 +124,7 @@ class Evidence:
     interval: tuple[float, float] | None = None
     decidable: bool = True
     decides: bool = True
+    samples: int | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -140,10 +144,27 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Note:
-    """Something a check saw and shows without judging it."""
+    """Something a check saw and shows without judging it.
+
+    Parameters
+    ----------
+    instance
+        Name of what it was seen on.
+    text
+        One sentence.
+    certificate
+        Text of a certificate, which is written beside the report.
+    """
 
     instance: str
     text: str
+    certificate: str | None = None
+
+    @property
+    def file(self) -> str | None:
+        """Where the certificate is written, seen from the report."""
+        name = re.sub(r"[^A-Za-z0-9]+", "-", self.instance).strip("-") or "instance"
+        return None if self.certificate is None else f"certificates/{name}.json"
 
 
 @dataclass(frozen=True)

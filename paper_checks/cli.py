@@ -83,6 +83,9 @@ def verify(
         list[Path] | None,
         typer.Option(metavar="DIR", help="Check the claims on experiments by the records of this one; repeatable."),
     ] = None,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Try the checks on wrong formulas too: each must be noticed.")
+    ] = False,
     profile: Annotated[str, typer.Option(metavar="quick|full", help="How much work to do.")] = "quick",
     seed: Seed = "0",
     out: Annotated[
@@ -107,6 +110,7 @@ def verify(
         engine=engine,
         device=device,
         exact=exact,
+        mutants=mutants,
         command=context.obj,
     )
 

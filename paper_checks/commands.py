@@ -30,6 +30,8 @@ from sims import engines
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paper_checks.mutation import Matrix
+
 SCALES = (1e-100, 1e100)
 
 DEFAULT_OUT = Path("reports/verify")
@@ -51,6 +53,7 @@ def verify(
     engine: str = "auto",
     device: str | None = None,
     exact: bool = False,
+    mutants: bool = False,
     records: Sequence[Path] = (),
 ) -> tuple[int, str]:
     """Check claims, write verdicts.json and report.html to `out`, and return the table or the JSON text."""
@@ -64,6 +67,8 @@ def verify(
     if level.structures:
         engines.get(engine, device)  # what is not there is said now rather than after the other checks
     given, notes = _given(structure, root, exact=exact)
+    if mutants and given is not None:
+        raise InputError("--mutants: expected no --structure with it, the mutants are tried on drawn structures")
     if not exact_evidence.available():
         notes.append(exact_evidence.OMITTED)
     prepare_folder(out)
@@ -79,6 +84,8 @@ def verify(
             notes=[*notes, *without],
             progress=progress,
         )
+        if mutants:
+            run = replace(run, mutants=_mutants(run, progress))
         progress("report")
         text = _write_reports(run, out, command)
     return run.exit_status, text if as_json else _table(run, out)
@@ -188,6 +195,14 @@ def _with_records(
     return [claim for claim in asked if claim not in without], [f"left out: {line}" for line in lines]
 
 
+def _mutants(run: Run, progress: Callable[[str], None]) -> Matrix:
+    from paper_checks.mutants import MUTANTS
+    from paper_checks.mutation import matrix, mutated_theorems
+
+    chosen = [result.claim for result in run.claims]
+    return matrix(MUTANTS, chosen, seed=run.seed, theorems=mutated_theorems(run.claims), progress=progress)
+
+
 def _real_study() -> Study:
     from realdata.completion.digits import study
 
@@ -207,14 +222,17 @@ def prepare_folder(out: Path) -> None:
 
 
 def _write_reports(run: Run, out: Path, command: str) -> str:
-    """Write both reports, complete in memory before the first byte is written, and return the JSON text."""
+    """Write the reports, complete in memory before the first byte is written, and return the JSON text."""
     from paper_checks.report import html, verdicts
 
     environment = verdicts.environment(command)
     text = verdicts.dumps(verdicts.document(run, environment))
     page = html.render(run, environment)
+    notes = [note for result in run.claims for note in result.notes]
+    certificates = [(note.file, note.certificate) for note in notes if note.file and note.certificate]
     with writing(out):
-        for name, content in (("verdicts.json", text), ("report.html", page)):
+        for name, content in (*certificates, ("verdicts.json", text), ("report.html", page)):
+            (out / name).parent.mkdir(exist_ok=True)
             with replacing(out / name) as file:
                 file.write(content.encode())
     return text

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from math import inf, sqrt
-from statistics import NormalDist
 
 import numpy as np
 
 from loraml_theory.spectra import Bracket, inertia, rounding_level, separation
 from paper_checks.assumptions import DEPENDENT
 from paper_checks.claim import Evidence
+from paper_checks.error_budget import FALSE_ALARM, quantile, skewness
 from paper_checks.instance import Instance
 
-FALSE_ALARM = 1e-5  # of each interval; about 150 intervals a run make 0.15 % a run
 VISIBLE = 1e-2  # a share of rounding above this hides a value from float64
 RESOLUTION = 0.2  # an interval wider than this on either side, relative to the prediction, agrees with too much
 
@@ -115,12 +114,13 @@ def mean_evidence(
 ) -> Evidence:
     """Compare the mean of independent samples with a prediction that is right up to a relative bias and rounding.
 
-    The interval is the normal one of false-alarm probability `FALSE_ALARM`, widened by the prediction's own standard
-    error. An interval wider than `RESOLUTION` can disagree but not agree; rounding above `VISIBLE` hides the value.
+    The interval is Student's of false-alarm probability `FALSE_ALARM`, widened for the samples' skewness and by the
+    prediction's own standard error. An interval wider than `RESOLUTION` can disagree but not agree; rounding above
+    `VISIBLE` hides the value.
     """
     mean = float(np.mean(samples))
     error = sqrt(float(np.var(samples, ddof=1)) / samples.size + predicted_error**2)
-    half = NormalDist().inv_cdf(1 - FALSE_ALARM / 2) * error
+    half = quantile(samples.size, skewness=skewness(samples)) * error
     tolerance = (bias + rounding) * abs(predicted)
     sharp = half <= RESOLUTION * abs(predicted) or abs(mean - predicted) > half + tolerance
     return Evidence(
@@ -132,7 +132,8 @@ def mean_evidence(
         "equal",
         tolerance,
         f"{reason}; rounding at most {rounding:.1g}; interval of {samples.size} trials, "
-        f"false-alarm probability {FALSE_ALARM:g}",
+        f"false-alarm probability {FALSE_ALARM:.2g}",
         interval=(mean - half, mean + half),
         decidable=sharp and rounding <= VISIBLE,
+        samples=samples.size,
     )

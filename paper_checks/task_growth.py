@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,8 @@ from loraml_theory.closed_forms import spectral_recovery, standard_retraining
 from loraml_theory.moments import population
 from loraml_theory.rates import adaptation_rank, signal_to_noise
 from paper_checks.claim import Evidence, Note, Profile
-from paper_checks.measure import FALSE_ALARM, RESOLUTION, VISIBLE, mean_evidence
+from paper_checks.error_budget import FALSE_ALARM, quantile, skewness
+from paper_checks.measure import RESOLUTION, VISIBLE, mean_evidence
 from paper_checks.trials import (
     BIAS,
     FIRST_ORDER,
@@ -151,7 +151,9 @@ def slope_evidence(instance: Instance, growth: Growth) -> Evidence:
     weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
     means = np.array([errors.mean() for errors in growth.errors])
     relative = np.array([errors.std(ddof=1) / np.sqrt(errors.size) for errors in growth.errors]) / means
-    half = NormalDist().inv_cdf(1 - FALSE_ALARM / 2) * float(np.sqrt(np.sum((weights * relative) ** 2)))
+    fewest = min(errors.size for errors in growth.errors)
+    most_skewed = max(abs(skewness(errors)) for errors in growth.errors)
+    half = quantile(fewest, skewness=most_skewed) * float(np.sqrt(np.sum((weights * relative) ** 2)))
     slope = float(weights @ np.log(means))
     tolerance = (BIAS + growth.rounding) * float(np.sum(np.abs(weights)))
     return Evidence(
@@ -163,9 +165,10 @@ def slope_evidence(instance: Instance, growth: Growth) -> Evidence:
         "slope",
         tolerance,
         f"relative bias {BIAS:g} and rounding {growth.rounding:.1g} at each point; interval by the delta "
-        f"method, false-alarm probability {FALSE_ALARM:g}",
+        f"method, false-alarm probability {FALSE_ALARM:.2g}",
         interval=(slope - half, slope + half),
         decidable=half * float(x[-1] - x[0]) <= RESOLUTION and growth.rounding <= VISIBLE,
+        samples=fewest,
     )
 
 

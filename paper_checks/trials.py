@@ -17,6 +17,7 @@ from paper_checks.instance import Instance
 from paper_checks.measure import level
 
 SIGNAL_TO_NOISE = 100.0
+FEWEST = 120  # trials, so that Student's quantile and the skewness of few do not widen the intervals
 
 
 def first_order_bias(ratio: float) -> float:
@@ -96,7 +97,7 @@ def trials_for(profile: Profile, rank: int, d: int) -> int:
     It is sigma^2/n times a chi-square of r(2d - r) degrees of freedom to first order: the relative standard error of
     the mean is ``sqrt(2 / (dof trials))``; the profile states the trials at 20 degrees of freedom.
     """
-    return max(30, ceil(profile.trials * 20 / degrees_of_freedom(rank, d)))
+    return max(FEWEST, ceil(profile.trials * 20 / degrees_of_freedom(rank, d)))
 
 
 def fine_tuning_errors(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 from time import perf_counter
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from paper_checks.claim import (
 from paper_checks.experiment import Experiment
 from paper_checks.instance import Instance
 from paper_checks.phrasing import comparison, headline, number, plural
+
+if TYPE_CHECKING:
+    from paper_checks.mutation import Matrix
 
 Study: TypeAlias = Callable[[str, int], dict[str, Any]]
 S = TypeVar("S", bound=Subject)
@@ -97,14 +100,19 @@ class Run:
     claims: tuple[ClaimResult, ...]
     real: dict[str, Any]
     notes: tuple[str, ...] = ()
+    mutants: Matrix | None = None
 
     @property
     def exit_status(self) -> int:
-        """0 when no theorem is refuted and every control of one is; 1 otherwise. Empirical claims have no say."""
+        """0 when no theorem is refuted, and every control of one and every mutant is; 1 otherwise.
+
+        Empirical claims have no say.
+        """
         theorems = [r for r in self.claims if r.claim.nature == "theorem"]
         refuted = any(r.verdict is Verdict.REFUTED for r in theorems)
         missed = any(c.verdict is not Verdict.REFUTED for r in theorems for c in r.controls)
-        return int(refuted or missed)
+        escaped = self.mutants is not None and not self.mutants.sound
+        return int(refuted or missed or escaped)
 
 
 def verify(

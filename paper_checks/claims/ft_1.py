@@ -89,7 +89,10 @@ def _certified(
     instance: Instance, moments: Moments, fitted: np.ndarray, rank: int, setting: str
 ) -> Iterator[Evidence | Note]:
     """Compare the closed form's loss, computed over Q, with an enclosure of the least loss at this rank."""
-    if instance.truth.d > LARGEST_ENCLOSED or not exact_evidence.available():
+    if not exact_evidence.available():
+        return
+    if instance.truth.d > LARGEST_ENCLOSED:
+        yield Note(instance.name, f"{setting}: the least loss is enclosed up to d = {LARGEST_ENCLOSED} only")
         return
     from loraml_theory.certified.optimum import least_loss, loss
 

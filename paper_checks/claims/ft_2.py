@@ -61,10 +61,13 @@ def check(
     yield from _exact(instance, degrees)
 
 
-def _exact(instance: Instance, degrees: Callable[[int, int], int]) -> Iterator[Evidence]:
+def _exact(instance: Instance, degrees: Callable[[int, int], int]) -> Iterator[Evidence | Note]:
     """Decide over Q how many degrees of freedom of the noise survive: the dimension of the tangent space."""
     truth = exact_evidence.over_rationals(instance)
-    if truth is None or truth.d > LARGEST_TANGENT:
+    if truth is None:
+        return
+    if truth.d > LARGEST_TANGENT:
+        yield Note(instance.name, f"the tangent space is examined over Q up to d = {LARGEST_TANGENT} only")
         return
     from loraml_theory.exact import rank, rationals
 

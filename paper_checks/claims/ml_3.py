@@ -65,7 +65,7 @@ def check(instance: Instance, profile: Profile, *, points: Points = all_minimise
     yield from _exact(instance)
 
 
-def _exact(instance: Instance) -> Iterator[Evidence]:
+def _exact(instance: Instance) -> Iterator[Evidence | Note]:
     """Decide over Q that the W_t leave a single base, that it is A*, and that the truth is isolated in its orbit."""
     truth = exact_evidence.over_rationals(instance)
     if truth is None:
@@ -83,6 +83,9 @@ def _exact(instance: Instance) -> Iterator[Evidence]:
         nullity = unknowns - rank(hessian(truth.U_retraining, truth.U_retraining))
         what = "nullity over Q of the Hessian at the truth"
         yield exact_evidence.evidence(instance, what, nullity, gauge_dimension(k, truth.T))
+    else:
+        said = f"the Hessian's nullity is found over Q up to {LARGEST_HESSIAN} unknowns only, here are {unknowns}"
+        yield Note(instance.name, said)
 
 
 def _isolated(instance: Instance, condition: float) -> Evidence:

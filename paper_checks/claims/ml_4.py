@@ -18,6 +18,7 @@ from loraml_theory.solvers.base import gradient_norm
 from paper_checks import exact_evidence
 from paper_checks.assumptions import TWO_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.derivatives import derivative_evidence
 from paper_checks.drawn import carry, with_integers
 from paper_checks.instance import Instance
 from paper_checks.minimisers import GLOBAL, random_starts, solve, stationary
@@ -127,13 +128,17 @@ def check(
     if seen:
         what = f"largest <v, Hv> / max||W_t||_F along the way down over {len(seen)} points that are not global"
         yield Evidence("numerical", instance.name, what, max(seen), -cut, "at most", 0.0, reason, decidable=still)
+    yield from derivative_evidence(instance)
     yield from _certified(instance, way_down)
 
 
 def _certified(instance: Instance, way_down: WayDown) -> Iterator[Evidence | Note]:
     """Enclose stationary points that are not global in balls, and bound the curvature along the way down from above."""
     truth = exact_evidence.over_rationals(instance)
-    if truth is None or truth.T != 2 or truth.d > LARGEST_ENCLOSED:
+    if truth is None or truth.T != 2:
+        return
+    if truth.d > LARGEST_ENCLOSED:
+        yield Note(instance.name, f"stationary points are enclosed up to d = {LARGEST_ENCLOSED} only")
         return
     from loraml_theory.certified.saddles import curvature_bound, saddles, value_bound
     from loraml_theory.exact import rank

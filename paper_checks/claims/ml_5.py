@@ -15,6 +15,7 @@ from loraml_theory.solvers.base import gradient_norm
 from paper_checks import exact_evidence
 from paper_checks.assumptions import THREE_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.derivatives import derivative_evidence
 from paper_checks.drawn import carry, draw
 from paper_checks.instance import Instance
 from paper_checks.minimisers import random_starts, solve, stationary
@@ -57,6 +58,7 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
             decidable=False,
         )
         return
+    yield from derivative_evidence(instance)
     yield from _offered(instance, U)
     yield from _certified(instance, U)
 
@@ -119,6 +121,7 @@ def _certified(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
     """Prove that a strict spurious minimum lies near a point, for exactly the floats that the structure holds."""
     if not exact_evidence.available():
         return
+    from loraml_theory.certified import certificate
     from loraml_theory.certified.prove import UnprovedError, prove
     from loraml_theory.exact import rationals
 
@@ -137,6 +140,9 @@ def _certified(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
         yield exact_evidence.evidence(
             instance, what, bound, SMALLEST, relation="at least", kind="certified", reason=reason
         )
+    made = certificate.document(proof, {"instance": instance.name, "seed": instance.seed})
+    what = "certificate of the spurious minimum, for `loraml certify check`"
+    yield Note(instance.name, what, certificate.dumps(made))
 
 
 def _saddle(instance: Instance, _profile: Profile) -> np.ndarray:

@@ -38,7 +38,15 @@ from paper_checks.task_growth import (
     slope_evidence,
     standard_base,
 )
-from paper_checks.trials import PAPER_N, PAPER_SETTING, Rate, Setting, predicted_parameter_error, without_sigma_x
+from paper_checks.trials import (
+    FEWEST,
+    PAPER_N,
+    PAPER_SETTING,
+    Rate,
+    Setting,
+    predicted_parameter_error,
+    without_sigma_x,
+)
 
 if TYPE_CHECKING:
     from loraml_theory.structure import GroundTruth
@@ -146,7 +154,7 @@ def _base_error(
     spectrum = off_tangent_spectrum(truth)
     # the error is a sum of chi-squares weighted by 1/spectrum: so many degrees of freedom fix its precision
     degrees = float(np.sum(1 / spectrum) ** 2 / np.sum(1 / spectrum**2))
-    trials = max(50, ceil(5 * profile.trials / degrees))
+    trials = max(FEWEST, ceil(10 * profile.trials / degrees))
     noise = {"sigma": setting.sigma, "sigma_x": setting.sigma_x}
     moments = draw(instance.rng(f"finite N {setting}"), truth.W_retraining, setting.n, **noise, batch=(trials,))
     objective = ProjectedLoRAML(moments.around(truth.A_star))  # the problem is the same, rounding is smaller

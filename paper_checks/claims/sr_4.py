@@ -12,7 +12,7 @@ from loraml_theory.closed_forms import best_rank_error
 from paper_checks import at_scale
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import all_kinds, carry
+from paper_checks.drawn import all_but, carry
 from paper_checks.instance import Instance
 from paper_checks.measure import level
 from paper_checks.task_growth import Line, grow, growth_figure, slope_evidence, standard_base, standard_rank
@@ -106,7 +106,7 @@ CLAIM = Claim(
             carry("generic", 10, 1, 3),
         ),
     ),
-    instances=all_kinds,
+    instances=all_but("scaled"),  # shifts that differ by 10^10: rounding can hide the smallest at rank k(T+1)
     at_scale=at_scale.SR_4,
     figure=growth_figure,
 )

@@ -11,10 +11,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from paper_checks import error_budget
 from paper_checks.claim import Evidence, Outcome, Verdict
 from paper_checks.phrasing import expected, headline, measured, number, plural
 from paper_checks.report.figures import picture
 from paper_checks.report.real import section
+from paper_checks.report.terminal import NOTICES
 from paper_checks.verify import AssumptionResult, Run
 
 VERDICTS = {
@@ -24,6 +26,16 @@ VERDICTS = {
     Verdict.INCONCLUSIVE: ("?", "inconclusive"),
 }
 OUTCOMES = {Outcome.AGREES: "✓", Outcome.DISAGREES: "✗", Outcome.UNDECIDED: "?"}
+KINDS = {
+    "exact": "over the rational numbers, compared without a tolerance: true of exactly this structure. It rests on the "
+    "program and on the structure's numbers, on no rounding.",
+    "certified": "with bounds on every rounding: true of the number that the bounds enclose. Where a certificate is "
+    "linked, a program that shares no code with the one that found it can check it.",
+    "numerical": "in floating point, to a tolerance with a reason. Agreement is no proof; it is what a wrong formula "
+    "would be unlikely to show.",
+    "statistical": "the mean of a sample in an interval of stated level. It may be wrong by chance, as rarely "
+    "as stated.",
+}
 RELATIONS = {"equal": "=", "slope": "=", "at most": "≤", "at least": "≥", "above": ">"}
 HOLDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "cannot be told")}
 
@@ -76,6 +88,11 @@ def render(run: Run, environment: dict[str, Any]) -> str:
         outcomes=OUTCOMES,
         holds=HOLDS,
         relations=RELATIONS,
+        kinds=KINDS,
+        kinds_of=_kinds_of,
+        shares=[found for r in run.claims if (found := error_budget.share(r.claim.id, r.evidence))],
+        budget=error_budget,
+        notices=NOTICES,
     )
 
 
@@ -114,6 +131,12 @@ def _script(found: re.Match[str]) -> str:
     tag = "sub" if found["sign"] == "_" else "sup"
     content = (found["braced"] or found["short"]).replace("-", "−")
     return f"<{tag}>{content}</{tag}>"
+
+
+def _kinds_of(evidence: Iterable[Evidence]) -> list[tuple[str, int]]:
+    """Count evidence of each kind, the strongest first."""
+    counts = Counter[str](item.kind for item in evidence)
+    return [(kind, counts[kind]) for kind in KINDS if counts[kind]]
 
 
 def _by_instance(evidence: Iterable[Evidence]) -> list[tuple[str, list[Evidence]]]:

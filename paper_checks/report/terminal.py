@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from loraml_theory.structure_file import one_line
 from paper_checks.claim import AnyClaim, Verdict
+from paper_checks.mutation import Matrix, Notice
 from paper_checks.phrasing import expected, headline, measured
 from paper_checks.verify import ClaimResult, Run
 
@@ -20,6 +21,15 @@ LOOKS = {
     Verdict.REFUTED: ("✗", "refuted", "bold red"),
     Verdict.ASSUMPTIONS_NOT_MET: ("–", "not met", "cyan"),
     Verdict.INCONCLUSIVE: ("?", "inconclusive", "yellow"),
+}
+
+
+NOTICES = {
+    Notice.REFUTED: "✗",
+    Notice.WITHHELD: "?",
+    Notice.CRASHED: "!",
+    Notice.SUPPORTED: "·",
+    Notice.NOTHING: "",
 }
 
 
@@ -41,6 +51,8 @@ def show_run(console: Console, run: Run, report: str) -> None:
             console.print(Text(f"\n{result.claim.id}  ", "bold") + Text(one_line(sentence), "default"))
     for sentence in run.real.get("summary", []):
         console.print(Text("\nreal data  ", "bold") + Text(one_line(sentence), "default"))
+    if run.mutants is not None:
+        _show_mutants(console, run.mutants)
     for note in run.notes:
         console.print(Text(f"\n{one_line(note)}.", "dim"))
     console.print(Text(f"\n{summary(run)}. Report: {one_line(report)}"), soft_wrap=True)
@@ -52,7 +64,36 @@ def summary(run: Run) -> str:
     verdicts = ", ".join(f"{counts[v]} {str(v).replace('_', ' ')}" for v in Verdict if counts[v])
     controls = [control for result in run.claims for control in result.controls]
     refuted = sum(control.verdict is Verdict.REFUTED for control in controls)
-    return f"{verdicts}; {refuted} of {len(controls)} controls refuted"
+    caught = ""
+    if run.mutants is not None:
+        found = run.mutants.mutants
+        caught = f"; {sum(mutant.caught for mutant in found)} of {len(found)} mutants caught"
+    return f"{verdicts}; {refuted} of {len(controls)} controls refuted{caught}"
+
+
+def _show_mutants(console: Console, found: Matrix) -> None:
+    """Print the matrix of mutants and claims, and what its signs mean."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("mutant", ratio=1, min_width=14)
+    for id_ in found.unmutated:
+        table.add_column(id_.replace("-", "\n"), justify="center", no_wrap=True)
+    rows: list[tuple[str, Mapping[str, Notice], tuple[str, ...], bool]] = [("none", found.unmutated, (), True)]
+    rows += [(mutant.what, mutant.notices, mutant.noticed_by, mutant.caught) for mutant in found.mutants]
+    for what, notices, must, caught in rows:
+        signs = [
+            Text(NOTICES[notices[id_]] if id_ in notices else "", "bold" if id_ in must else "dim")
+            for id_ in found.unmutated
+        ]
+        table.add_row(Text(one_line(what), "default" if caught else "bold red"), *signs)
+    console.print()
+    console.print(table)
+    said = "✗ refuted, ? no longer supported, ! cannot run, · not noticed"
+    console.print(Text(said, "dim"))
+    for mutant in found.mutants:
+        if not mutant.caught:
+            console.print(Text(f"Mutant not caught by {', '.join(mutant.noticed_by)}: {one_line(mutant.what)}."))
+    if any(notice not in (Notice.SUPPORTED, Notice.NOTHING) for notice in found.unmutated.values()):
+        console.print(Text("Without a mutation the checks must support every claim, and do not."))
 
 
 def show_list(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:

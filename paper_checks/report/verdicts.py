@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
@@ -14,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from paper_checks import error_budget
 from paper_checks.claim import Evidence
+from paper_checks.mutation import Matrix
 from paper_checks.verify import ClaimResult, Run
 
 SCHEMA = 1
@@ -45,6 +49,8 @@ def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
             "notes": run.notes,
             "claims": [_claim(result) for result in run.claims],
             "real": run.real,
+            "statistics": _statistics(run),
+            **({} if run.mutants is None else {"mutants": _mutants(run.mutants)}),
         }
     )
     validate(made)
@@ -100,7 +106,7 @@ def plain(value: Any) -> Any:
     >>> plain({"a": (1.0, float("nan")), "b": np.float64(2)})
     {'a': [1.0, None], 'b': 2.0}
     """
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
@@ -126,8 +132,30 @@ def _claim(result: ClaimResult) -> dict[str, Any]:
         "assumptions": [vars(assumption) for assumption in result.assumptions],
         "evidence": [_evidence(item) for item in result.evidence],
         "controls": [vars(control) for control in result.controls],
-        "notes": [vars(note) for note in result.notes],
+        "kinds": Counter(item.kind for item in result.evidence),
+        "notes": [{"instance": n.instance, "text": n.text, "certificate": n.file} for n in result.notes],
         "seconds": round(result.seconds, 3),
+    }
+
+
+def _statistics(run: Run) -> dict[str, Any]:
+    shares = [error_budget.share(result.claim.id, result.evidence) for result in run.claims]
+    return {
+        "budget": error_budget.BUDGET,
+        "false_alarm_of_each_interval": error_budget.FALSE_ALARM,
+        "power": error_budget.POWER,
+        "detectable": {
+            name: error_budget.detectable(run.profile, degrees) for name, degrees in error_budget.DEGREES.items()
+        },
+        "shares": [vars(found) for found in shares if found],
+    }
+
+
+def _mutants(found: Matrix) -> dict[str, Any]:
+    return {
+        "sound": found.sound,
+        "unmutated": found.unmutated,
+        "mutants": [{**vars(mutant), "caught": mutant.caught} for mutant in found.mutants],
     }
 
 

@@ -15,7 +15,7 @@ from paper_checks.claim import Claim, Evidence, Outcome, Profile, Verdict, gathe
 from paper_checks.instance import Instance
 from paper_checks.verify import check
 
-SMALL = Profile("small", trials=200, starts=3)
+SMALL = Profile("small", trials=400, starts=3)  # as many trials as quick has: the intervals are as sharp
 CLAIMS = {claim.id: claim for claim in registry.claims() if isinstance(claim, Claim)}
 NEVER_REFUTED = (Verdict.SUPPORTED, Verdict.INCONCLUSIVE, Verdict.ASSUMPTIONS_NOT_MET)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from loraml_theory.structure_file import read_structure
+from paper_checks.claim import Note
 from paper_checks.instance import Instance
 from tests.paper_checks import fakes
 from tests.paper_checks.conftest import Loraml
@@ -56,6 +57,39 @@ def test_verify_prints_a_table_and_writes_both_reports(loraml: Loraml, tmp_path:
     assert "1 supported; 1 of 1 controls refuted. Report: reports/verify/report.html" in ended.out
     assert "\x1b" not in ended.out
     assert sorted(os.listdir(tmp_path / "reports/verify")) == ["report.html", "verdicts.json"]
+
+
+def test_mutants_are_shown_written_and_fail_the_run(loraml: Loraml, tmp_path: Path) -> None:
+    blind = fakes.claim(check=fakes.measures_size(1.0, measured=1.0))
+    ended = loraml("verify", "--mutants", "--out", "r", known=(blind,))
+    assert ended.status == 1
+    assert "Mutant not caught by SR-1: missing 1/T in the base of standard retraining." in ended.out
+    assert "SR-1, the largest entry is 2" in ended.out
+    made = json.loads((tmp_path / "r/verdicts.json").read_text("utf-8"))["mutants"]
+    assert not made["sound"]
+    assert {mutant["nature"] for mutant in made["mutants"]} == {"code", "theorem"}
+    assert "not caught:" in (tmp_path / "r/report.html").read_text("utf-8")
+    refused = loraml("verify", "--mutants", "--structure", structure(tmp_path / "s.npz"))
+    assert (refused.status, refused.out) == (2, "")
+    assert "--mutants: expected no --structure with it" in refused.err
+
+
+def test_certificates_are_written_beside_the_report(loraml: Loraml, tmp_path: Path) -> None:
+    def proves(on: Instance, profile: Any) -> Any:
+        yield from fakes.measures_size(1.0)(on, profile)
+        yield Note(f"../{on.name}", "a proof", "{}\n")
+
+    ended = loraml("verify", "--out", "r", known=(fakes.claim(check=proves),))
+    assert ended.status == 0
+    assert sorted(os.listdir(tmp_path / "r/certificates")) == ["first.json", "second.json"]
+    assert (tmp_path / "r/certificates/first.json").read_text("utf-8") == "{}\n"
+    assert '<a href="certificates/first.json">' in (tmp_path / "r/report.html").read_text("utf-8")
+    (made,) = json.loads((tmp_path / "r/verdicts.json").read_text("utf-8"))["claims"]
+    assert [note.get("certificate") for note in made["notes"]] == [
+        *(None, "certificates/first.json"),
+        *(None, "certificates/second.json"),
+    ]
+    assert made["kinds"] == {"exact": 2}
 
 
 def test_json_is_the_file_and_nothing_else(loraml: Loraml, tmp_path: Path) -> None:

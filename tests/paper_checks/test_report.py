@@ -112,6 +112,22 @@ def test_the_page_has_a_row_for_every_claim_and_opens_what_went_wrong() -> None:
     assert "1 of 6 claims supported" in text
 
 
+def test_the_page_says_which_kinds_of_evidence_there_are_and_what_they_are_worth() -> None:
+    text, _ = page(ran(fakes.claim(check=fakes.measures_size(1.0, kind="certified"))))
+    assert '<a href="#kinds">certified</a>&nbsp;<span class="muted">2</span>' in text
+    assert "bounds on every rounding" in text
+    assert "What chance may do" not in text
+
+
+def test_the_page_states_the_false_alarm_budget_and_what_was_used_of_it() -> None:
+    sampled = fakes.measures_size(1.0, kind="statistical", interval=(0.9, 1.1), samples=400)
+    text, _ = page(ran(fakes.claim(id="FT-2", check=sampled)))
+    assert "What chance may do" in text
+    assert "400 to 400" in text
+    (found,) = verdicts.document(ran(fakes.claim(id="FT-2", check=sampled)), ENVIRONMENT)["statistics"]["shares"]
+    assert (found["claim"], found["intervals"], found["allowed"]) == ("FT-2", 2, 120)
+
+
 def test_every_name_is_escaped() -> None:
     named = fakes.instance(EVIL)
     made = fakes.claim(title=EVIL, statement=EVIL, source=EVIL, check=fakes.measures_size(3.0, what=EVIL))
