@@ -188,7 +188,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     print(f"{asked.threads} threads; ms a step, medians of {asked.repeats}; the ratio's median, least and largest")
-    columns = "".join(f"{name:>10}" for name in ("adapters", "plain", "ours", "limit", "limit/ours"))
+    columns = "".join(f"{name:>10}" for name in ("adapters", "plain", "ours", "limit", "share"))
     print(f"{'width':>5} {'batch':>6}{columns}   plain / ours          difference")
     for width in asked.widths:
         for batch in asked.batches:
