@@ -70,8 +70,15 @@ def _evidence(
     runs: ShallowRuns, what: str, differences: np.ndarray, *, stated: Statement, decides: bool = True
 ) -> Evidence:
     level, size = 1 - ALPHA / runs.distinct, len(differences)
-    evidence = partial(Evidence, "statistical", runs.name, predicted=stated.margin, tolerance=0.0, decides=decides)
-    said = partial(evidence, relation="equal" if stated.equal else "above")
+    said = partial(
+        Evidence,
+        "statistical",
+        runs.name,
+        predicted=stated.margin,
+        relation="equal" if stated.equal else "above",
+        tolerance=0.0,
+        decides=decides,
+    )
     if not size or not np.all(np.isfinite(differences)):
         got = "errors that are not finite" if size else "no run of both methods"
         return said(what=f"{what}, {got}", measured=nan, reason=f"{got}: nothing is decided", decidable=False)
@@ -81,8 +88,8 @@ def _evidence(
         what=f"{what}, {plural(size, 'run')}{few}",
         measured=found.median,
         interval=(found.low, found.high),
-        reason=f"none; between order statistics, {100 * found.confidence:.4g} %; all of them hold together with 95 % if "
-        f"each has {100 * level:.4g} %",
+        reason=f"none; between order statistics, {100 * found.confidence:.4g} %; "
+        f"all of them hold together with 95 % if each has {100 * level:.4g} %",
         decidable=not few,
     )
 

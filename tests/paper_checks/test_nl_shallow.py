@@ -60,7 +60,7 @@ def test_intervals_are_the_extremes_of_ten_runs_and_hold_together() -> None:
     pair = runs.axes["d"][0]
     logarithms = np.log10(pair.standard / pair.meta)
     assert item.interval == (logarithms.min(), logarithms.max())
-    assert item.reason.startswith("none; between order statistics, 99.8 %; all of")
+    assert item.reason.startswith("none; between order statistics, 99.8 %; all")
     assert item.reason.endswith("if each has 99.62 %")
     assert 13 * 2 / 1024 < 0.05
 
