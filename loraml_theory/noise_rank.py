@@ -42,7 +42,7 @@ class NoiseRank(NamedTuple):
     edge
         What the next singular value would have to exceed.
     censored
-        Whether all values that are known stand above it: the rank may be larger.
+        Whether all values that are known, or all that can be told from noise, stand above it: the rank may be larger.
     """
 
     rank: int
@@ -141,9 +141,10 @@ def rank_above_noise(values: Array, shape: tuple[int, int], *, energy: float, fl
     sigma = _deviation(rest[best], shape, best)
     factor = ratio_edge(shape[0] - best, shape[1] - best) if best < min(shape) else 0.0
     edge = max(floor, factor * sigma if sigma > 0 else 0.0)
-    return NoiseRank(
-        best, int(np.sum(s[:best] > 1.5 * edge)), sigma, edge, censored=bool(0 < best == len(s) < min(shape))
-    )
+    most = min(len(s), min(shape) - LEFT)  # that can be told from noise, unless rounding is all that is left
+    rounded = rest[best] <= floor**2 * (min(shape) - best)
+    censored = bool(0 < best >= most and best < min(shape) and not rounded)
+    return NoiseRank(best, int(np.sum(s[:best] > 1.5 * edge)), sigma, edge, censored=censored)
 
 
 def _rests(s: np.ndarray, shape: tuple[int, int], energy: float) -> np.ndarray:

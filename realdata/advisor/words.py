@@ -134,7 +134,7 @@ def layer_sentence(layer: LayerAdvice) -> str:
     interval = "" if found.low == found.high else f" ({found.low} to {found.high})"
     parts = [f"Shifts of rank {found.k}{interval}"]
     if found.censored:
-        parts[0] += ", or more: all directions that were looked at count"
+        parts[0] += ", or more: all directions that could count do"
     elif layer.by_adapters is not None and found.k >= layer.by_adapters:
         parts[0] += ", the rank of the adapters, which bounds it"
     elif _gap(layer) < GAP:

@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from loraml_theory.noise_rank import Noise, NoiseRank, noise_edge, rank_above_noise, ratio_edge
+from loraml_theory.noise_rank import LEFT, Noise, NoiseRank, noise_edge, rank_above_noise, ratio_edge
 
 
 def rank_of(M: np.ndarray, **options: float) -> NoiseRank:
@@ -42,7 +42,8 @@ def test_planted_ranks_are_found_beyond_half_of_the_values(rank: int, sigma: flo
         M = rng.standard_normal((10, rank)) @ rng.standard_normal((rank, 10))
         M += sigma * rng.standard_normal(M.shape)
         found = rank_of(M, floor=1e-13 * float(np.linalg.norm(M)))
-        assert (found.rank, found.censored) == (rank, False)
+        full = rank == 10 - LEFT and sigma > 0  # two values that are left as noise could as well be none
+        assert (found.rank, found.censored) == (rank, full)
         assert found.sigma == pytest.approx(sigma, rel=0.9, abs=1e-13)
 
 
