@@ -100,7 +100,8 @@ class Plan:
         """Return the epoch after which every trained part must have changed."""
         # A gradient scaler skips steps until its factor, 2^16 at first and halved each time, is small enough.
         skipped = 0 if accelerator.scaler is None else 16
-        return math.ceil((self.steps_to_move + skipped) / self.per_epoch.gradient_steps)
+        # A run that is over before that is checked at its end: it has left a part untrained.
+        return min(self.epochs, math.ceil((self.steps_to_move + skipped) / self.per_epoch.gradient_steps))
 
 
 @dataclass
