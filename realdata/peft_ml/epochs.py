@@ -213,6 +213,7 @@ def _state(training: Training, outcome: Outcome, budget: Budget, accelerator: Ac
         "spent": list(budget.spent),
         "model": snapshot(training.model),
         "descents": {name: descent.optimizer.state_dict() for name, descent in training.descents.items()},
+        "reached": training.trained.reached,
         "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
     }
 
@@ -228,5 +229,6 @@ def _resumed(
         descent.optimizer.load_state_dict(state["descents"][name])
     if accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
+    training.trained.go_on(state["reached"])
     budget.spent = Count(*state["spent"])
     return Outcome(**{name: state[name] for name in ("epoch", "curve", "selected_epoch", "selected")})
