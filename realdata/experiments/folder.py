@@ -159,8 +159,8 @@ def read_experiment(path: Path) -> dict[str, Any]:
         raise FolderError(f"{file}: is not what an experiment writes, take another folder")
     if document["format"] != FORMAT:
         raise FolderError(f"{file}: format {document['format']!r}, this version writes {FORMAT}; take another folder")
-    if (problem := first_problem(document, "experiment")) is not None:
-        raise FolderError(one_line(f"{file}: {problem}; take another folder"))
+    if (departure := first_problem(document, "experiment")) is not None:
+        raise FolderError(one_line(f"{file}: {departure}; take another folder"))
     if document["score"] not in document["scores"]:
         raise FolderError(one_line(f"{file}: score: got {document['score']!r}, which is not among scores"))
     return document
