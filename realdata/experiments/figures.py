@@ -64,7 +64,8 @@ def _retraining_curves(results: Results) -> Figure | None:
 
     caption = (
         f"{results.score.capitalize()} on held-out training examples of the retraining tasks, mean over tasks and "
-        "seeds; bands: ± one standard error over seeds."
+        "seeds, of the model as each task uses it: with its own adapter or head, for reptile and fomaml after inner "
+        "steps on the task, also at epoch 0. Bands: ± one standard error over seeds."
     )
     return Figure("retraining-curves", "Retraining", caption, (Panel("retraining tasks", draw),))
 
