@@ -204,7 +204,7 @@ def test_exact_needs_a_structure(loraml: Loraml) -> None:
 def test_too_large_a_structure_is_noted(loraml: Loraml, tmp_path: Path) -> None:
     write_structure(tmp_path / "large.npz", GroundTruth(np.zeros((65, 65)), np.ones((3, 65, 1))))
     made = json.loads(loraml("verify", "--json", "--structure", "large.npz").out)
-    assert made["notes"] == ["large.npz: d = 65: exact evidence is gathered up to d = 64"]
+    assert made["notes"] == ["large.npz: exact evidence omitted: d = 65 > 64"]
 
 
 def test_without_flint_exact_evidence_is_left_out_and_that_is_said(
