@@ -208,5 +208,5 @@ def test_eigenvalues_count_as_zero_relative_to_the_dimension_also_in_a_batch() -
     """Of 40 dimensions 30 eps is rounding, 50 eps is not."""
     small = np.array([30 * EPS, 50 * EPS])
     S = np.stack([np.diag(np.append(np.ones(39), value)) for value in small])[None, :]
-    kept = symmetric_power(S, 0.0)
+    kept = np.asarray(symmetric_power(S, 0.0))
     assert np.array_equal(kept[0, :, -1, -1], [0.0, 1.0])
