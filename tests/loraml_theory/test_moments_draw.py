@@ -168,7 +168,8 @@ def test_without_more_said_inputs_have_variance_one() -> None:
     W = np.ones((2, 2))
     assert np.array_equal(population(W).S, np.eye(2))
     assert float(population(W).noise) == 0.0
-    standard, stated = (draw(np.random.default_rng(0), W, 5, sigma=0.1, **x) for x in ({}, {"sigma_x": 1.0}))
+    standard = draw(np.random.default_rng(0), W, 5, sigma=0.1)
+    stated = draw(np.random.default_rng(0), W, 5, sigma_x=1.0, sigma=0.1)
     assert np.array_equal(standard.S, stated.S)
 
 
