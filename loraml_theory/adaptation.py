@@ -5,6 +5,7 @@ All in the coordinates of a `TaskSpan`; NumPy arrays.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt
@@ -13,6 +14,7 @@ import numpy as np
 
 from loraml_theory.noise_rank import Noise
 from loraml_theory.shared_base import SharedBase, fit_shared_base
+from loraml_theory.solvers import Status
 from loraml_theory.structure import Array
 from loraml_theory.task_span import TaskSpan
 
@@ -23,29 +25,40 @@ BASE_ERROR = 2.0
 """What is allowed for the error of a base, over that of a mean of as many tasks."""
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """What is left of tasks that were held out, from the bases of the others.
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """What separates tasks that were held out from a base of the others, ``W_t - base``.
 
     Parameters
     ----------
-    ranks_sr, ranks_ml
-        For each task, how many singular values of ``W_t - base`` stand above the noise: from the mean, and from the
-        LoRA-ML base of the other tasks (empty if that was not asked for).
-    left_sr, left_ml
-        ``sum_{i > r} s_i^2`` for r = 0, 1, .., over tasks, ``(tasks, ranks)``; r goes as far as the span shows.
+    ranks
+        How many of its singular values stand above the noise, for each task.
+    left
+        ``sum_{i > r} s_i^2`` for r = 0, 1, .., ``(tasks, ranks)``; r goes as far as the span shows.
+    """
+
+    ranks: tuple[int, ...]
+    left: Array
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Every task held out in turn.
+
+    Parameters
+    ----------
+    sr, ml
+        From the mean, and from the LoRA-ML base of the other tasks; None if that was not asked for.
     variance
         Of the noise in an entry of ``W_t - base``.
     statuses
-        How the descents ended.
+        How the descents to the LoRA-ML bases ended.
     """
 
-    ranks_sr: tuple[int, ...]
-    ranks_ml: tuple[int, ...]
-    left_sr: Array
-    left_ml: Array
+    sr: Apart
+    ml: Apart | None
     variance: float
-    statuses: tuple[str, ...]
+    statuses: tuple[Status, ...]
 
 
 def independence(span: TaskSpan, k: int, *, noise: Noise) -> float:
@@ -147,26 +160,34 @@ def hold_out(span: TaskSpan, k: int | None, *, noise: Noise) -> HeldOut:
         Of a task. A singular value counts that exceeds what noise of the variance ``sigma^2 (1 + 2/(T - 1))`` reaches:
         that of the task, and of a base with twice the error of a mean.
     """
-    T, energies = span.T, np.diag(span.gram)
+    T = span.T
     variance = 1 + BASE_ERROR / (T - 1)
-    edge, fit_edge = noise.edge(span.shape, variance=variance), noise.edge(span.shape, variance=2.0)
-    ranks: tuple[list[int], list[int]] = ([], [])
-    left: tuple[list[Array], list[Array]] = ([], [])
-    statuses = []
-    for t in range(T):
-        others = [s for s in range(T) if s != t]
-        residuals = [span.cores[t] * (T / (T - 1))]  # from the mean of the others, as deviations sum to zero
-        outside = float(energies[t] - np.sum(span.cores[t] ** 2)) * (T / (T - 1)) ** 2  # where the base is the mean
-        if k:
-            fit, _ = _fit(span.cores[others], energies[others], k, edge=fit_edge)
-            residuals.append(span.cores[t] - fit.A)
-            statuses.append(fit.status.name.lower())
-        for i, residual in enumerate(residuals):
-            values = np.linalg.svd(residual, compute_uv=False)
-            ranks[i].append(int(np.sum(values > edge)))
-            left[i].append(np.append(np.cumsum(values[::-1] ** 2)[::-1], 0.0) + _unseen(span, outside))
-    tails = [np.array(rows).reshape(len(rows), min(span.cores.shape[1:]) + 1) for rows in left]
-    return HeldOut(tuple(ranks[0]), tuple(ranks[1]), tails[0], tails[1], variance * noise.sigma**2, tuple(statuses))
+    edge = noise.edge(span.shape, variance=variance)
+    mean = [span.cores[t] * (T / (T - 1)) for t in range(T)]  # from that of the others, as deviations sum to zero
+    fits = [_fit_without(span, t, k, noise=noise) for t in range(T)] if k else []
+    return HeldOut(
+        sr=_apart(span, mean, edge),
+        ml=_apart(span, [span.cores[t] - fit.A for t, fit in enumerate(fits)], edge) if fits else None,
+        variance=variance * noise.sigma**2,
+        statuses=tuple(fit.status for fit in fits),
+    )
+
+
+def _fit_without(span: TaskSpan, t: int, k: int, *, noise: Noise) -> SharedBase:
+    """Fit the LoRA-ML base of all tasks but one, in the coordinates of the cores."""
+    others = [s for s in range(span.T) if s != t]
+    return _fit(span.cores[others], np.diag(span.gram)[others], k, edge=noise.edge(span.shape, variance=2.0))[0]
+
+
+def _apart(span: TaskSpan, residuals: Sequence[Array], edge: float) -> Apart:
+    """Take the singular values of residuals within the cores; outside of them the base is the mean of the others."""
+    T, ranks, left = span.T, [], []
+    for t, residual in enumerate(residuals):
+        values = np.linalg.svd(residual, compute_uv=False)
+        outside = float(span.gram[t, t] - np.sum(span.cores[t] ** 2)) * (T / (T - 1)) ** 2
+        ranks.append(int(np.sum(values > edge)))
+        left.append(np.append(np.cumsum(values[::-1] ** 2)[::-1], 0.0) + _unseen(span, outside))
+    return Apart(tuple(ranks), np.stack(left))
 
 
 def _unseen(span: TaskSpan, outside: float) -> float:

@@ -9,7 +9,6 @@ from enum import StrEnum
 from math import isfinite
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
-from paper_checks.experiment import Experiment
 from paper_checks.instance import Instance
 
 if TYPE_CHECKING:
@@ -27,6 +26,15 @@ class Subject(Protocol):
     @property
     def name(self) -> str:
         """Name in every table."""
+        ...
+
+
+class Recorded(Subject, Protocol):
+    """An experiment whose records are there."""
+
+    @property
+    def kind(self) -> str:
+        """Which experiment."""
         ...
 
 
@@ -245,7 +253,7 @@ class Given:
 
     seed: int
     instances: Sequence[Instance] | None = None
-    experiments: Sequence[Experiment] = ()
+    experiments: Sequence[Recorded] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,11 @@ from loraml_theory.atomic import replacing
 from loraml_theory.structure import GroundTruth
 from loraml_theory.structure_file import MAX_ENTRIES, one_line, read_structure, write_structure
 from paper_checks import exact_evidence, registry
-from paper_checks.claim import PROFILES, AnyClaim, Given, Profile
+from paper_checks.claim import PROFILES, AnyClaim, Given, Profile, Recorded
 from paper_checks.empirical import EmpiricalClaim
-from paper_checks.experiment import Experiment, ExperimentError, read_experiment
+from paper_checks.experiment import ExperimentError
 from paper_checks.instance import Instance
+from paper_checks.records import read_records
 from paper_checks.verify import Run, Study
 from paper_checks.verify import verify as run_checks
 from sims import engines
@@ -59,7 +60,7 @@ def verify(
     """Check claims, write verdicts.json and report.html to `out`, and return the table or the JSON text."""
     asked = registry.claims() if claim is None else registry.get(_listed("--claim", claim))
     try:
-        experiments = [read_experiment(folder) for folder in records]
+        experiments = [read_records(folder) for folder in records]
         chosen, without = _with_records(asked, experiments, by_id=claim is not None)
     except ExperimentError as problem:
         raise InputError(f"--records: {problem}") from None
@@ -171,7 +172,7 @@ def _given(structure: Path | None, seed: int, *, exact: bool) -> tuple[list[Inst
 
 
 def _with_records(
-    asked: Sequence[AnyClaim[Any]], experiments: Sequence[Experiment], *, by_id: bool
+    asked: Sequence[AnyClaim[Any]], experiments: Sequence[Recorded], *, by_id: bool
 ) -> tuple[list[AnyClaim[Any]], list[str]]:
     """Leave out the empirical claims without records, or refuse if they were asked for by id; say which and how.
 

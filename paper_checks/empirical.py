@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import nan
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_checks.claim import AnyClaim, Assumption, Evidence, Finding, Given, Nature, Note
+from paper_checks.claim import AnyClaim, Assumption, Evidence, Finding, Given, Nature, Note, Recorded
 from paper_checks.experiment import Experiment
 from paper_checks.phrasing import plural
 from realdata.experiments.grid import ADAPTED
@@ -26,14 +26,17 @@ UNIT = "percentage points"
 FINE_TUNING = {"lora": "LoRA", "last-layer": "last layer", "full": "full fine-tuning"}
 
 
+E = TypeVar("E", bound=Recorded)
+
+
 @dataclass(frozen=True, kw_only=True)
-class EmpiricalClaim(AnyClaim[Experiment]):
+class EmpiricalClaim(AnyClaim[E]):
     """A claim about an experiment, judged by the records of its runs; it never affects the exit status.
 
     Parameters
     ----------
     experiment
-        The experiment it is about, as ``experiment.json`` names it.
+        The kind of experiment it is about.
     described
         Names an experiment's data, and says what about them or the settings is not the paper's.
     command
@@ -45,14 +48,14 @@ class EmpiricalClaim(AnyClaim[Experiment]):
     nature: Nature = "empirical"
     unit: str = UNIT
     experiment: str
-    described: Callable[[Experiment], str]
+    described: Callable[[E], str]
     command: str
 
-    def subjects(self, given: Given) -> Sequence[Experiment]:
-        """Return the experiments of this kind."""
-        return [found for found in given.experiments if found.kind == self.experiment]
+    def subjects(self, given: Given) -> Sequence[E]:
+        """Return the experiments of this kind; each kind has a type of its own."""
+        return [cast(E, found) for found in given.experiments if found.kind == self.experiment]
 
-    def scope(self, subjects: Sequence[Experiment]) -> str:
+    def scope(self, subjects: Sequence[E]) -> str:
         """Name the data, and what is not the paper's about them or the settings."""
         named = dict.fromkeys(self.described(found) for found in subjects)
         return f"Judged on {'; and on '.join(named)}. " if named else ""

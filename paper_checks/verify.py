@@ -20,6 +20,7 @@ from paper_checks.claim import (
     Note,
     Outcome,
     Profile,
+    Recorded,
     ScaleCheck,
     Subject,
     Verdict,
@@ -28,7 +29,6 @@ from paper_checks.claim import (
     judge,
     parted,
 )
-from paper_checks.experiment import Experiment
 from paper_checks.instance import Instance
 from paper_checks.phrasing import comparison, headline, number, plural
 
@@ -121,7 +121,7 @@ def verify(
     *,
     seed: int,
     given: Sequence[Instance] | None = None,
-    experiments: Sequence[Experiment] = (),
+    experiments: Sequence[Recorded] = (),
     real: Study | None = None,
     notes: Iterable[str] = (),
     progress: Callable[[str], None] = lambda _: None,

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 from rich.text import Text
 
+from loraml_theory.structure_file import one_line
 from paper_checks.phrasing import number, plural
 from paper_checks.report.figures import CYCLE, INK, Picture, axes, encode
 from paper_checks.report.html import typeset
@@ -121,7 +122,7 @@ def summary(console: Console, found: Document, path: str) -> None:
     for head in heads:
         table.add_column(head, justify="right" if head not in ("shape", "independent") else "left")
     for layer in found["layers"]:
-        table.add_row(Text(layer["name"]), *(Text(cell) for cell in row(layer)))
+        table.add_row(Text(one_line(layer["name"])), *(Text(cell) for cell in row(layer)))
     console.print(Text(TITLES[found["overall"]["verdict"]], "bold"))
     if found["layers"]:
         console.print(table)

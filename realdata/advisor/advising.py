@@ -9,8 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from loraml_theory.structure_file import one_line
+from realdata.advisor.errors import AdviceError
 from realdata.advisor.layer import LayerAdvice, Settings, look_at
-from realdata.advisor.merging import TensorWriter, averaged, determined, merged_matrix, writing_base, written_weights
+from realdata.advisor.merging import (
+    TensorWriter,
+    averaged,
+    check_target,
+    determined,
+    merged_matrix,
+    writing_base,
+    written_weights,
+)
 from realdata.advisor.tasks import Tasks, why_not
 from realdata.advisor.tensor_files import Described
 
@@ -81,17 +91,21 @@ def advise(
     Raises
     ------
     AdviceError
-        If weights hold NaN, or there is no base to write to.
+        If there is no weight to look at, or none of the rank asked for, if weights hold NaN, or if a base cannot be
+        written: there is none to write, or it would replace a file of the input.
     OSError
         If the base cannot be written.
     """
+    _check_rank(tasks, settings.rank)
+    if write_base is not None:
+        check_target(write_base, tasks)
     layers: list[LayerAdvice] = []
     skipped: list[Skipped] = []
     names = dict(tasks.described) if write_base is None else written_weights(tasks)
     with ExitStack() as stack:
         writer = None if write_base is None else stack.enter_context(writing_base(write_base, names))
         for number, (name, found) in enumerate(names.items(), start=1):
-            progress(f"{number}/{len(names)} {name}")
+            progress(one_line(f"{number}/{len(names)} {name}"))
             _look(tasks, name, found, settings=settings, layers=layers, skipped=skipped, writer=writer)
     order = {name: i for i, name in enumerate(tasks.described)}
     layers.sort(key=lambda layer: order[layer.name])
@@ -103,6 +117,18 @@ def advise(
     ]
     by_theory = tuple(layer.name for layer in layers if determined(layer))
     return Advice(tasks.names, tuple(layers), tuple(skipped), settings, tasks.common, by_theory, write_base)
+
+
+def _check_rank(tasks: Tasks, rank: int | None) -> None:
+    """Raise unless there is a weight to look at, and one that is as large as the rank asked for."""
+    sides = [min(found.matrix) for name, found in tasks.described.items() if why_not(tasks, name) is None]
+    if not sides:
+        raise AdviceError(
+            "the tasks have no weight to look at, expected floating-point matrices of two rows and columns or more that"
+            " are no embeddings"
+        )
+    if rank is not None and rank > max(sides):
+        raise AdviceError(f"--rank: got {rank}, expected at most {max(sides)}, the full rank of the largest weight")
 
 
 def _embeddings(tasks: Tasks) -> list[str]:
@@ -126,7 +152,7 @@ def _look(
         if writer is not None:
             writer.write(name, averaged(tasks, name, found))
         return
-    reason = why_not(name, tasks.described[name])
+    reason = why_not(tasks, name)
     if reason is None:
         layer, span = look_at(tasks, name, settings)
         layers.append(layer)
@@ -166,17 +192,17 @@ def uniform_rank(layers: tuple[LayerAdvice, ...], method: str, share: float) -> 
     None where no layer has a base of its own, or the ranks that are known do not suffice.
     """
     held = [(layer, layer.held_out) for layer in layers if layer.held_out is not None and not layer.unchanged]
-    if not held or (method == "ml" and not any(found.ranks_ml for _, found in held)):
+    if not held or (method == "ml" and not any(found.ml for _, found in held)):
         return None
-    length = max(found.left_sr.shape[1] for _, found in held)
+    length = max(found.sr.left.shape[1] for _, found in held)
     total, whole = np.zeros(length), 0.0
     for layer, found in held:
         (p, q), ranks = layer.matrix, np.arange(length)
-        rows = found.left_ml if method == "ml" and found.ranks_ml else found.left_sr
+        rows = (found.ml or found.sr if method == "ml" else found.sr).left
         noise = found.variance * np.maximum(p - ranks, 0) * np.maximum(q - ranks, 0)
         left = np.mean(rows, axis=0)
         padded = np.append(left, np.full(length - len(left), left[-1]))
         total += np.maximum(padded - noise, 0.0)
-        whole += max(float(np.mean(found.left_sr[:, 0])) - found.variance * p * q, 0.0)
+        whole += max(float(np.mean(found.sr.left[:, 0])) - found.variance * p * q, 0.0)
     enough = np.flatnonzero(total <= (1 - share) * whole + 1e-12 * whole)
     return int(enough[0]) if enough.size and whole > 0 else None

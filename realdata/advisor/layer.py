@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from loraml_theory.adaptation import HeldOut, hold_out, independence, linear_surrogate, rank_for_share
+from loraml_theory.adaptation import Apart, HeldOut, hold_out, independence, linear_surrogate, rank_for_share
 from loraml_theory.noise_rank import Noise
 from loraml_theory.rates import adaptation_rank, degrees_of_freedom
 from loraml_theory.shared_base import SharedBase, chance_of_share
@@ -63,6 +63,8 @@ class LayerAdvice:
         The largest rank of the tasks' adapters, None for full weights.
     energy
         Mean over tasks of ``||W_t - mean||_F^2``.
+    share_apart
+        That over the largest ``||W_t||_F^2``; None for adapters, whose base need not be known.
     differences, shift_rank, noise
         See `loraml_theory.shift_rank`.
     null
@@ -85,6 +87,7 @@ class LayerAdvice:
     T: int
     by_adapters: int | None
     energy: float
+    share_apart: float | None
     differences: Differences
     shift_rank: ShiftRank
     noise: Noise
@@ -110,13 +113,13 @@ class LayerAdvice:
     @property
     def rank_sr(self) -> int | None:
         """Rank above the noise that a held-out task needs from the mean of the others, the median over tasks."""
-        return self.shift_rank.k if self.held_out is None else _median(self.held_out.ranks_sr)
+        return self.shift_rank.k if self.held_out is None else _median(self.held_out.sr.ranks)
 
     @property
     def rank_ml(self) -> int | None:
         """The same from the LoRA-ML base of the others; of theory where fewer than three others are left."""
-        if self.held_out is not None and self.held_out.ranks_ml:
-            return _median(self.held_out.ranks_ml)
+        if self.held_out is not None and self.held_out.ml is not None:
+            return _median(self.held_out.ml.ranks)
         return self.predicted_ml if self.T < 4 or self.unchanged else None
 
     @property
@@ -124,7 +127,7 @@ class LayerAdvice:
         """Where `rank_ml` is from."""
         if self.rank_ml is None:
             return None
-        return "held-out tasks" if self.held_out is not None and self.held_out.ranks_ml else "theory"
+        return "held-out tasks" if self.held_out is not None and self.held_out.ml is not None else "theory"
 
     @property
     def predicted_sr(self) -> int | None:
@@ -144,9 +147,9 @@ class LayerAdvice:
         """Return the share of the energy that ranks 0, 1, .. leave of a held-out task, the mean over tasks."""
         if self.held_out is None:
             return None
-        rows = self.held_out.left_sr if method == "sr" else self.held_out.left_ml
-        whole = float(np.sum(self.held_out.left_sr[:, 0]))
-        return np.sum(rows, axis=0) / whole if len(rows) and whole > 0 else None
+        apart = self.held_out.sr if method == "sr" else self.held_out.ml
+        whole = float(np.sum(self.held_out.sr.left[:, 0]))
+        return np.sum(apart.left, axis=0) / whole if apart is not None and whole > 0 else None
 
     def degrees(self, method: str) -> int | None:
         """Return ``r (p + q - r)``, the noise part of fine-tuning's error in units of sigma^2/n (FT-2)."""
@@ -174,7 +177,7 @@ def look_at(tasks: Tasks, weight: str, settings: Settings) -> tuple[LayerAdvice,
 
 def _advice(tasks: Tasks, weight: str, span: TaskSpan, *, rng: np.random.Generator, settings: Settings) -> LayerAdvice:
     """Ask everything of a weight's span."""
-    T = span.T
+    T, energy = span.T, float(np.trace(span.gram)) / span.T
     differences = task_differences(span, floor_at=_rounding(tasks, weight, span))
     found = LayerAdvice(
         name=weight,
@@ -182,7 +185,8 @@ def _advice(tasks: Tasks, weight: str, span: TaskSpan, *, rng: np.random.Generat
         matrix=span.shape,
         T=T,
         by_adapters=tasks.adapter_rank(weight),
-        energy=float(np.trace(span.gram)) / T,
+        energy=energy,
+        share_apart=energy / span.scale**2 if not tasks.by_factors(weight) and span.scale > 0 else None,
         differences=differences,
         shift_rank=estimate_shift_rank(differences, T),
         noise=differences.noise,
@@ -238,12 +242,16 @@ def _rounding(tasks: Tasks, weight: str, span: TaskSpan) -> float:
 
 
 def _ranks_for_share(held: HeldOut, shape: tuple[int, int], share: float) -> tuple[int | None, int | None]:
-    found = []
-    for rows in (held.left_sr, held.left_ml):
-        ranks = [
-            rank_for_share(row, shape, share=share, variance=held.variance, whole=float(whole[0]))
-            for row, whole in zip(rows, held.left_sr, strict=False)
-        ]
-        known = [rank for rank in ranks if rank is not None]
-        found.append(_median(tuple(known)) if known and len(known) == len(ranks) else None)
-    return found[0], found[1]
+    return _rank_for_share(held.sr, held, shape, share), _rank_for_share(held.ml, held, shape, share)
+
+
+def _rank_for_share(apart: Apart | None, held: HeldOut, shape: tuple[int, int], share: float) -> int | None:
+    """Return the median over held-out tasks, None where the ranks that are known do not suffice for all of them."""
+    if apart is None:
+        return None
+    ranks = [
+        rank_for_share(row, shape, share=share, variance=held.variance, whole=float(whole[0]))
+        for row, whole in zip(apart.left, held.sr.left, strict=True)
+    ]
+    known = tuple(rank for rank in ranks if rank is not None)
+    return _median(known) if len(known) == len(ranks) else None

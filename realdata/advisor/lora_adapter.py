@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import sqrt
+from math import isfinite, prod, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from realdata.advisor.errors import AdviceError
-from realdata.advisor.tensor_files import SafetensorsFile, TensorFile, TorchFile
+from realdata.advisor.tensor_files import LARGEST, SafetensorsFile, TensorFile, TorchFile
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -87,6 +87,8 @@ class LoraAdapter:
         if not (np.all(np.isfinite(A)) and np.all(np.isfinite(B))):
             raise AdviceError(f"{self.path}: {weight} holds NaN or infinity")
         scaled, other = B * self._scaling(weight), A.T
+        if np.max(np.abs(scaled)) * np.max(np.abs(other)) > LARGEST:
+            raise AdviceError(f"{self.path}: {weight} holds numbers beyond {LARGEST:g}")
         return (other, scaled) if self.config.get("fan_in_fan_out") and A.ndim == 2 else (scaled, other)
 
     def _scaling(self, weight: str) -> float:
@@ -100,7 +102,7 @@ class LoraAdapter:
 
 
 def _flat(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.double().reshape(tensor.shape[0], -1).numpy()
+    array: np.ndarray = tensor.double().reshape(tensor.shape[0], prod(tensor.shape[1:])).numpy()
     return array
 
 
@@ -163,9 +165,23 @@ def _config(path: Path) -> dict[str, Any]:
         raise AdviceError(
             f"{path}: init_lora_weights is {start!r}, which changes the base; convert it to plain LoRA with peft"
         )
-    if not isinstance(config.get("lora_alpha"), int | float):
-        raise AdviceError(f"{path / CONFIG}: is damaged, lora_alpha is {config.get('lora_alpha')!r}")
+    _check_alpha(path / CONFIG, config)
     return config
+
+
+def _check_alpha(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise unless every alpha is a finite number, and its pattern one that can be matched."""
+    patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise AdviceError(f"{path}: is damaged, alpha_pattern is {patterns!r}")
+    for name, alpha in {"lora_alpha": config.get("lora_alpha"), **patterns}.items():
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not isfinite(alpha):
+            raise AdviceError(f"{path}: is damaged, the alpha of {name} is {alpha!r}, expected a finite number")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as problem:
+            raise AdviceError(f"{path}: is damaged, {pattern!r} of alpha_pattern is no pattern ({problem})") from None
 
 
 def _check(adapter: LoraAdapter) -> None:
@@ -177,6 +193,8 @@ def _check(adapter: LoraAdapter) -> None:
         A, B = (adapter.file.tensors[adapter.keys[weight, which]].shape for which in "AB")
         if len(A) < 2 or len(B) < 2 or A[0] != B[1]:
             raise AdviceError(f"{adapter.path}: {weight} has factors of shapes {A} and {B}, expected (r, in), (out, r)")
+        if 0 in (*A, *B):
+            raise AdviceError(f"{adapter.path}: {weight} has empty factors, of shapes {A} and {B}")
         if any(n != 1 for n in B[2:]):
             raise AdviceError(f"{adapter.path}: {weight} has lora_B of shape {B}, expected a kernel of size one")
     if not adapter.modules and not adapter.saved:

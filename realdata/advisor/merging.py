@@ -19,22 +19,9 @@ from loraml_theory.task_span import TaskSpan
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.layer import LayerAdvice
 from realdata.advisor.tasks import Tasks
-from realdata.advisor.tensor_files import Described
+from realdata.advisor.tensor_files import DTYPES, Described
 
-NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 BUFFERED = 2**24
 """Entries of a tensor that is only averaged, taken at a time."""
 
@@ -54,9 +41,20 @@ def written_weights(tasks: Tasks) -> dict[str, Described]:
     if under is not None:
         found = {name: under.tensors.get(name, each) for name, each in found.items()}
     for name, each in found.items():
+        if each.dtype.is_complex:
+            raise AdviceError(f"--write-base: {name!r} holds complex numbers, which are not averaged")
         if each.dtype not in NAMES:
             raise AdviceError(f"--write-base: {name!r} is of the dtype {each.dtype}, which cannot be written")
     return dict(sorted(found.items(), key=lambda item: -item[1].dtype.itemsize))
+
+
+def check_target(path: Path, tasks: Tasks) -> None:
+    """Raise AdviceError if a base written there would take the place of what is being read."""
+    if not path.exists():
+        return
+    for file in tasks.files:
+        if path.samefile(file):
+            raise AdviceError(f"--write-base: {path} is part of the input ({file}), expected another file")
 
 
 def determined(advice: LayerAdvice) -> bool:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 from torch import Tensor
 
+from loraml_theory.structure_file import one_line
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.lora_adapter import LoraAdapter, is_adapter, open_adapter
-from realdata.advisor.tensor_files import Described, TensorFile, as_matrix, open_checkpoint
+from realdata.advisor.tensor_files import LARGEST, Described, TensorFile, as_matrix, open_checkpoint
+from realdata.peft_ml.manifest import BASE, MANIFEST, BundleError, Manifest, adapter_folder, check_files, read_manifest
 
-BUNDLE, MANIFEST = "loraml-theory/peft-ml-bundle/", "manifest.json"
 EMBEDDING = re.compile(r"(?<![a-z])(\w*embed(ding)?s?\w*|wte|wpe|shared|relative_attention_bias)")
 
 
@@ -63,6 +62,8 @@ class TaskWeights:
             array = array + U[rows] @ V.T
         if not np.all(np.isfinite(array)):
             raise AdviceError(f"{self.name}: {weight} holds NaN or infinity, expected finite numbers")
+        if array.size and np.max(np.abs(array)) > LARGEST:
+            raise AdviceError(f"{self.name}: {weight} holds numbers beyond {LARGEST:g}")
         return array
 
     def _plain(self, weight: str, rows: slice) -> Tensor:
@@ -99,6 +100,13 @@ class Tasks:
     def names(self) -> tuple[str, ...]:
         """The tasks' names."""
         return tuple(task.name for task in self.tasks)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are read."""
+        read = [self.base, *(task.weights for task in self.tasks)]
+        read += [task.adapter.file for task in self.tasks if task.adapter is not None]
+        return tuple(dict.fromkeys(file for part in read if part is not None for file in part.files))
 
     @property
     def under(self) -> TensorFile | None:
@@ -152,7 +160,7 @@ def open_tasks(words: Sequence[str], *, base: Path | None = None) -> Tasks:
 
 def _split(word: str) -> tuple[str, Path]:
     name, equals, path = word.partition("=")
-    if not (name.strip() and equals and path.strip()):
+    if not (name.strip() and name.isprintable() and equals and path.strip()):
         raise AdviceError(f"{word!r}: expected NAME=PATH")
     return name.strip(), Path(path)
 
@@ -160,22 +168,24 @@ def _split(word: str) -> tuple[str, Path]:
 def _opened(name: str, path: Path, base: TensorFile | None) -> list[TaskWeights]:
     if path.is_dir() and is_adapter(path):
         return [TaskWeights(name, base, open_adapter(path))]
-    if path.is_dir() and (folders := _bundled(path)):
-        own = open_checkpoint(path / "base.safetensors")
-        return [TaskWeights(f"{name}/{task}", own, open_adapter(folder)) for task, folder in folders.items()]
+    if (path / MANIFEST).is_file() and (path / "adapters").is_dir():
+        manifest = _bundled(path)
+        own = open_checkpoint(path / BASE)
+        return [
+            TaskWeights(f"{name}/{one_line(task)}", own, open_adapter(path / adapter_folder(task)))
+            for task in manifest.tasks
+        ]
     return [TaskWeights(name, open_checkpoint(path), None)]
 
 
-def _bundled(path: Path) -> dict[str, Path]:
-    """Return the adapters' folders of one of this project's bundles, none for another folder."""
+def _bundled(path: Path) -> Manifest:
+    """Return the manifest of one of this project's bundles, whose files have the hashes that it says."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-        if not str(manifest["schema"]).startswith(BUNDLE):
-            return {}
-        folders = dict.fromkeys(Path(file).parent.name for file in manifest["files"] if file.startswith("adapters/"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-    return {unquote(folder): path / "adapters" / folder for folder in folders}
+        manifest = read_manifest(path)
+        check_files(manifest, path)
+    except BundleError as problem:
+        raise AdviceError(str(problem)) from None
+    return manifest
 
 
 def _fitted(tasks: tuple[TaskWeights, ...], base: TensorFile | None) -> Tasks:
@@ -212,6 +222,10 @@ def _check_adapters(tasks: Sequence[TaskWeights]) -> None:
     if first.weights is not None:
         for weight in adapter.modules:
             found = first.weights.tensors.get(weight)
+            if found is not None and not found.floating:
+                raise AdviceError(
+                    f"{first.weights.path}: {weight!r} holds {found.dtype}, expected floating-point numbers"
+                )
             if found is None or found.shape != adapter.shape(weight):
                 got = "nothing" if found is None else f"the shape {found.shape}"
                 raise AdviceError(
@@ -229,10 +243,13 @@ def _check_same(name: str, ours: Mapping[str, Described], first: str, theirs: Ma
             raise AdviceError(
                 f"{name}: {weight!r} has the shape {found.shape}, that of {first} is {theirs[weight].shape}"
             )
+        if found.floating != theirs[weight].floating:
+            raise AdviceError(f"{name}: {weight!r} holds {found.dtype}, that of {first} {theirs[weight].dtype}")
 
 
-def why_not(weight: str, found: Described) -> str | None:
+def why_not(tasks: Tasks, weight: str) -> str | None:
     """Return why a weight is not analysed, None if it is."""
+    found = tasks.described[weight]
     if not found.floating:
         return "holds no floating-point numbers"
     if len(found.shape) < 2:
@@ -241,6 +258,12 @@ def why_not(weight: str, found: Described) -> str | None:
         return "has a single row or column"
     parts = weight.split(".")
     last = parts[-2] if parts[-1] == "weight" and len(parts) > 1 else parts[-1]
-    if len(found.shape) == 2 and EMBEDDING.search(last):
-        return "is an embedding by its name, a table and no linear map"
+    if len(found.shape) == 2 and EMBEDDING.search(last) and not _is_map(tasks, weight):
+        return "is an embedding by its name and has no bias: a table and no linear map"
     return None
+
+
+def _is_map(tasks: Tasks, weight: str) -> bool:
+    """Return whether a weight is a linear map whatever its name: tables have no bias, and other factors in peft."""
+    adapters = [task.adapter for task in tasks.tasks if task.adapter is not None]
+    return f"{weight.removesuffix('weight')}bias" in tasks.described or any(weight in each.modules for each in adapters)

@@ -17,6 +17,8 @@ from torch import Tensor
 from realdata.advisor.errors import AdviceError
 
 INDEX = ".index.json"
+LARGEST = 1e15
+"""What no weight is beyond: squared and summed it stays within float32."""
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -43,6 +45,11 @@ class TensorFile(Protocol):
     @property
     def path(self) -> Path:
         """Where they are."""
+        ...
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files themselves."""
         ...
 
     @property
@@ -76,7 +83,8 @@ class SafetensorsFile:
         self.path = path
         self._files: dict[str, Path] = {}
         self.tensors: dict[str, Described] = {}
-        for file in [path] if files is None else list(dict.fromkeys(files.values())):
+        self.files = (path,) if files is None else tuple(dict.fromkeys(files.values()))
+        for file in self.files:
             for name, found in _headers(file).items():
                 if files is None or files.get(name) == file:
                     self._files[name], self.tensors[name] = file, found
@@ -101,7 +109,10 @@ def _headers(path: Path) -> dict[str, Described]:
             found = {}
             for name in file.keys():  # noqa: SIM118 - no mapping
                 tensor = file.get_slice(name)
-                found[name] = Described(tuple(tensor.get_shape()), _DTYPES.get(tensor.get_dtype(), torch.bool))
+                dtype = str(tensor.get_dtype())
+                if dtype not in DTYPES:
+                    raise AdviceError(f"{path}: {name!r} is of the dtype {dtype}, expected one of {', '.join(DTYPES)}")
+                found[name] = Described(tuple(tensor.get_shape()), DTYPES[dtype])
             return found
     except OSError as problem:
         raise AdviceError(f"{path}: cannot be read ({problem.strerror or problem})") from None
@@ -109,19 +120,25 @@ def _headers(path: Path) -> dict[str, Described]:
         raise AdviceError(f"{path}: is no safetensors file, or damaged ({problem})") from None
 
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
     "I64": torch.int64,
     "I32": torch.int32,
     "I16": torch.int16,
     "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
     "U8": torch.uint8,
+    "BOOL": torch.bool,
 }
+"""How safetensors files call them."""
 
 
 class TorchFile:
@@ -135,7 +152,7 @@ class TorchFile:
 
     def __init__(self, path: Path) -> None:
         """Load the state dict."""
-        self.path = path
+        self.path, self.files = path, (path,)
         self._state = _unwrapped(path, _load(path))
         self.tensors = {name: Described(tuple(t.shape), t.dtype) for name, t in self._state.items()}
 
@@ -207,7 +224,7 @@ def open_checkpoint(path: Path) -> TensorFile:
 def _shards(index: Path) -> dict[str, Path]:
     try:
         listed = json.loads(index.read_text("utf-8"))["weight_map"]
-        return {str(name): index.parent / Path(str(file)).name for name, file in listed.items()}
+        return {name: index.parent / Path(file).name for name, file in listed.items()}
     except OSError as problem:
         raise AdviceError(f"{index}: cannot be read ({problem.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -217,5 +234,5 @@ def _shards(index: Path) -> dict[str, Path]:
 def as_matrix(tensor: Tensor) -> np.ndarray:
     """Return a tensor's numbers as a matrix of its rows, in float64 if that is what they are, else float32."""
     wide = tensor.to(torch.float64 if tensor.dtype == torch.float64 else torch.float32)
-    array: np.ndarray = wide.reshape(wide.shape[0], -1).numpy()
+    array: np.ndarray = wide.reshape(wide.shape[0], prod(wide.shape[1:])).numpy()
     return array

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import NamedTuple
 
+from loraml_theory.solvers import Status
 from realdata.advisor.advising import Advice, uniform_rank
 from realdata.advisor.layer import LayerAdvice
 
@@ -14,6 +15,8 @@ GAP = 2.0
 """Below this the last singular value that counts is not set off from the next."""
 NARROW = 4
 """A matrix with fewer rows or columns has too few singular values to know the noise from."""
+UNRELATED = 0.25
+"""Tasks that share nothing are 1 - 1/T of their energy from their mean, at least a half."""
 CLEARLY = 0.9
 """A rank is called smaller if it is at most so many times the other."""
 
@@ -142,6 +145,9 @@ def layer_sentence(layer: LayerAdvice) -> str:
         parts.append("no three tasks are independent as far as the noise lets one see: the base is not determined")
     if layer.fit is not None and layer.fit.status.name != "CONVERGED":
         parts.append(f"the base's descent ended as {layer.fit.status.name.lower()}")
+    open_ends = [] if layer.held_out is None else [s for s in layer.held_out.statuses if s is not Status.CONVERGED]
+    if open_ends:
+        parts.append(f"{len(open_ends)} of {layer.T} descents with a task held out did not converge")
     return "; ".join(parts) + "."
 
 
@@ -207,6 +213,16 @@ def _range(values: Sequence[int | None]) -> str:
     return _span(min(known), max(known)) if min(known) != max(known) else "the same in all"
 
 
+def _twins(advice: Advice) -> list[tuple[int, int]]:
+    """Return the pairs of tasks that do not differ beyond rounding in any layer, though others do."""
+    if all(layer.unchanged for layer in advice.layers):
+        return []
+    found = [layer.differences for layer in advice.layers]
+    return [
+        pair for i, pair in enumerate(found[0].pairs) if all(float(each.values[i, 0]) <= each.floor for each in found)
+    ]
+
+
 def cannot_tell(advice: Advice) -> list[str]:
     """Say what the weights cannot tell."""
     T = len(advice.tasks)
@@ -220,6 +236,17 @@ def cannot_tell(advice: Advice) -> list[str]:
         said.append(
             "With three tasks, holding one out leaves two, which determine no base: the rank from the LoRA-ML base is "
             "theory's k for independent tasks, not one that was tried."
+        )
+    said += [
+        f"{advice.tasks[t]} and {advice.tasks[s]} are the same: held out, either is among the others still."
+        for t, s in _twins(advice)
+    ]
+    far = [layer.share_apart for layer in advice.layers if layer.share_apart is not None]
+    if far and median(far) > UNRELATED:
+        said.append(
+            f"In the median layer the tasks are {100 * median(far):.0f} % of the largest one's energy away from their "
+            "mean, as models that have nothing in common are. If they are not fine-tuned from one base, there is no "
+            "shift to ask about."
         )
     if advice.adapters:
         said.append(

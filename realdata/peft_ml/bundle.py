@@ -9,7 +9,6 @@ manifest.json                              tasks, head, seed, SHA-256 of all fil
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -28,6 +27,8 @@ from realdata.peft_ml.manifest import (
     BundleError,
     Manifest,
     adapter_folder,
+    check_files,
+    file_digest,
     read_manifest,
     versions,
 )
@@ -80,7 +81,7 @@ def save(
             train_base=meta_model.train_base,
             model=f"{type(plain).__module__}.{type(plain).__qualname__}",
             base_sha256=tensors_digest(base),
-            files={path.as_posix(): _digest(new / path) for path in Manifest.paths(meta_model.tasks)},
+            files={path.as_posix(): file_digest(new / path) for path in Manifest.paths(meta_model.tasks)},
             versions=versions(plain),
             provenance=given,
         )
@@ -105,7 +106,7 @@ def load(model: nn.Module, folder: str | os.PathLike[str], *, keep_base: bool = 
         If a file is missing, damaged or of an unknown form, or if the base or the adapters belong to another model.
     """
     manifest, where = read_manifest(folder), present(folder)
-    _check_files(manifest, where)
+    check_files(manifest, where)
     if keep_base:
         if tensors_digest(plain_state(model)) != manifest.base_sha256:
             raise BundleError(f"{folder}: its adapters belong to another base than the one that the model has")
@@ -141,16 +142,6 @@ def _check_replaceable(folder: str | os.PathLike[str]) -> None:
         read_manifest(folder)
     except BundleError:
         raise FileExistsError(None, "is there and is no bundle to replace", os.fspath(folder)) from None
-
-
-def _check_files(manifest: Manifest, where: Path) -> None:
-    for path, digest in manifest.files.items():
-        try:
-            found = _digest(where / path)
-        except OSError as error:
-            raise BundleError(f"{where}: {path} cannot be read ({error.strerror})") from None
-        if found != digest:
-            raise BundleError(f"{where}: {path} is damaged, its SHA-256 is not that of the manifest")
 
 
 def _check_same(
@@ -206,8 +197,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _on_cpu(tensor: Tensor) -> Tensor:
     """Return a contiguous copy that shares memory with no other tensor, which safetensors refuses."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -139,3 +140,20 @@ def versions(model: nn.Module) -> dict[str, str]:
     if any(kind.__module__.partition(".")[0] == "transformers" for kind in type(model).__mro__):
         used.append("transformers")
     return {"python": platform.python_version(), **{name: version(name) for name in used}}
+
+
+def check_files(manifest: Manifest, where: Path) -> None:
+    """Raise BundleError unless every file in a bundle has the hash that the manifest says."""
+    for path, digest in manifest.files.items():
+        try:
+            found = file_digest(where / path)
+        except OSError as error:
+            raise BundleError(f"{where}: {path} cannot be read ({error.strerror})") from None
+        if found != digest:
+            raise BundleError(f"{where}: {path} is damaged, its SHA-256 is not that of the manifest")
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ from sims.engine import EngineError
 from sims.shallow.descent import Descent
 from sims.shallow.draws import Run, draw_run, draw_start
 from sims.shallow.runs import STARTS, Retrained, Tuned, fine_tune, retrain, retrain_by_second_order
-from sims.shallow.settings import RUNS, AdamW, Cell, cells
+from sims.shallow.settings import METHODS, RUNS, AdamW, Cell, cells
 
 FORMAT = 1
 FOLDER = "shallow-results"
@@ -126,7 +126,7 @@ def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, name
         return compute()
     path = study.folder / FOLDER / f"{kind.__name__.lower()}-{_digest(study, named)}.npz"
     if path.exists():
-        return _read(kind, path)
+        return _read(kind, path, (len(METHODS), study.runs))
     result = compute()
     page = BytesIO()
     np.savez(page, **{part.name: getattr(result, part.name) for part in fields(kind)})
@@ -145,9 +145,17 @@ def _digest(study: Study, named: dict[str, Any]) -> str:
     return blake2b(dumps(words, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
-def _read(kind: type[Stage], path: Path) -> Stage:
+def _read(kind: type[Stage], path: Path, both: tuple[int, int]) -> Stage:
+    """Read what is kept; all arrays but the recorded steps have methods and runs as their first axes."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return kind(**{part.name: kept[part.name] for part in fields(kind)})
+            parts = {part.name: kept[part.name] for part in fields(kind)}
+        numbers = all(np.issubdtype(part.dtype, np.number) for part in parts.values())
+        steps = parts.get("steps", np.empty(0))
+        curves = {parts[name].shape for name in parts.keys() & {"fresh_error", "in_sample_error"}}
+        batches = {part.shape[:2] for name, part in parts.items() if name != "steps"}
+        if not numbers or batches != {both} or not curves <= {(*both, len(steps))}:
+            raise ValueError
+        return kind(**parts)
     except (BadZipFile, EOFError, KeyError, ValueError):
         raise EngineError(f"{one_line(str(path))}: is no file of results, remove it to compute them again") from None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from math import comb
+from math import comb, inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from loraml_theory.structure_file import one_line
 from sims.shallow.results import Result, Study
-from sims.shallow.settings import METHODS, Variant
+from sims.shallow.settings import METHODS, VALUES, Variant
 
 SETTING = ("d", "k", "T", "N", "n", "sigma", "epochs", "tuning_epochs")
 MEASURED = ("start_loss", "retraining_loss", "untuned_error", "fresh_error", "in_sample_error", "tuning_loss")
@@ -50,15 +50,18 @@ class Paired:
     ----------
     value, rank
         Of what varies, and of the fine-tuned adapter.
+    setting
+        All that results depend on but for seed and run, by column.
     runs
-        Numbers of the runs that both methods have, ``(R,)``.
+        Seed and number of the R runs that both methods have.
     meta, standard
         Errors of LoRA-ML and of standard retraining, ``(R,)``.
     """
 
     value: int
     rank: int
-    runs: np.ndarray
+    setting: Mapping[str, Any]
+    runs: tuple[tuple[int, int], ...]
     meta: np.ndarray
     standard: np.ndarray
 
@@ -136,17 +139,30 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
 
 
 def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> list[Paired]:
-    """Pair both methods over the runs that both have, by value and rank."""
-    errors: dict[tuple[int, int], dict[str, dict[int, float]]] = {}
+    """Pair both methods over the runs that both have, by value and rank.
+
+    Raises
+    ------
+    ValueError
+        If a value comes with several settings, or a run of a method twice.
+    """
+    settings: dict[tuple[int, int], dict[str, Any]] = {}
+    errors: dict[tuple[int, int], dict[str, dict[tuple[int, int], float]]] = {}
     for row in rows:
-        methods = errors.setdefault((row["value"], row["rank"]), {method: {} for method in METHODS})
-        methods[row["method"]][row["run"]] = row[column]
+        place, run = (row["value"], row["rank"]), (row["seed"], row["run"])
+        setting = {name: row[name] for name in (*SETTING, "rank", "solver")}
+        if settings.setdefault(place, setting) != setting:
+            raise ValueError(f"{row['axis']} = {place[0]}, rank {place[1]} comes with several settings")
+        side = errors.setdefault(place, {method: {} for method in METHODS})[row["method"]]
+        if run in side:
+            raise ValueError(f"{row['axis']} = {place[0]}: run {run[1]} of seed {run[0]} comes twice")
+        side[run] = row[column]
     found = []
     for (value, rank), methods in sorted(errors.items()):
         meta, standard = (methods[method] for method in METHODS)
-        runs = sorted(set(meta) & set(standard))
+        runs = tuple(sorted(meta.keys() & standard.keys()))
         sides = (np.array([side[run] for run in runs]) for side in (meta, standard))
-        found.append(Paired(value, rank, np.array(runs, int), *sides))
+        found.append(Paired(value, rank, settings[value, rank], runs, *sides))
     return found
 
 
@@ -155,8 +171,8 @@ def over_axis(pairs: Sequence[Paired]) -> np.ndarray:
 
     The settings of a run share what they can of truth, data and starts, so that only runs are independent.
     """
-    shared = sorted(set.intersection(*(set(pair.runs.tolist()) for pair in pairs)))
-    rows = [pair.differences[np.isin(pair.runs, shared)] for pair in pairs]
+    shared = set.intersection(*(set(pair.runs) for pair in pairs))
+    rows = [pair.differences[[run in shared for run in pair.runs]] for pair in pairs]
     return np.asarray(np.mean(rows, axis=0))
 
 
@@ -212,4 +228,9 @@ def _typed(row: dict[str, str]) -> dict[str, Any]:
     }
     if typed["method"] not in METHODS:
         raise ValueError(f"method {typed['method']!r}")
+    if typed["axis"] not in VALUES or typed[typed["axis"]] != typed["value"]:
+        raise ValueError(f"axis {typed['axis']!r}, value {typed['value']}")
+    for name in ("fresh_error", "in_sample_error"):
+        if typed[name] <= 0 or typed[name] == inf:  # a run that diverged may have none: nan
+            raise ValueError(f"{name} {typed[name]}")
     return typed

@@ -248,6 +248,18 @@ def test_kept_results_are_of_the_same_study(change: Callable[[Study], Study], tm
     )
 
 
+@pytest.mark.parametrize("harm", [lambda part: part[:1], lambda part: part[..., :1], lambda part: part.astype(str)])
+def test_kept_results_of_other_shapes_are_named(tmp_path: Path, harm: Callable[[np.ndarray], np.ndarray]) -> None:
+    study = Study(CpuDescent(), runs=2, folder=tmp_path)
+    results("k", study, base=BRIEF)
+    path = next((tmp_path / FOLDER).glob("tuned*"))
+    with np.load(path) as kept:
+        parts = dict(kept)
+    np.savez(path, **{**parts, "fresh_error": harm(parts["fresh_error"])})
+    with pytest.raises(EngineError, match="is no file of results, remove it to compute them again"):
+        results("k", study, base=BRIEF)
+
+
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     study = Study(CpuDescent(), runs=1, folder=tmp_path)
     found = results("k", study, base=BRIEF)

@@ -211,3 +211,65 @@ def test_left_curves_fall_from_one(tmp_path: Path) -> None:
         assert np.all(np.diff(left) <= 1e-9)
         assert first is None or left[0] == first
     assert layer["left"]["ml"][2] < 1e-3 < layer["left"]["sr"][2]
+
+
+def test_a_base_is_never_written_over_what_is_read(tmp_path: Path) -> None:
+    words = planted(tmp_path)
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "1.safetensors")
+    (tmp_path / "hard.safetensors").hardlink_to(tmp_path / "2.safetensors")
+    before = {path: path.read_bytes() for path in tmp_path.glob("?.safetensors")}
+    for name in ("0", "link", "hard"):
+        with pytest.raises(AdviceError, match=rf"--write-base: .*{name}\.safetensors is part of the input"):
+            look(words, write_base=tmp_path / f"{name}.safetensors")
+    base = tmp_path / "under.safetensors"
+    save_file(states(0)[0], str(base))
+    adapters = [f"{i}={drawn_adapter(tmp_path / str(i), i)}" for i in range(3)]
+    for path in (base, tmp_path / "1" / "adapter_model.safetensors"):
+        with pytest.raises(AdviceError, match="is part of the input"):
+            look(adapters, base=base, write_base=path)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.ones(3, 3, dtype=torch.int64), torch.ones(0, 5), torch.ones(7), torch.ones(4, 4, dtype=torch.complex64)],
+)
+def test_tasks_without_a_weight_to_look_at_are_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
+    words = write(tmp_path, [{"w": tensor}, {"w": tensor.clone()}])
+    with pytest.raises(AdviceError, match="the tasks have no weight to look at"):
+        look(words)
+
+
+def test_what_cannot_be_written_as_it_is_is_refused(tmp_path: Path) -> None:
+    state = {"w": torch.ones(4, 4), "c": torch.ones(4, 4, dtype=torch.complex64)}
+    with pytest.raises(AdviceError, match="'c' holds complex numbers") as raised:
+        look(write(tmp_path, [state, state]), write_base=tmp_path / "base.safetensors")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_rank_that_no_weight_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AdviceError, match="--rank: got 21, expected at most 20, the full rank of the largest weight"):
+        look(planted(tmp_path), Settings(draws=19, rank=21))
+    found = told(look(planted(tmp_path), Settings(draws=19, rank=20)))
+    assert [layer["fit_rank"] for layer in found["layers"]] == [16, 20]
+
+
+def test_numbers_beyond_all_measure_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(AdviceError, match="t0: w holds numbers beyond 1e\\+15"):
+        look(write(tmp_path, [{"w": 1e200 * torch.eye(4, dtype=torch.float64)}, {"w": torch.eye(4)}]))
+
+
+def test_tasks_of_different_bases_are_asked_about(tmp_path: Path) -> None:
+    said = " ".join(told(look(random(tmp_path)))["overall"]["cannot_tell"])
+    assert "not fine-tuned from one base" in said
+    small = {"w": torch.randn(20, 20, generator=torch.Generator().manual_seed(0))}
+    near = [{"w": small["w"] + 0.1 * torch.randn(20, 20)} for _ in range(3)]
+    assert "not fine-tuned from one base" not in " ".join(told(look(write(tmp_path, near)))["overall"]["cannot_tell"])
+
+
+def test_a_task_that_comes_twice_is_named(tmp_path: Path) -> None:
+    tasks = states(7)[1:]
+    text = told(look(write(tmp_path, [*tasks, tasks[1]])))
+    said = [line for line in text["overall"]["cannot_tell"] if "are the same" in line]
+    assert said == ["t1 and t4 are the same: held out, either is among the others still."]
+    assert "are the same" not in " ".join(told(look(write(tmp_path, tasks)))["overall"]["cannot_tell"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from realdata.advisor.errors import AdviceError
@@ -84,7 +85,12 @@ def test_weights_kept_as_in_by_out_are_transposed(tmp_path: Path) -> None:
         ({"use_dora": True}, "is DoRA, expected plain LoRA"),
         ({"lora_bias": True}, "is LoRA with biases"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', which changes the base"),
-        ({"lora_alpha": None}, "is damaged, lora_alpha is None"),
+        ({"lora_alpha": None}, "is damaged, the alpha of lora_alpha is None, expected a finite number"),
+        ({"lora_alpha": float("nan")}, "the alpha of lora_alpha is nan, expected a finite number"),
+        ({"lora_alpha": True}, "the alpha of lora_alpha is True, expected a finite number"),
+        ({"alpha_pattern": ["one"]}, r"alpha_pattern is \['one'\]"),
+        ({"alpha_pattern": {"one": "4"}}, "the alpha of one is '4', expected a finite number"),
+        ({"alpha_pattern": {"(": 4}}, r"'\(' of alpha_pattern is no pattern"),
         ({"target_parameters": ["experts"]}, "target_parameters"),
     ],
 )
@@ -127,6 +133,22 @@ def test_nan_in_a_factor_is_refused(tmp_path: Path) -> None:
     A[0, 0] = torch.nan
     with pytest.raises(AdviceError, match=r"c\.weight holds NaN or infinity"):
         open_adapter(adapter(tmp_path / "a", {"c": (A, torch.ones(7, 2))})).factors("c.weight")
+
+
+def test_empty_factors_and_numbers_beyond_all_measure_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(AdviceError, match="has empty factors"):
+        open_adapter(adapter(tmp_path / "a", {"c": (torch.ones(0, 5), torch.ones(7, 0))}, lora_alpha=1))
+    huge = adapter(tmp_path / "b", {"c": (1e9 * torch.ones(2, 5), 1e9 * torch.ones(7, 2))})
+    with pytest.raises(AdviceError, match=r"c\.weight holds numbers beyond 1e\+15"):
+        open_adapter(huge).factors("c.weight")
+
+
+def test_a_base_of_whole_numbers_is_refused(tmp_path: Path) -> None:
+    words = [f"{n}={drawn_adapter(tmp_path / n, i)}" for i, n in enumerate("ab")]
+    whole = {"one.weight": torch.ones(24, 16, dtype=torch.int8), "two.weight": torch.ones(20, 30)}
+    save_file(whole, str(tmp_path / "base.safetensors"))
+    with pytest.raises(AdviceError, match=r"'one\.weight' holds torch\.int8, expected floating-point numbers"):
+        open_tasks(words, base=tmp_path / "base.safetensors")
 
 
 def test_the_configuration_may_lack_what_it_does_not_need(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.tasks import open_tasks, why_not
-from realdata.advisor.tensor_files import Described, open_checkpoint
-from tests.realdata.advisor.networks import drawn_adapter, planted, states
+from realdata.advisor.tensor_files import open_checkpoint
+from realdata.peft_ml.manifest import Manifest, file_digest
+from tests.realdata.advisor.networks import adapter, drawn_adapter, planted, states, write
 
 
 def test_safetensors_torch_and_shards_give_the_same(tmp_path: Path) -> None:
@@ -47,15 +48,21 @@ def test_rows_in_every_dtype(tmp_path: Path, dtype: torch.dtype) -> None:
     assert np.array_equal(rows, states(0, T=2, dtype=dtype)[1]["one.weight"][2:5].to(torch.float64).numpy())
 
 
-def test_a_bundle_gives_its_tasks(tmp_path: Path) -> None:
-    base = states(0)[0]
-    folder = tmp_path / "bundle"
+def bundle(folder: Path) -> Path:
+    """Write a bundle of two adapters by hand."""
+    folder.mkdir()
+    save_file(states(0)[0], str(folder / "base.safetensors"))
     for i, name in enumerate(("cat-dog", "a%2Fb")):
         drawn_adapter(folder / "adapters" / name, i, base_model_name_or_path=None)
-    save_file(base, str(folder / "base.safetensors"))
-    files = [f"adapters/{name}/adapter_config.json" for name in ("cat-dog", "a%2Fb")]
-    manifest = {"schema": "loraml-theory/peft-ml-bundle/1", "files": dict.fromkeys(files, "")}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    tasks = ("cat-dog", "a/b")
+    files = {path.as_posix(): file_digest(folder / path) for path in Manifest.paths(tasks)}
+    manifest = Manifest(tasks, None, 0, True, "Model", "", files, {}, {})
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return folder
+
+
+def test_a_bundle_gives_its_tasks(tmp_path: Path) -> None:
+    base, folder = states(0)[0], bundle(tmp_path / "bundle")
     tasks = open_tasks([f"x={folder}"])
     assert tasks.names == ("x/cat-dog", "x/a/b")
     assert tasks.common
@@ -64,6 +71,19 @@ def test_a_bundle_gives_its_tasks(tmp_path: Path) -> None:
     U, V = tasks.tasks[1].adapter.factors("one.weight")  # type: ignore[union-attr]
     W = tasks.tasks[1].rows("one.weight", slice(0, 24))
     assert np.allclose(W, base["one.weight"].numpy() + U @ V.T, atol=1e-5)
+
+
+def test_a_bundle_whose_files_are_not_those_of_its_manifest_is_refused(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "bundle")
+    save_file(states(1)[0], str(folder / "base.safetensors"))
+    with pytest.raises(AdviceError, match=r"base\.safetensors is damaged, its SHA-256 is not that of the manifest"):
+        open_tasks([f"x={folder}"])
+    (folder / "base.safetensors").unlink()
+    with pytest.raises(AdviceError, match=r"base\.safetensors cannot be read"):
+        open_tasks([f"x={folder}"])
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(AdviceError, match="has the schema None, expected"):
+        open_tasks([f"x={folder}"])
 
 
 def test_adapters_and_checkpoints_mix_on_a_given_base(tmp_path: Path) -> None:
@@ -98,6 +118,10 @@ def changed(tmp_path: Path, **changes: torch.Tensor | None) -> list[str]:
         ({"one__weight": None}, "t1: has no tensor 'one.weight', which t0 has"),
         ({"more__weight": torch.ones(2, 2)}, "t0: has no tensor 'more.weight', which t1 has"),
         ({"one__weight": torch.ones(24, 17)}, "t1: 'one.weight' has the shape (24, 17), that of t0 is (24, 16)"),
+        (
+            {"one__weight": torch.ones(24, 16, dtype=torch.int64)},
+            "t1: 'one.weight' holds torch.int64, that of t0 torch.float32",
+        ),
     ],
 )
 def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
@@ -112,6 +136,7 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[s
         (["t0"], "'t0': expected NAME=PATH"),
         (["=x"], "'=x': expected NAME=PATH"),
         (["a="], "'a=': expected NAME=PATH"),
+        (["a\x1b[2J\n=0.safetensors"], "expected NAME=PATH"),
         ([], "got no task"),
         (["a=0.safetensors"], "got a single task, expected NAME=PATH for at least two"),
         (["a=0.safetensors", "a=1.safetensors"], "a: comes 2 times, expected a different name"),
@@ -158,12 +183,26 @@ def test_damaged_shards_are_refused(tmp_path: Path) -> None:
     index.write_text("{")
     with pytest.raises(AdviceError, match="is damaged, expected a JSON object with a weight_map"):
         open_checkpoint(tmp_path)
+    index.write_text(json.dumps({"weight_map": {"w": None}}))
+    with pytest.raises(AdviceError, match="is damaged, expected a JSON object with a weight_map"):
+        open_checkpoint(tmp_path)
     index.write_text(json.dumps({"weight_map": {"w": "gone.safetensors"}}))
     with pytest.raises(AdviceError, match="cannot be read"):
         open_checkpoint(tmp_path)
     save_file({"v": torch.ones(2)}, str(tmp_path / "gone.safetensors"))
     with pytest.raises(AdviceError, match="which lacks it"):
         open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["F4", "X9"])
+def test_dtypes_that_are_not_known_are_refused(tmp_path: Path, dtype: str) -> None:
+    header = json.dumps({"w": {"dtype": dtype, "shape": [2, 2], "data_offsets": [0, 2]}}).encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"00")
+    with pytest.raises(AdviceError) as raised:
+        open_checkpoint(path)
+    assert dtype in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +216,26 @@ def test_damaged_shards_are_refused(tmp_path: Path) -> None:
         ("head.weight", (1, 9), torch.float32, "single row"),
         ("pos_embed", (1, 9, 8), torch.float32, "single row"),
         ("mask", (4, 4), torch.int64, "no floating-point"),
+        ("empty.weight", (0, 5), torch.float32, "single row"),
     ],
 )
-def test_what_is_analysed(name: str, shape: tuple[int, ...], dtype: torch.dtype, reason: str | None) -> None:
-    found = why_not(name, Described(shape, dtype))
+def test_what_is_analysed(
+    tmp_path: Path, name: str, shape: tuple[int, ...], dtype: torch.dtype, reason: str | None
+) -> None:
+    found = why_not(open_tasks(write(tmp_path, [{name: torch.ones(shape, dtype=dtype)}] * 2)), name)
     assert (found is None) == (reason is None)
     assert (reason or "") in (found or "")
+
+
+def test_an_embedding_by_its_name_is_a_map_if_it_has_a_bias_or_is_adapted_as_one(tmp_path: Path) -> None:
+    state = {
+        "embedding.weight": torch.ones(6, 5),
+        "embedding.bias": torch.ones(6),
+        "embed_tokens.weight": torch.ones(9, 6),
+    }
+    tasks = open_tasks(write(tmp_path, [state] * 2))
+    assert why_not(tasks, "embedding.weight") is None
+    assert "has no bias" in str(why_not(tasks, "embed_tokens.weight"))
+    factors = {"embedding": (torch.ones(2, 5), torch.ones(6, 2))}
+    adapted = open_tasks([f"{n}={adapter(tmp_path / n, factors)}" for n in "ab"])
+    assert why_not(adapted, "embedding.weight") is None
