@@ -164,10 +164,11 @@ def _first_line(error: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hide the progress bar, the report that the head is new, which is the point, and each try to reach a hub."""
-    from huggingface_hub.utils import logging as of_hub
+    from huggingface_hub.utils import logging as untyped_of_hub
     from transformers.utils import logging as untyped
 
     logging: Any = untyped
+    of_hub: Any = untyped_of_hub
     level, bar, hub_level = logging.get_verbosity(), logging.is_progress_bar_enabled(), of_hub.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -162,7 +162,7 @@ def rows(width: int) -> Mapping[str, torch.Tensor]:
 def test_decoders_are_refused() -> None:
     from transformers import GPT2Config, GPT2ForSequenceClassification
 
-    sizes = {"vocab_size": 11, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 16}
+    sizes: dict[str, Any] = {"vocab_size": 11, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 16}
     padless, padded = (GPT2ForSequenceClassification(GPT2Config(**sizes, pad_token_id=pad)) for pad in (None, 0))
     with pytest.raises(EncoderError, match=r"^model gpt: Cannot handle batch sizes > 1 if no padding token"):
         check_forward(Encoder(padless, bert_tokenizer(), "score"), rows(6), name="gpt")
