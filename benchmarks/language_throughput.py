@@ -7,6 +7,10 @@ gradient of the sum of the personas' losses, one turn of each with four candidat
 with twenty. The plain loop encodes persona by persona, every row filled up to the longest of the data. The experiment
 takes those of similar length at a time: in training of all personas together, in evaluation of each. There is no
 dropout, so that outputs and gradients can be compared, which is done first.
+
+What is gained is padding. Of ConvAI2's validation split, rows of up to 256 tokens, as in the profile `paper`, have 120
+on average. With --max-length 48, as in the profile `cpu`, four rows in five are cut and they have 45 of 48: little is
+left to gain.
 """
 
 from __future__ import annotations

@@ -160,8 +160,10 @@ def _given(structure: Path | None, seed: int, *, exact: bool) -> tuple[list[Inst
             f"expected {SCALES[0]:g} to {SCALES[1]:g}"
         )
     exact = exact or exact_evidence.whole_numbers(truth)
-    if exact and truth.d > exact_evidence.LARGEST and exact_evidence.available():
-        notes = [*notes, f"d = {truth.d}: exact evidence is gathered up to d = {exact_evidence.LARGEST}"]
+    if not exact:
+        notes = [*notes, "exact evidence omitted: not all entries are whole numbers, and --exact was not given"]
+    elif truth.d > exact_evidence.LARGEST and exact_evidence.available():
+        notes = [*notes, f"exact evidence omitted: d = {truth.d} > {exact_evidence.LARGEST}"]
     power = round(log2(scale) / 2)
     if abs(power) > 10:  # exact in float64: A_star by a power of 4, the factors by its root
         truth = GroundTruth(truth.A_star * 4.0**-power, truth.U_star * 2.0**-power)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from loraml_theory.structure import GroundTruth
-from paper_checks.claim import Evidence, Kind, Relation
+from paper_checks.claim import Evidence, Kind, Note, Relation
 from paper_checks.instance import Instance
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ def over_rationals(instance: Instance) -> RationalTruth | None:
     from loraml_theory.exact import RationalTruth
 
     return RationalTruth.of(instance.truth)
+
+
+def omitted(instance: Instance, what: str) -> Note:
+    """Say that a structure is too large for evidence that would be gathered otherwise."""
+    return Note(instance.name, f"exact evidence omitted, {what}: d = {instance.truth.d} > {LARGEST}")
 
 
 def evidence(

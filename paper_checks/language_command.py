@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -128,6 +129,9 @@ def write_table(data: str, *, settings: Path | None, out: Path) -> tuple[int, st
     from realdata.language.tasks_file import write_tasks
 
     files = _files(data)
+    for path in (*files, *([] if settings is None else [settings])):
+        if os.path.realpath(path) == os.path.realpath(out):
+            raise InputError(f"--out: got {one_line(str(out))}, which is read from; expected the name of another file")
     with experiment_command.refusing(out):
         read = _settings("cpu", settings)
     try:

@@ -46,6 +46,9 @@ class Line:
         From (rank, d, setting) to the predicted ``E ||Delta||_F^2``.
     base_rounding
         From the truth to a bound on the Frobenius norm of the base's rounding error.
+    residual_rank
+        From (k, T, d) to the rank of the residual, whose smallest singular value the noise has to be small beside:
+        the one that is fine-tuned, but for controls.
     """
 
     base: Callable[[GroundTruth], np.ndarray]
@@ -53,6 +56,7 @@ class Line:
     predicted_rank: Callable[[int, int, int], int]
     rate: Callable[[int, int, Setting], float]
     base_rounding: Callable[[GroundTruth], float] = lambda _truth: 0.0
+    residual_rank: Callable[[int, int, int], int] | None = None
 
 
 def standard_base(truth: GroundTruth) -> np.ndarray:
@@ -120,9 +124,10 @@ def grow(
     n = 10 * truth.d
     if setting is None:
         residuals = [truth.W_test - base for base in bases]
-        ratios = [signal_to_noise(M, r, n, sigma=1.0) for M, r in zip(residuals, ranks, strict=True)]
+        of_residuals = [(line.residual_rank or line.rank)(truth.k, T, truth.d) for T in counts]
+        ratios = [signal_to_noise(M, r, n, sigma=1.0) for M, r in zip(residuals, of_residuals, strict=True)]
         hardest = int(np.argmin(ratios))
-        setting = setting_for(residuals[hardest], ranks[hardest], n=n)
+        setting = setting_for(residuals[hardest], of_residuals[hardest], n=n)
     errors = tuple(
         fine_tuning_errors(
             instance.rng(f"T = {T}, {setting}"),

@@ -27,8 +27,17 @@ from typing import Any, TypeAlias
 
 SCHEMA = 1
 KIND = "strict spurious local minimum of LoRA-ML"
-NUMBER = re.compile(r"-?[0-9]{1,4000}(/[0-9]{1,4000}|(\.[0-9]{1,4000})?(e-?[0-9]{1,3})?)")
-MOST_UNKNOWNS = 300  # the time to check grows with the cube of their number
+CLAIM = (
+    "For every A_star the population objective f(A, U) = 1/2 sum_t ||A + U_t U_t^T - A_star - U_star_t U_star_t^T||_F^2"
+    " has a local minimum whose factors lie within `radius` of `point`, in the Euclidean norm of all entries. But for "
+    "U_t -> U_t Q_t with orthogonal Q_t it is strict. Its value lies between the bounds of `value`, while the global "
+    "minimum is 0, at (A_star, U_star). With A eliminated, the Hessian there is at least the bound of `curvature` on "
+    "all directions orthogonal to the orbit of the Q_t."
+)
+NUMBER = re.compile(r"-?[0-9]{1,700}(/[0-9]{1,700}|(\.[0-9]{1,700})?(e-?[0-9]{1,3})?)")
+# What bounds the time to check: it grows with the cube of the unknowns and with the length of the integers.
+MOST_UNKNOWNS = 300
+MOST_BITS = 2048  # of a numerator or denominator, also once all have the same denominator
 
 Matrix: TypeAlias = list[list[int]]
 Sparse: TypeAlias = dict[tuple[int, int], int]
@@ -114,9 +123,10 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _read(document: dict[str, Any]) -> Content:
-    for key, expected in (("schema", SCHEMA), ("kind", KIND)):
-        if document.get(key) != expected:
-            raise UnreadableError(f"{key}: got {document.get(key)!r:.60}, expected {expected!r}")
+    for key, expected in (("schema", SCHEMA), ("kind", KIND), ("claim", CLAIM)):
+        found = document.get(key)
+        if type(found) is not type(expected) or found != expected:
+            raise UnreadableError(f"{key}: got {found!r:.60}, expected {expected!r:.60}")
     structure, point = _object(document, "structure"), _object(document, "point")
     T, d, k = (_whole(structure, name) for name in ("T", "d", "k"))
     if not (T >= 2 and 1 <= k <= d and T * d * k <= MOST_UNKNOWNS):
@@ -124,7 +134,7 @@ def _read(document: dict[str, Any]) -> Content:
             f"structure: got T = {T}, d = {d}, k = {k}, expected T >= 2, 1 <= k <= d, T d k <= {MOST_UNKNOWNS}"
         )
     value, curvature = _object(document, "value"), _object(document, "curvature")
-    return Content(
+    content = Content(
         U_star=_factors(structure, "U_star", (T, d, k)),
         U=_factors(point, "U", (T, d, k)),
         rows=_rows(point, (T, d, k)),
@@ -133,6 +143,18 @@ def _read(document: dict[str, Any]) -> Content:
         lower=_number(value, "lower"),
         upper=_number(value, "upper"),
     )
+    _require_short(content)
+    return content
+
+
+def _require_short(content: Content) -> None:
+    """Raise unless all factors are short integers over a common denominator."""
+    numbers = [x for part in (content.U, content.U_star) for U in part for row in U for x in row]
+    common = 1
+    for x in numbers:
+        common = lcm(common, x.denominator)
+        if max(common, abs(x.numerator) * common // x.denominator).bit_length() > MOST_BITS:
+            raise UnreadableError(f"U, U_star: over one denominator expected integers of at most {MOST_BITS} bits")
 
 
 def _object(holder: dict[str, Any], name: str) -> dict[str, Any]:
@@ -157,9 +179,12 @@ def _fraction(found: object, name: str) -> Fraction:
     if not (isinstance(found, str) and NUMBER.fullmatch(found)):
         raise UnreadableError(f"{name}: got {found!r:.60}, expected a rational number in a string")
     try:
-        return Fraction(found)
+        number = Fraction(found)
     except ZeroDivisionError:
         raise UnreadableError(f"{name}: got {found!r:.60}, expected a rational number in a string") from None
+    if max(abs(number.numerator), number.denominator).bit_length() > MOST_BITS:
+        raise UnreadableError(f"{name}: got {found!r:.60}, expected at most {MOST_BITS} bits")
+    return number
 
 
 def _factors(holder: dict[str, Any], name: str, shape: tuple[int, int, int]) -> list[list[list[Fraction]]]:

@@ -19,8 +19,6 @@ from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import carry, up_to
 from paper_checks.instance import Instance
 
-LARGEST_ENCLOSED = 12  # dimension
-
 Form = Callable[[Moments, int], np.ndarray]
 
 
@@ -91,8 +89,8 @@ def _certified(
     """Compare the closed form's loss, computed over Q, with an enclosure of the least loss at this rank."""
     if not exact_evidence.available():
         return
-    if instance.truth.d > LARGEST_ENCLOSED:
-        yield Note(instance.name, f"{setting}: the least loss is enclosed up to d = {LARGEST_ENCLOSED} only")
+    if instance.truth.d > exact_evidence.LARGEST:
+        yield exact_evidence.omitted(instance, f"{setting}, the least loss")
         return
     from loraml_theory.certified.optimum import least_loss, loss
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from loraml_theory import moments
 from loraml_theory.rates import degrees_of_freedom, excess_rank_degrees, signal_to_noise
+from loraml_theory.structure import GroundTruth
 from paper_checks import exact_evidence
 from paper_checks.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import carry, with_one_integer
+from paper_checks.drawn import carry, draw, with_one_integer
 from paper_checks.instance import Instance
 from paper_checks.measure import mean_evidence
 from paper_checks.trials import (
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-LARGEST_TANGENT = 20  # dimension
-
-
 def check(
     instance: Instance,
     profile: Profile,
@@ -47,27 +45,26 @@ def check(
     rate: Rate = predicted_parameter_error,
     degrees: Callable[[int, int], int] = degrees_of_freedom,
     drawer: Drawer = moments.draw,
+    residual_rank: Callable[[int], int] = lambda k: k,
 ) -> Iterator[Evidence | Note]:
     """Fine-tune rank k from A*, where the residual R_{T+1}* has rank exactly k; then at other ranks."""
     truth = instance.truth
     d, k = truth.d, truth.k
-    settings = [setting_for(truth.R[-1], k, n=n) for n in (d, d + 4, 3 * d + 10, 20 * d)]
-    if _ratio(instance, PAPER_SETTING) >= 30 and d <= PAPER_SETTING.n / 3:
+    settings = [setting_for(truth.R[-1], residual_rank(k), n=n) for n in (d, d + 4, 3 * d + 10, 20 * d)]
+    if _ratio(instance, PAPER_SETTING, k) >= 30 and d <= PAPER_SETTING.n / 3:
         settings.append(PAPER_SETTING)
     for setting in settings:
         yield Note(instance.name, f"fine-tuning at rank {k}: {setting}")
-        yield from _true_rank(instance, profile, setting, rate, degrees, drawer)
-    yield from _other_ranks(instance, profile, setting_for(truth.R[-1], k, n=10 * d), rate)
+        ratio = _ratio(instance, setting, residual_rank(k))
+        yield from _true_rank(instance, profile, setting, rate, degrees, drawer, ratio)
+    yield from _other_ranks(instance, profile, setting_for(truth.R[-1], residual_rank(k), n=10 * d), rate)
     yield from _exact(instance, degrees)
 
 
-def _exact(instance: Instance, degrees: Callable[[int, int], int]) -> Iterator[Evidence | Note]:
+def _exact(instance: Instance, degrees: Callable[[int, int], int]) -> Iterator[Evidence]:
     """Decide over Q how many degrees of freedom of the noise survive: the dimension of the tangent space."""
     truth = exact_evidence.over_rationals(instance)
     if truth is None:
-        return
-    if truth.d > LARGEST_TANGENT:
-        yield Note(instance.name, f"the tangent space is examined over Q up to d = {LARGEST_TANGENT} only")
         return
     from loraml_theory.exact import rank, rationals
 
@@ -77,10 +74,10 @@ def _exact(instance: Instance, degrees: Callable[[int, int], int]) -> Iterator[E
     yield exact_evidence.evidence(instance, what, rank(tangent), degrees(truth.k, truth.d))
 
 
-def _ratio(instance: Instance, setting: Setting) -> float:
+def _ratio(instance: Instance, setting: Setting, rank: int) -> float:
     """Return the signal-to-noise ratio of fine-tuning from A*, FT-2's condition."""
     truth = instance.truth
-    return signal_to_noise(truth.R[-1], truth.k, setting.n, sigma=setting.sigma, sigma_x=setting.sigma_x)
+    return signal_to_noise(truth.R[-1], rank, setting.n, sigma=setting.sigma, sigma_x=setting.sigma_x)
 
 
 def _true_rank(
@@ -90,10 +87,10 @@ def _true_rank(
     rate: Rate,
     degrees: Callable[[int, int], int],
     drawer: Drawer,
+    ratio: float,
 ) -> Iterator[Evidence]:
     """Check the in-sample error, robust down to n = d, and the parameter's where its tails are light, n >= 3d."""
     truth, k = instance.truth, instance.truth.k
-    ratio = _ratio(instance, setting)
     bias, reason = first_order_bias(ratio), f"first order in the squared noise-to-signal ratio {ratio**-2:.1g}"
     rng, trials = instance.rng(f"rank {k}, {setting}"), trials_for(profile, k, truth.d)
     errors = fine_tuning_errors(rng, truth.W_test, truth.A_star, k, setting, trials, drawer=drawer)
@@ -180,6 +177,14 @@ def draw_with_wrong_root(rng: np.random.Generator, W: np.ndarray, n: int, **kwar
     return moments.Moments(right.S, W + noise @ L @ np.linalg.inv(right.S), right.noise, right.n)
 
 
+def deficient(seed: int) -> Instance:
+    """Draw a test task whose shift has rank 1, not k = 3."""
+    drawn = draw("generic", 20, 3, 3, seed)
+    U = drawn.truth.U_star.copy()
+    U[-1] = U[-1][:, :1] * np.array([1.0, 0.5, -2.0])
+    return Instance("U_{T+1}* of rank 1 d=20 k=3 T=3", GroundTruth(drawn.truth.A_star, U), seed)
+
+
 CLAIM = Claim(
     id="FT-2",
     title="The rate of fine-tuning",
@@ -217,6 +222,12 @@ CLAIM = Claim(
             "mutated: moments drawn with G L for G L^T",
             partial(check, drawer=draw_with_wrong_root),
             carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "broken assumption: U_{T+1}* of rank 1, k = 3",
+            partial(check, residual_rank=lambda _k: 1),
+            deficient,
+            on_given=False,
         ),
     ),
     instances=with_one_integer,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loraml_theory.adapters import Parameters
-from loraml_theory.closed_forms import two_task_orbit
+from loraml_theory.closed_forms import boost, two_task_orbit
 from loraml_theory.moments import draw
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.rates import base_error, off_tangent_spectrum
@@ -24,6 +24,7 @@ from paper_checks.assumptions import (
     TEST_FACTOR_OF_FULL_RANK,
 )
 from paper_checks.claim import Assumption, Claim, Control, Evidence, Finding, Note, Profile
+from paper_checks.claims.ft_2 import deficient
 from paper_checks.drawn import carry, with_one_integer
 from paper_checks.instance import Instance
 from paper_checks.measure import mean_evidence
@@ -76,14 +77,16 @@ def check(
     rate: Rate = predicted_parameter_error,
     two_task_rank: Callable[[int], int] = lambda k: 3 * k,
     finite_n_error: Callable[..., float] = base_error,
+    residual_rank: Callable[[int, int, int], int] = meta_rank,
+    base_rounding: Callable[[GroundTruth], float] = recovery_rounding,
+    separated: float = INDEPENDENT,
 ) -> Iterator[Evidence | Note]:
     """Fine-tune at rank k from T' = 3..T tasks, at rank 3k from two; measure the base's error at finite N."""
     truth = instance.truth
-    identified = [
-        T for T in range(3, truth.T + 1) if float(best_triple_separation(truth.U_retraining[:T])) > INDEPENDENT
-    ]
+    identified = [T for T in range(3, truth.T + 1) if float(best_triple_separation(truth.U_retraining[:T])) > separated]
     if identified:
-        growth = grow(instance, profile, Line(base, meta_rank, predicted_rank, rate, recovery_rounding), identified)
+        line = Line(base, meta_rank, predicted_rank, rate, base_rounding, residual_rank)
+        growth = grow(instance, profile, line, identified)
         yield from growth.evidence(instance)
         if len(identified) > 1:
             yield slope_evidence(instance, growth)
@@ -182,6 +185,11 @@ def _lower_bound(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float) 
     return (sigma / sigma_x) ** 2 * truth.d**2 / (N * truth.T)
 
 
+def _second_minimiser(truth: GroundTruth) -> np.ndarray:
+    """Return the base of another minimiser where the tasks are two in turn: a point of the orbit of these two."""
+    return np.asarray(two_task_orbit(truth.with_tasks([0, 1]), boost(np.ones(truth.k)))[0])
+
+
 CLAIM = Claim(
     id="ML-7",
     title="After LoRA-ML the test error does not grow with T",
@@ -224,6 +232,18 @@ CLAIM = Claim(
             "mutated: the bound sigma^2 d^2/(NT) attained",
             partial(check, finite_n_error=_lower_bound),
             carry("generic", 10, 3, 3),
+        ),
+        Control(
+            "broken assumption: a repeated task, the second minimiser",
+            partial(check, base=_second_minimiser, base_rounding=lambda _truth: 0.0, separated=-1.0),
+            carry("repeated-task", 20, 1, 3),
+            on_given=False,
+        ),
+        Control(
+            "broken assumption: U_{T+1}* of rank 1, k = 3",
+            partial(check, residual_rank=lambda _k, _T, _d: 1),
+            deficient,
+            on_given=False,
         ),
     ),
     instances=with_one_integer,

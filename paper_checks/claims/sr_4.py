@@ -36,9 +36,10 @@ def check(
     rate: Rate = predicted_parameter_error,
     rank: Callable[[int, int, int], int] = standard_rank,
     base: Callable[[GroundTruth], np.ndarray] = standard_base,
+    residual_rank: Callable[[int, int, int], int] = standard_rank,
 ) -> Iterator[Evidence | Note]:
     """Fine-tune at rank k(T'+1) after retraining on T' = 2..T tasks; and at rank k, where a floor stays."""
-    line = Line(base=standard_base, rank=standard_rank, predicted_rank=rank, rate=rate)
+    line = Line(base=standard_base, rank=standard_rank, predicted_rank=rank, rate=rate, residual_rank=residual_rank)
     measured = grow(instance, profile, line, range(2, instance.truth.T + 1))
     yield from measured.evidence(instance)
     if instance.truth.T >= 3:
@@ -104,6 +105,12 @@ CLAIM = Claim(
             "mutated: the floor holds for the base A* too",
             partial(check, base=lambda truth: truth.A_star),
             carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "broken assumption: tasks 3 to 5 repeat the first two, the residual has rank 3k",
+            partial(check, residual_rank=lambda k, _T, _d: 3 * k),
+            carry("repeated-task", 20, 1, 5),
+            on_given=False,
         ),
     ),
     instances=all_but("scaled"),  # shifts that differ by 10^10: rounding can hide the smallest at rank k(T+1)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realdata.experiments.drawing import INK, LOOKS, Figure, Panel
-from realdata.experiments.records import Record
 from realdata.experiments.tables import REFERENCE, Cell, Comparison, Results
 from realdata.intervals import MeanError, mean_with_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_Columns: TypeAlias = Mapping[str, list[float]]
 
 
 def figures(results: Results) -> list[Figure]:
@@ -50,13 +51,11 @@ def first(results: Results) -> tuple[Cell, ...]:
 
 def _retraining_curves(results: Results) -> Figure | None:
     column = f"validation_{results.score}"
-    runs: dict[str, list[Record]] = {}
+    runs: dict[str, dict[int, list[_Columns]]] = {}
     for cell in first(results):
-        # one retraining serves several fine-tunings: each counts once
-        once = {record.key.seed: record for record in results.runs(cell)}
-        known = {record.key.seed for record in runs.get(cell.method, [])}
-        runs.setdefault(cell.method, []).extend(record for seed, record in once.items() if seed not in known)
-    curves = {method: _mean_curve([r.retraining_curve for r in found], column) for method, found in runs.items()}
+        for record in results.runs(cell):  # one retraining serves several fine-tunings: each counts once
+            runs.setdefault(cell.method, {}).setdefault(record.key.seed, [record.retraining_curve])
+    curves = {method: _mean_curve(list(found.values()), column) for method, found in runs.items()}
     if not any(curves.values()):
         return None
 
@@ -65,7 +64,8 @@ def _retraining_curves(results: Results) -> Figure | None:
 
     caption = (
         f"{results.score.capitalize()} on held-out training examples of the retraining tasks, mean over tasks and "
-        "seeds; bands: ± one standard error over seeds."
+        "seeds, of the model as each task uses it: with its own adapter or head, for reptile and fomaml after inner "
+        "steps on the task, also at epoch 0. Bands: ± one standard error over seeds."
     )
     return Figure("retraining-curves", "Retraining", caption, (Panel("retraining tasks", draw),))
 
@@ -73,16 +73,21 @@ def _retraining_curves(results: Results) -> Figure | None:
 def _fine_tuning_curves(results: Results) -> Figure:
     panels: dict[str, dict[str, _Curve]] = {}
     for cell in first(results):
-        curve = _mean_curve([record.curve for record in results.runs(cell)], f"test_{results.score}")
+        alike: dict[object, list[_Columns]] = {}  # means over these come first, as in the tables
+        for record in results.runs(cell):
+            one = record.key.seed if results.spread == "seeds" else record.key.task
+            alike.setdefault(one, []).append(record.curve)
+        curve = _mean_curve(list(alike.values()), f"test_{results.score}")
         if curve:
             panels.setdefault(setting(cell), {})[cell.method] = curve
 
     def panel(title: str, curves: dict[str, _Curve]) -> Panel:
         return Panel(title, lambda ax: _draw_curves(ax, curves, score=f"test {results.score}"))
 
+    one_task = len(results.tasks) == 1
     caption = (
-        f"Test {results.score} by epoch of fine-tuning, mean over seeds; bands: ± one standard error over seeds. Epoch "
-        "0 is before the first step."
+        f"Test {results.score} by epoch of fine-tuning, mean over {'' if one_task else f'{results.unit}s and '}seeds; "
+        f"bands: ± one standard error over {results.spread}. Epoch 0 is before the first step."
     )
     made = tuple(panel(title, curves) for title, curves in panels.items())
     return Figure("fine-tuning-curves", "Fine-tuning", caption, made)
@@ -94,15 +99,18 @@ class _Curve(NamedTuple):
     error: NDArray[np.float64]
 
 
-def _mean_curve(curves: Sequence[Any], column: str) -> _Curve | None:
-    """Average curves over runs at the epochs that all have; NaN where a run has no value is left out."""
-    if not curves or any(column not in curve for curve in curves):
+def _mean_curve(groups: Sequence[Sequence[_Columns]], column: str) -> _Curve | None:
+    """Average curves within groups, then over them, at the epochs that all have; NaN, no value there, is left out."""
+    if not groups or any(column not in curve for curves in groups for curve in curves):
         return None
-    tables = [{e: v for e, v in zip(curve["epoch"], curve[column], strict=True) if not np.isnan(v)} for curve in curves]
-    epochs = sorted(set.intersection(*(set(table) for table in tables)))
+    tables = [
+        [{e: v for e, v in zip(curve["epoch"], curve[column], strict=True) if not np.isnan(v)} for curve in curves]
+        for curves in groups
+    ]
+    epochs = sorted(set.intersection(*(set(table) for own in tables for table in own)))
     if not epochs:
         return None
-    values = np.array([[table[epoch] for epoch in epochs] for table in tables])
+    values = np.array([np.mean([[table[epoch] for epoch in epochs] for table in own], axis=0) for own in tables])
     error = values.std(axis=0, ddof=1) / sqrt(len(values)) if len(values) > 1 else np.zeros(len(epochs))
     return _Curve(np.array(epochs), values.mean(axis=0), error)
 

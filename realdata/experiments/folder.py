@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loraml_theory.atomic import replacing
+from loraml_theory.structure_file import one_line
+from realdata.experiments.schemas import first_problem
 from realdata.experiments.toml_settings import differences
 
 FORMAT = 1
-REQUIRED = {"format", "experiment", "settings", "data", "unit", "score", "scores", "device", "precision", "begun"}
 LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `replacing` leaves when it is killed
 
 
@@ -154,10 +155,14 @@ def read_experiment(path: Path) -> dict[str, Any]:
         raise FolderError(f"{file}: cannot be read ({problem.strerror})") from None
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or not document.keys() >= REQUIRED:
+    if not isinstance(document, dict) or "format" not in document:
         raise FolderError(f"{file}: is not what an experiment writes, take another folder")
     if document["format"] != FORMAT:
         raise FolderError(f"{file}: format {document['format']!r}, this version writes {FORMAT}; take another folder")
+    if (departure := first_problem(document, "experiment")) is not None:
+        raise FolderError(one_line(f"{file}: {departure}; take another folder"))
+    if document["score"] not in document["scores"]:
+        raise FolderError(one_line(f"{file}: score: got {document['score']!r}, which is not among scores"))
     return document
 
 

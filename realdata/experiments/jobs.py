@@ -56,7 +56,6 @@ class Workbench:
     precision: str
     made: Mapping[str, Any]
     _experiment: Experiment | None = field(default=None, init=False)
-    _accelerator: Accelerator | None = field(default=None, init=False)
 
     def do(self, job: Job, tick: Tick) -> None:
         """Do a job and write what it leads to; a checkpoint that is there is gone on from, and removed at the end."""
@@ -72,7 +71,7 @@ class Workbench:
         from realdata.experiments.retrained import Notes, save
         from realdata.peft_ml.retraining import not_retrained, retrain
 
-        plan, accelerator = self.experiment.retraining(key), self.accelerator
+        plan = self.experiment.retraining(key)
         said: list[str] = []  # what is trained and what is frozen: in the files, since many runs share one screen
         began = perf_counter()
         if key.method == NO_RETRAINING:
@@ -88,7 +87,7 @@ class Workbench:
                 seed=key.seed,
                 head_per_task=plan.head_per_task,
                 rows_at_once=plan.rows_at_once,
-                accelerator=accelerator,
+                accelerator=self.accelerator(),
                 checkpoint=checkpoint,
                 progress=lambda now: tick(now.epoch),
                 say=said.append,
@@ -101,7 +100,7 @@ class Workbench:
         from realdata.experiments.retrained import load
         from realdata.peft_ml.fine_tuning import fine_tune
 
-        model, accelerator = self.experiment.retraining(work.retraining).model, self.accelerator
+        model, accelerator = self.experiment.retraining(work.retraining).model, self.accelerator()
         said: list[str] = []
         began = perf_counter()
         retrained = load(self.folder / "retraining" / work.retraining.id, work.retraining, model)
@@ -153,14 +152,11 @@ class Workbench:
             self._experiment = self.spec.open()
         return self._experiment
 
-    @property
     def accelerator(self) -> Accelerator:
-        """Device and precision, once per process."""
-        if self._accelerator is None:
-            from accelerate import Accelerator
+        """Return device and precision, for one job: a gradient scaler remembers what it has seen."""
+        from accelerate import Accelerator
 
-            self._accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=self.precision)
-        return self._accelerator
+        return Accelerator(cpu=self.device == "cpu", mixed_precision=self.precision)
 
 
 @contextmanager

@@ -6,17 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
-from importlib.resources import files
 from math import isfinite, isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jsonschema import Draft202012Validator
-
 from loraml_theory.atomic import replacing
 from loraml_theory.structure_file import one_line
+from realdata.experiments.schemas import first_problem
 from realdata.peft_ml.budget import Count
 
 FORMAT = 1
@@ -229,17 +226,10 @@ def _scores(scores: dict[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
-@cache
-def _schema() -> Draft202012Validator:
-    return Draft202012Validator(json.loads(files("realdata.experiments").joinpath("record.schema.json").read_text()))
-
-
 def _check(document: Any, path: Path) -> dict[str, Any]:
     """Return the document if it is the one of a run: the schema, equal columns, quirks in order, finite numbers."""
-    problem = next(iter(sorted(_schema().iter_errors(document), key=lambda error: list(map(str, error.path)))), None)
-    if problem is not None:
-        where = ".".join(map(str, problem.absolute_path)) or "the file"
-        raise RecordError(one_line(f"{path}: {where}: {problem.message[:200]}"))
+    if (problem := first_problem(document, "record")) is not None:
+        raise RecordError(one_line(f"{path}: {problem}"))
     for name in ("retraining_curve", "curve"):
         lengths = {column: len(values) for column, values in document[name].items()}
         if len(set(lengths.values())) > 1:

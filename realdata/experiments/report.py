@@ -24,7 +24,7 @@ from realdata.experiments.tables import (
     latest,
     p_value,
     percent,
-    points,
+    selected,
 )
 from realdata.peft_ml.budget import Count
 
@@ -210,7 +210,7 @@ def page(found: Findings, drawn: Sequence[Figure], *, switches: Mapping[str, tup
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters.update(percent=percent, points=points, joined=", ".join)
+    pages.filters.update(percent=percent, joined=", ".join)
     results = found.results
     methods = list(dict.fromkeys(cell.method for cell in results.cells))
     return pages.get_template("report.html.j2").render(
@@ -240,7 +240,7 @@ def cells(row: Row, scored: Scored) -> list[str]:
         latest(compared) if compared else "",
         interval(compared.everything) if compared else "",
         *([p_value(compared.sign_flip) if compared else ""] if several else []),
-        points(compared.best) if compared else "",
+        selected(compared) if compared else "",
     ]
 
 
@@ -340,7 +340,7 @@ def _effects(results: Results) -> tuple[tuple[str, tuple[Effect, ...]], ...]:
                 cell.method,
                 latest(found),
                 interval(found.everything),
-                points(found.best),
+                selected(found),
                 len(found.seeds),
             )
             title = f"fine-tuning by {cell.finetune}, n = {n_text(cell.n)}, rank {cell.rank}"

@@ -57,6 +57,8 @@ class Comparison:
     last, best
         Mean difference after the last epoch and at the selected one, with Student's interval over seeds; None with
         fewer than two seeds.
+    selected
+        Mean difference at the selected epoch, however many seeds there are.
     everything
         After the last epoch, with an interval over seeds and test examples, or over seeds and tasks where there are
         several; with one seed over the second alone.
@@ -68,6 +70,7 @@ class Comparison:
     seeds: tuple[int, ...]
     last: Difference | None
     best: Difference | None
+    selected: float
     everything: Difference
     tasks: Difference | None
     sign_flip: SignFlip | None
@@ -221,14 +224,16 @@ class Results:
         if not seeds:
             return None
         last, best = (self._over_seeds(cell, other, seeds=seeds, when=when) for when in _LATE)
+        a, b = self.by_seed(cell, "best"), self.by_seed(other, "best")
+        at_best = float(np.mean([a[seed] - b[seed] for seed in seeds]))
         mine, theirs = self._table(cell, seeds), self._table(other, seeds)
         if len(self.tasks) == 1:
             everything = crossed_difference(mine, theirs, unit="test examples")
-            return Comparison(seeds, last, best, everything, None, None)
+            return Comparison(seeds, last, best, at_best, everything, None, None)
         unit = f"{self.unit}s"
         flips = sign_flip_test(np.mean(mine - theirs, axis=0), rng=np.random.default_rng(0))
         everything = crossed_difference(mine, theirs, unit=unit)
-        return Comparison(seeds, last, best, everything, group_difference(mine, theirs, unit=unit), flips)
+        return Comparison(seeds, last, best, at_best, everything, group_difference(mine, theirs, unit=unit), flips)
 
     def _over_seeds(self, cell: Cell, other: Cell, *, seeds: Sequence[int], when: When) -> Difference | None:
         if len(seeds) < 2:
@@ -290,17 +295,15 @@ def percent(value: MeanError) -> str:
     return mean if value.standard_error is None else f"{mean} ± {100 * value.standard_error:.1f}"
 
 
-def points(found: Difference | None) -> str:
+def points(found: Difference) -> str:
     """Write a difference of shares in percentage points with its interval.
 
     Examples
     --------
     >>> from realdata.intervals import Estimate
-    >>> points(Difference(Estimate(0.0123, -0.004, 0.0286), 3, 1, "seeds")), points(None)
-    ('+1.2 [−0.4, +2.9]', '–')
+    >>> points(Difference(Estimate(0.0123, -0.004, 0.0286), 3, 1, "seeds"))
+    '+1.2 [−0.4, +2.9]'
     """
-    if found is None:
-        return "–"
     value, low, high = (_signed(100 * number) for number in found.estimate)
     return f"{value} [{low}, {high}]"
 
@@ -308,6 +311,11 @@ def points(found: Difference | None) -> str:
 def latest(found: Comparison) -> str:
     """Write the difference after the last epoch, with its interval over seeds if there is one."""
     return _signed(100 * found.everything.estimate.value) if found.last is None else points(found.last)
+
+
+def selected(found: Comparison) -> str:
+    """Write the difference at the selected epoch, with its interval over seeds if there is one."""
+    return _signed(100 * found.selected) if found.best is None else points(found.best)
 
 
 def interval(found: Difference) -> str:

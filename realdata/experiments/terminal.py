@@ -78,7 +78,9 @@ def _explained(found: Findings) -> list[str]:
         errors = f"mean ± standard error over {len(results.tasks)} {results.spread}, for one seed"
     lines = [f"Test scores in percent, {errors}; before: with untrained adapters or heads.", covered]
     if several:
-        lines.append(f"p: two-sided sign-flip test of 'last − standard' over {len(results.tasks)} {results.unit}s.")
+        these = "this seed" if len(results.seeds) == 1 else "these seeds"
+        over = f"{len(results.tasks)} {results.unit}s, for {these} alone"
+        lines.append(f"p: two-sided sign-flip test of 'last − standard' over {over}.")
     return [*lines, *(f"{note}." for note in found.notes)]
 
 

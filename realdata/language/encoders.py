@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from realdata.language.settings import Head
 from realdata.peft_ml.seeding import torch_seeded
@@ -38,7 +40,7 @@ class Encoder(NamedTuple):
 
 
 def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Encoder:
-    """Load an encoder with a fresh head, in single precision, from safetensors, never from a pickle.
+    """Load an encoder with a fresh head, in single precision, from safetensors; no pickle, no code that comes with it.
 
     Parameters
     ----------
@@ -53,34 +55,86 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
     Raises
     ------
     EncoderError
-        If the package is not installed, or a model or a tokenizer cannot be loaded from there.
+        If the package is not installed, a model or a tokenizer cannot be loaded from there, or the files lack weights
+        of the encoder.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    where = _packaged() if os.fspath(name) == MINILM else os.fspath(name)
-    if where.startswith((".", os.sep)) and not os.path.isdir(where):
+    name = os.fspath(name)
+    where = _packaged() if name == MINILM else name
+    if not where or (where.startswith((".", os.sep)) and not os.path.isdir(where)):
         raise EncoderError(f"model {where}: no such folder")
     with _quiet(), torch_seeded(seed, "head"):
+        # Damaged files end in errors of any kind: of the hub, of JSON, a KeyError, ...
         try:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                where, num_labels=1 if head == "one-score" else 2, dtype=torch.float32, use_safetensors=True
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                where,
+                num_labels=1 if head == "one-score" else 2,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # of a head for other labels; others are refused below
+                output_loading_info=True,
             )
-        except (OSError, ValueError, SafetensorError) as error:
-            raise EncoderError(f"model {os.fspath(name)}: {_first_line(error)}") from error
+        except Exception as error:
+            raise EncoderError(f"model {name}: {_first_line(error)}") from error
         try:
-            tokenizer = AutoTokenizer.from_pretrained(where)
-        except (OSError, ValueError) as error:
-            raise EncoderError(f"model {os.fspath(name)}: it has no tokenizer ({_first_line(error)})") from error
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+        except Exception as error:
+            raise EncoderError(f"model {name}: it has no tokenizer ({_first_line(error)})") from error
     # With no file of a vocabulary, transformers 5 makes a tokenizer of the special tokens and does not say so.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise EncoderError(f"model {os.fspath(name)}: it has no tokenizer (no file of a vocabulary is there)")
+        raise EncoderError(f"model {name}: it has no tokenizer (no file of a vocabulary is there)")
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
-        raise EncoderError(f"model {os.fspath(name)}: its tokenizer has {len(tokenizer)} tokens, the model {rows}")
-    positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)  # not every tokenizer says what fits
-    return Encoder(model, tokenizer, _head_of(model, name=os.fspath(name)))
+        raise EncoderError(f"model {name}: its tokenizer has {len(tokenizer)} tokens, the model {rows}")
+    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))  # not every tokenizer says it
+    last = _head_of(model, name=name)
+    _check_weights(loaded, head=last, name=name)
+    return Encoder(model, tokenizer, last)
+
+
+def check_forward(encoder: Encoder, inputs: Mapping[str, Tensor], *, name: str) -> None:
+    """See that an encoder makes finite outputs of some rows, and by its last layer of the first token alone.
+
+    Raises
+    ------
+    EncoderError
+        If it does not, as a model that needs a padding token it does not have, or a decoder.
+    """
+    from realdata.language.features import check_head
+
+    with _quiet():
+        try:
+            outputs = check_head(encoder.model, inputs, head=encoder.head)
+        except Exception as error:
+            raise EncoderError(f"model {name}: {_first_line(error)}") from error
+    if not bool(outputs.isfinite().all()):
+        raise EncoderError(f"model {name}: its outputs are not finite; expected the weights of an encoder")
+
+
+def _positions(model: Any) -> int:
+    """Return how many tokens a row may have."""
+    for module_name, module in model.named_modules():
+        if module_name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa counts positions from after that of padding
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return int(getattr(model.config, "max_position_embeddings", sys.maxsize))
+
+
+def _check_weights(loaded: Mapping[str, Any], *, head: str, name: str) -> None:
+    """Refuse files without some of the encoder's weights: transformers draws them at random and goes on.
+
+    The head is fresh in any case, and a pooler is a part of the head that many checkpoints have not trained either.
+    """
+    fresh = re.compile(rf"(.*\.)?({re.escape(head)}|pooler)\..*")
+    lacking = [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]
+    lost = sorted(key for key in lacking if not fresh.fullmatch(key))
+    if lost:
+        raise EncoderError(
+            f"model {name}: its files lack {len(lost)} of the encoder's weights, or have them in another size, such as "
+            f"{lost[0]}"
+        )
 
 
 def _head_of(model: nn.Module, *, name: str) -> str:
@@ -103,21 +157,26 @@ def _packaged() -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    text = str(error).strip().partition("\n")[0]
+    return text if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {text}"
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the progress bar and the report that the head is new: that it is, is the point."""
+    """Hide the progress bar, the report that the head is new, which is the point, and each try to reach a hub."""
+    from huggingface_hub.utils import logging as untyped_of_hub
     from transformers.utils import logging as untyped
 
     logging: Any = untyped
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    of_hub: Any = untyped_of_hub
+    level, bar, hub_level = logging.get_verbosity(), logging.is_progress_bar_enabled(), of_hub.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    of_hub.set_verbosity_error()
     try:
         yield
     finally:
         logging.set_verbosity(level)
+        of_hub.set_verbosity(hub_level)
         if bar:
             logging.enable_progress_bar()

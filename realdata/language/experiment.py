@@ -14,7 +14,7 @@ from realdata.experiments.grid import RetrainingKey, Work
 from realdata.language.settings import CANDIDATES, LanguageSettings
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from realdata.language.encoders import Encoder
     from realdata.language.parlai import Dialogue
@@ -102,6 +102,7 @@ class LanguageExperiment:
 
     def __init__(self, settings: LanguageSettings, files: Sequence[Path]) -> None:
         """Read dialogues and encoder, and draw all candidates."""
+        from realdata.language.encoders import check_forward
         from realdata.language.problem import CandidateProblem, chance_level
 
         self.settings = settings
@@ -111,6 +112,7 @@ class LanguageExperiment:
             encoder = self._encoder(0)
             self._retraining = self._tasks("retraining", encoder)
             self._test = {task.name: task for task in self._tasks("test", encoder)}
+            check_forward(encoder, self._longest_rows(), name=settings.model.name)
         except ValueError as problem:
             raise LanguageDataError(str(problem)) from problem
         padding = encoder.tokenizer.pad_token_id, encoder.tokenizer.pad_token_type_id
@@ -205,6 +207,15 @@ class LanguageExperiment:
         from realdata.language.tasks import language_tasks
 
         return language_tasks(self._uses, encoder.tokenizer, role=role, settings=self.settings.turns)
+
+    def _longest_rows(self) -> Mapping[str, Tensor]:
+        """Return the longest row that there is, and one of the same turn that may be shorter."""
+        parts = [getattr(task, part) for task in (*self._retraining, *self._test.values()) for part in PARTS]
+        turns = max(parts, key=lambda turns: int(turns.row_lengths.max()))
+        turn, longest = divmod(int(turns.row_lengths.argmax()), turns.candidates)
+        shortest = int(turns.row_lengths[turn].argmin())
+        rows: Mapping[str, Tensor] = turns.pairs.rows([turns.pair(turn, longest), turns.pair(turn, shortest)])
+        return rows
 
     def _parts(self, task: PersonaTask) -> dict[str, Any]:
         """Return for each part of a task its dialogues, the number of turns, and their hash."""

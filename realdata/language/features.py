@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -91,6 +91,20 @@ def frozen_features(model: nn.Module, examples: TurnExamples, *, head: str, rows
     return FeatureExamples(examples, found.view(len(examples), examples.candidates, *found.shape[1:]))
 
 
+def check_head(model: nn.Module, inputs: Mapping[str, Tensor], *, head: str) -> Tensor:
+    """Return a model's outputs if its head makes them of the features that `frozen_features` keeps.
+
+    Raises
+    ------
+    ValueError
+        If it does not, or the model has no such module.
+    """
+    with _last_input(model, head) as last_input, evaluating(model):
+        outputs = outputs_of(model, inputs)
+        _check_head(_named(model, head), last_input(), outputs, name=head)
+    return outputs
+
+
 def head_only(model: nn.Module, *, head: str) -> nn.Module:
     """Return a copy of a model's head, under its own name, as a model of the features that it is given.
 
@@ -129,7 +143,8 @@ def _last_input(model: nn.Module, head: str) -> Iterator[Callable[[], Tensor]]:
 def _check_head(head: nn.Module, features: Tensor, outputs: Tensor, *, name: str) -> None:
     """Refuse a head that needs more than the features that are kept."""
     made = head(features)
-    if made.shape != outputs.shape or not torch.allclose(made, outputs, rtol=1e-4, atol=1e-5):
+    if made.shape != outputs.shape or not torch.allclose(made, outputs, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise ValueError(
-            f"head: {name!r} makes other outputs of its kept input than the model; it is not the last layer"
+            f"head: {name!r} makes other outputs of its kept input than the model; it is not the last layer of an "
+            "encoder, on its first token"
         )

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from loraml_theory.atomic import replacing
 
@@ -20,6 +20,8 @@ PARTNER = "partner's persona: "
 SILENCE = "__SILENCE__"  # stands where the bearer of the persona speaks first
 _NUMBERED = re.compile(r"([0-9]{1,9}) (.*)", re.DOTALL)
 _GZIP = b"\x1f\x8b"
+_LONGEST = 1 << 20  # bytes of a line; the longest of ConvAI2, with twenty candidates, have a few thousand
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab
 
 
 class DialogueFileError(ValueError):
@@ -108,7 +110,7 @@ def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue])
     Raises
     ------
     ValueError
-        If a text has a character that ends a field or a line, such as a tab.
+        If a text has a character that ends a field or a line, such as a tab, or another control character.
     """
     text = "".join(f"{number} {line}\n" for one in dialogues for number, line in enumerate(_lines(one), start=1))
     data = text.encode()
@@ -122,13 +124,15 @@ def _lines(dialogue: Dialogue) -> Iterator[str]:
     yield from (PARTNER + _plain(sentence) for sentence in dialogue.partner)
     for turn in dialogue.turns:
         fields = [_plain(turn.utterance or SILENCE), _plain(turn.reply)]
-        candidates = "|".join(_plain(one, forbidden="\t\r\n|") for one in turn.candidates)
+        candidates = "|".join(_plain(one, forbidden="\t|") for one in turn.candidates)
         yield "\t".join([*fields, "", candidates] if candidates else fields)
 
 
-def _plain(text: str, *, forbidden: str = "\t\r\n") -> str:
-    if not text.strip() or any(mark in text for mark in forbidden):
-        raise ValueError(f"text of a dialogue: got {_short(text)}; expected words and none of {forbidden!r}")
+def _plain(text: str, *, forbidden: str = "\t") -> str:
+    if not text.strip() or _CONTROL.search(text) or any(mark in text for mark in forbidden):
+        raise ValueError(
+            f"text of a dialogue: got {_short(text)}; expected words, no control character and none of {forbidden!r}"
+        )
     return text
 
 
@@ -208,9 +212,15 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with path.open("rb") as raw:
             packed = raw.peek(2)[:2] == _GZIP  # by content: a name says little about a download
-            stream: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
-            for line, data in enumerate(stream, start=1):
+            stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+            while data := stream.readline(_LONGEST + 1):
+                line += 1
+                if len(data) > _LONGEST:
+                    _fail(path, line, f"has more than {_LONGEST} bytes; expected the lines of dialogues")
                 text = data.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+                control = _CONTROL.search(text)
+                if control is not None:
+                    _fail(path, line, f"has the control character {ord(control[0]):#04x}; expected text")
                 if text.strip():
                     yield line, text
     except UnicodeDecodeError as error:

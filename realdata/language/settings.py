@@ -137,6 +137,11 @@ class LastLayerSettings:
 
     learning_rate: float
 
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate: got {self.learning_rate}, expected a number > 0")
+
 
 @dataclass(frozen=True)
 class LanguageSettings:
@@ -161,6 +166,12 @@ class LanguageSettings:
             raise ValueError("grid.n, axes.n: are no keys, since personas differ in the number of their turns")
         if self.fomaml.outer_optimizer == "interpolate":
             raise ValueError("fomaml.outer_optimizer: got 'interpolate', which is for reptile, expected another one")
+        personas = len(self.tasks.retraining_named) or self.tasks.retraining
+        if self.retraining.batch_size < personas:
+            raise ValueError(
+                f"retraining.batch_size: got {self.retraining.batch_size}, expected at least {personas}, a turn of "
+                "each persona to retrain on"
+            )
 
     def document(self) -> dict[str, Any]:
         """Return all that results depend on as JSON holds it: the tables but for the grid and its axes."""

@@ -64,9 +64,10 @@ def choose_roles(
         The base personas, those with the most turns first.
     retraining, test
         The names of personas, or how many: then the first `retraining` of them are retrained on and the next `test`
-        are tested on. If the dialogues come from several files, the persona to test on are counted among those whose
-        dialogues are all from the last file, the ones to retrain on among those with none from it, as the paper
-        takes them from the two splits of ConvAI2; a persona in both is used for neither.
+        are tested on, without those that are named for the other role. If the dialogues come from several files, the
+        personas to test on are counted among those whose dialogues are all from the last file, the ones to retrain on
+        among those with none from it, as the paper takes them from the two splits of ConvAI2; a persona in both is
+        used for neither.
 
     Raises
     ------
@@ -78,7 +79,9 @@ def choose_roles(
     if last > 0:
         retrainable = [one for one in personas if all(dialogue.file < last for dialogue in one.dialogues)]
         testable = [one for one in personas if all(dialogue.file == last for dialogue in one.dialogues)]
-    chosen = _chosen("retraining", retraining, among=retrainable, known=personas)
+    named = set() if isinstance(test, int) else set(test)
+    among = [one for one in retrainable if one.name not in named]
+    chosen = _chosen("retraining", retraining, among=among, known=personas)
     taken = {persona.name for persona in chosen}
     tested = _chosen("test", test, among=[one for one in testable if one.name not in taken], known=personas)
     taken |= {persona.name for persona in tested}

@@ -22,7 +22,7 @@ from loraml_theory.atomic import replacing
 from realdata.peft_ml.data import Examples
 from realdata.peft_ml.digests import tensor_digest, tensors_digest
 
-_HEADER = b"loraml checkpoint 1\n"
+_HEADER = b"loraml checkpoint 2\n"
 _DIGEST = hashlib.sha256().digest_size
 _SHOWN = 60
 _EXAMPLES_AT_ONCE = 256

@@ -100,7 +100,8 @@ class Plan:
         """Return the epoch after which every trained part must have changed."""
         # A gradient scaler skips steps until its factor, 2^16 at first and halved each time, is small enough.
         skipped = 0 if accelerator.scaler is None else 16
-        return math.ceil((self.steps_to_move + skipped) / self.per_epoch.gradient_steps)
+        # A run that is over before that is checked at its end: it has left a part untrained.
+        return min(self.epochs, math.ceil((self.steps_to_move + skipped) / self.per_epoch.gradient_steps))
 
 
 @dataclass
@@ -212,6 +213,7 @@ def _state(training: Training, outcome: Outcome, budget: Budget, accelerator: Ac
         "spent": list(budget.spent),
         "model": snapshot(training.model),
         "descents": {name: descent.optimizer.state_dict() for name, descent in training.descents.items()},
+        "reached": training.trained.reached,
         "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
     }
 
@@ -227,5 +229,6 @@ def _resumed(
         descent.optimizer.load_state_dict(state["descents"][name])
     if accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
+    training.trained.go_on(state["reached"])
     budget.spent = Count(*state["spent"])
     return Outcome(**{name: state[name] for name in ("epoch", "curve", "selected_epoch", "selected")})

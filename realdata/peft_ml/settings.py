@@ -16,6 +16,9 @@ ScheduleName: TypeAlias = Literal["constant", "linear", "cosine"]
 Scheme: TypeAlias = Literal["joint", "alternating"]
 
 
+_MOST = 10**9  # of any whole number: more is a slip, and would overflow somewhere
+
+
 @dataclass(frozen=True)
 class MetaSettings:
     """Settings of the inner loop of reptile and fomaml, and of what is done with its result.
@@ -177,6 +180,8 @@ def _whole(settings: object, name: str, *, least: int) -> None:
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if int(value) < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if int(value) > _MOST:
+        raise ValueError(f"{name} must be at most {_MOST}, got {value}")
 
 
 def _real(settings: object, name: str, *, least: float, below: float = math.inf) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -92,6 +92,17 @@ class Trained:
             for row in self.rows
         ]
         return "\n".join(line.rstrip() for line in [*lines, *self._notes])
+
+    @property
+    def reached(self) -> list[tuple[str, str]]:
+        """Part and name of every tensor that a gradient has reached, for a checkpoint."""
+        return sorted(self._reached)
+
+    def go_on(self, reached: Iterable[Sequence[str]]) -> None:
+        """Take over what a gradient had reached when the checkpoint was written."""
+        for part, name in reached:
+            self._reached.add((part, name))
+            self._hooks.pop((part, name)).remove()
 
     def still(self) -> dict[str, list[str]]:
         """Return by part the tensors that no gradient has reached so far, or that have not moved."""

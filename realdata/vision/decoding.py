@@ -54,7 +54,7 @@ def decode_images(images: Iterable[EncodedImage], *, count: int, shape: ImageSha
         if one.shape != pixels.shape[1:]:
             raise ImageDataError(
                 f"{image.name}: {one.shape[0]} by {one.shape[1]} pixels, expected {_by(shape)} as the first "
-                "training image; `size` brings all to one size"
+                "training image; `size` (data.image_size in settings) brings all to one size"
             )
         pixels[row] = one
     return pixels

@@ -91,7 +91,7 @@ class VisionExperiment:
         self.settings = settings
         self.problem: Problem = Classification()
         self._source = open_images(images, size=settings.data.image_size)
-        check_fits(settings.model, self._source.shape)
+        check_fits(settings, self._source.shape)
         self.tests: tuple[str, ...] = ("-".join(self._source.class_names[-2:]),)
 
     def data(self) -> dict[str, Any]:

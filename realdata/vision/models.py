@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from realdata.experiments.toml_settings import SettingsError
-from realdata.vision.settings import ModelSettings
+from realdata.vision.settings import ModelSettings, VisionSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,12 +16,17 @@ HEAD = "head"
 CLASSES = 2
 
 
-def check_fits(settings: ModelSettings, shape: ImageShape) -> None:
-    """Raise `SettingsError` unless patches tile the images."""
+def check_fits(settings: VisionSettings, shape: ImageShape) -> None:
+    """Raise `SettingsError` unless patches tile the images and crops have something of an image in them."""
+    patch, padding = settings.model.patch, settings.data.crop_padding
     for side, length in (("height", shape.height), ("width", shape.width)):
-        if length % settings.patch:
+        if length % patch:
             raise SettingsError(
-                f"model.patch: got {settings.patch}, expected a divisor of the images' {side}, which is {length}"
+                f"model.patch: got {patch}, expected a divisor of the images' {side}, which is {length}"
+            )
+        if padding >= length:
+            raise SettingsError(
+                f"data.crop_padding: got {padding}, expected less than the images' {side}, which is {length}"
             )
 
 

@@ -116,6 +116,9 @@ def _shard(path: Path) -> _Shard:
             raise ImageDataError(
                 f"{path}: columns are {', '.join(schema.names) or 'none'}; expected label, and img or image"
             )
+        for name in (columns[0], "label"):
+            if schema.names.count(name) > 1:
+                raise ImageDataError(f"{path}: has {schema.names.count(name)} columns {name}, expected one")
         _check_type(path, schema, column=columns[0])
         label = file.read(columns=["label"]).column("label")
         if label.null_count:

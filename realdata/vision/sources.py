@@ -40,9 +40,10 @@ def open_images(
     Raises
     ------
     ImageDataError
-        If nothing is there, or what is there is damaged or not as its layout says.
+        If nothing is there, what is there is damaged or not as its layout says, or `size` is given where images have
+        one size.
     ValueError
-        If `size` is given where images have one size, or is less than 1.
+        If `size` is less than 1.
     """
     if path is None:
         _no_size(size, "the digits")
@@ -76,4 +77,4 @@ def _open(given: Path, *, size: int | None, checksums: Mapping[str, str]) -> Ima
 
 def _no_size(size: int | None, what: str) -> None:
     if size is not None:
-        raise ValueError(f"size: got {size}, but {what} have one size already")
+        raise ImageDataError(f"size (data.image_size in settings): got {size}, but {what} have one size already")

@@ -94,7 +94,7 @@ def _check(source: ImageSource, **numbers: int | None) -> None:
     classes = len(source.class_names)
     if classes < 4 or classes % 2:
         raise ImageDataError(
-            f"{source.name}: {classes} classes ({', '.join(source.class_names)}), "
+            f"{source.name}: {classes} class{'es' if classes != 1 else ''} ({', '.join(source.class_names)}), "
             "expected an even number from 4 on, two for each task"
         )
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import psd_factor, two_task_orbit
 from loraml_theory.landscape import (
+    _kernel_vector,
     curvature,
     directional_curvature,
     escape_direction,
@@ -151,3 +152,37 @@ def test_psd_factor_of_fewer_columns_leaves_a_positive_value() -> None:
     U = np.stack([psd_factor(M, 1), psd_factor(-M, 1)])
     assert ProjectedLoRAML(population(truth.W_retraining)).value(Parameters(U=U)) > 0.01
     assert pytest.approx(0) == move(Parameters(U=U), Parameters(U=U), -1.0).U
+
+
+@given(st.integers(1, 3), seeds(), st.integers(0, 2))
+def test_the_kernel_vector_is_the_one_of_the_largest_difference_of_norms(k: int, seed: int, shared: int) -> None:
+    """Of the joint kernel; where there is none, the right singular vector of the smallest singular value."""
+    rng = np.random.default_rng(seed)
+    U_1, U_2 = rng.standard_normal((2, 2 * k + 1, k))
+    shared = min(shared, k)
+    U_2[:, :shared] = U_1[:, :shared]  # the kernel of [U_1, U_2] has this dimension
+    z, y = _kernel_vector(U_1, U_2, k)
+    singular = np.linalg.svd(np.concatenate([U_1, U_2], axis=1), compute_uv=False)
+    assert z @ z + y @ y == pytest.approx(1)
+    assert np.linalg.norm(U_1 @ z - U_2 @ y) == pytest.approx(singular[-1], abs=1e-6 * singular[0])
+    if shared:
+        assert z @ z == pytest.approx(y @ y)  # U_1 z = U_1 y in independent columns
+
+
+def test_of_a_kernel_on_one_side_the_vector_is_on_that_side() -> None:
+    U_1, U_2 = np.zeros((4, 2)), np.zeros((4, 2))
+    U_1[0, 0] = U_2[1, 0] = 1.0  # the second columns are 0: (e_2, 0) and (0, e_2) are in the kernel
+    z, y = _kernel_vector(U_1, U_2, 2)
+    assert np.abs(z) == pytest.approx([0, 1])
+    assert np.abs(y) == pytest.approx([0, 0])
+
+
+@pytest.mark.parametrize("length", [1e-3, 0.3, 2.0])
+def test_in_the_equal_case_the_stretch_is_the_stated_one(length: float) -> None:
+    """At k = 1 with U_1 = U_2 in ker M the lengths of the two parts are 1 + s and 1."""
+    W = np.zeros((2, 3, 3))
+    W[0, 0, 0] = W[1, 1, 1] = 1.0  # M = diag(1, -1, 0), lambda = 1
+    U = np.zeros((2, 3, 1))
+    U[:, 2, 0] = length
+    parts = np.linalg.norm(escape_direction(W, U).direction, axis=(1, 2))
+    assert parts.max() / parts.min() == pytest.approx(1 + min(1.0, 1 / (2 * length**2)))

@@ -181,3 +181,32 @@ def test_moments_are_frozen() -> None:
     with pytest.raises(AttributeError):
         m.n = 3.0  # type: ignore[misc]
     assert replace(m, n=3.0).n == 3.0
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_the_variance_is_there_where_all_inputs_vary_alike(d: int) -> None:
+    """Then a product with S is a scaling; anything else is None, for which the product is a product."""
+    eye = np.eye(d)
+
+    def variance(S: np.ndarray) -> float | None:
+        return Moments(S, np.zeros_like(S), np.zeros(S.shape[:-2]), inf).variance
+
+    assert variance(2.5 * eye) == 2.5
+    assert variance(np.stack([2.5 * eye, 2.5 * eye])) == 2.5
+    assert variance(np.stack([2.5 * eye, 2.0 * eye])) is None
+    assert variance(0.0 * eye) is None
+    assert variance(-eye) is None
+    assert variance(np.zeros((0, d, d))) is None
+    if d > 1:
+        off = eye.copy()
+        off[0, 1] = 1e-300
+        assert variance(off) is None
+        assert variance(np.diag([1.0, 1.0, 2.0])) is None
+
+
+def test_eigenvalues_count_as_zero_relative_to_the_dimension_also_in_a_batch() -> None:
+    """Of 40 dimensions 30 eps is rounding, 50 eps is not."""
+    small = np.array([30 * EPS, 50 * EPS])
+    S = np.stack([np.diag(np.append(np.ones(39), value)) for value in small])[None, :]
+    kept = np.asarray(symmetric_power(S, 0.0))
+    assert np.array_equal(kept[0, :, -1, -1], [0.0, 1.0])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loraml_theory.moments import Moments, bartlett_factor, draw, from_samples
+from loraml_theory.moments import Moments, bartlett_factor, draw, from_samples, population
 
 REPETITIONS = 4000
 FALSE_ALARM = 1e-6  # of each comparison, for any seed; the seeds are fixed
@@ -162,3 +162,18 @@ def test_draw_refuses_what_makes_no_sense(changes: dict[str, Any], error: type[E
     arguments: dict[str, Any] = {"W": np.eye(2), "n": 3, "sigma": 1.0} | changes
     with pytest.raises(error, match=text):
         draw(np.random.default_rng(0), arguments.pop("W"), arguments.pop("n"), **arguments)
+
+
+def test_without_more_said_inputs_have_variance_one() -> None:
+    W = np.ones((2, 2))
+    assert np.array_equal(population(W).S, np.eye(2))
+    assert float(population(W).noise) == 0.0
+    standard = draw(np.random.default_rng(0), W, 5, sigma=0.1)
+    stated = draw(np.random.default_rng(0), W, 5, sigma_x=1.0, sigma=0.1)
+    assert np.array_equal(standard.S, stated.S)
+
+
+def test_one_sample_is_enough_to_draw() -> None:
+    m = draw(np.random.default_rng(0), np.ones((2, 3)), 1, sigma=0.1)
+    assert m.n == 1
+    assert np.linalg.matrix_rank(m.S) == 1

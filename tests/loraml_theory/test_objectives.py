@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from loraml_theory import testing
 from loraml_theory.adapters import Parameters, shift
 from loraml_theory.moments import Moments, from_samples, population
 from loraml_theory.objectives import FineTuning, LoRAML, ProjectedLoRAML, StandardRetraining
+from loraml_theory.solvers.base import ravel, unravel
 from loraml_theory.structure import GroundTruth, frobenius, transpose
 from loraml_theory.testing import ground_truths, orthogonal_matrix, point, seeds
 from tests.loraml_theory.problems import Problem, inner, listed, move, problems, size
@@ -227,3 +228,36 @@ def test_transposing_a_rectangular_problem_swaps_the_factors() -> None:
     one, other = LoRAML(population(W)), LoRAML(population(transpose(W)))
     assert one.value(at) == pytest.approx(float(other.value(there)), rel=1e-13)
     assert pytest.approx(other.gradient(there).V, rel=1e-12) == one.gradient(at).U
+
+
+OBJECTIVES = [
+    StandardRetraining(population(np.zeros((2, 3, 3)))),
+    LoRAML(population(np.zeros((2, 3, 3)))),
+    ProjectedLoRAML(population(np.zeros((2, 3, 3)))),
+    FineTuning(population(np.zeros((3, 3))), np.zeros((3, 3))),
+]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
+def test_objectives_are_values_that_do_not_change_and_are_told_apart_by_identity(objective: Any) -> None:
+    with pytest.raises(FrozenInstanceError):
+        objective.moments = None
+    assert objective != replace(objective)
+    assert len({objective, replace(objective)}) == 2
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
+def test_batches_of_points_are_flattened_one_by_one(objective: Any) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"A": (3, 3), "U": (2, 3, 1), "V": (2, 3, 1)}
+    if isinstance(objective, FineTuning):
+        shapes = {"U": (3, 1), "V": (3, 1)}
+    elif isinstance(objective, StandardRetraining):
+        shapes = {"A": (3, 3)}
+    elif isinstance(objective, ProjectedLoRAML):
+        del shapes["A"]
+    at = Parameters(**{name: rng.standard_normal((5, 4, *shape)) for name, shape in shapes.items()})
+    flat = ravel(objective, at)
+    assert flat.shape == (5, 4, sum(int(np.prod(shape)) for shape in shapes.values()))
+    back = unravel(objective, flat, at)
+    assert all(np.array_equal(getattr(back, name), getattr(at, name)) for name in shapes)

@@ -129,3 +129,12 @@ def test_noisy_parameters_give_an_estimator() -> None:
 def test_sizes_that_cannot_hold_a_triple_are_refused(shape: tuple[int, ...], k: int) -> None:
     with pytest.raises(ValueError, match=rf"W, k: got T = {shape[0]}, d = {shape[1]}, k = {k}, expected T >= 3"):
         spectral_recovery(np.zeros(shape), k)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_the_condition_does_not_depend_on_the_unit(unit: float) -> None:
+    truth = zoo.generic(np.random.default_rng(0), 10, 2, 3)
+    expected, found = (spectral_recovery(factor * truth.W_retraining, 2) for factor in (1.0, unit))
+    assert found.condition == pytest.approx(expected.condition)
+    assert np.isfinite(found.condition)
+    assert found.A / unit == pytest.approx(expected.A)

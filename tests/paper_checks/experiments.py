@@ -76,7 +76,7 @@ def begun(*, cifar: bool = False, profile: str = "paper") -> dict[str, Any]:
         "scores": {SCORE: {"title": SCORE, "chance": 0.5}},
         "device": "cpu",
         "precision": "no",
-        "begun": {},
+        "begun": {"command": "loraml vision", "date": "2026-01-02T03:04:05+00:00", "versions": {}},
         "settings": json.loads(json.dumps(settings(profile).document())),
         "data": {
             "source": "parquet" if cifar else "digits",

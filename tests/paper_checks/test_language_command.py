@@ -87,6 +87,21 @@ def test_the_table_of_tasks(loraml: Loraml, own: Path, dialogues: Path, tmp_path
     assert sum(line["role"] == "test" and line["part"] == "test" for line in lines) == 4
 
 
+def test_the_table_never_takes_the_place_of_what_it_is_made_from(
+    loraml: Loraml, own: Path, dialogues: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link.csv"
+    link.symlink_to(dialogues)
+    for out in (dialogues, own, link):
+        before = out.read_bytes()
+        ended = loraml("language", "tasks", "--data", dialogues, "--settings", own, "--out", out)
+        assert ended.status == 2
+        assert ended.err == (
+            f"loraml: error: --out: got {out}, which is read from; expected the name of another file\n"
+        )
+        assert out.read_bytes() == before
+
+
 def test_the_example_has_every_key(loraml: Loraml) -> None:
     ended = loraml("language", "--example", "--profile", "paper")
     assert ended.status == 0

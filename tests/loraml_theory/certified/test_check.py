@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
@@ -280,3 +280,27 @@ def test_a_search_that_finds_nothing_says_how_hard_it_looked() -> None:
     assert proof is None
     assert vars(effort) == {"structures": 4, "starts": 40, "stationary": 40, "candidates": 0, "proofs": 0}
     assert search.on_structure(np.random.default_rng(0), np.zeros((3, 3, 1)), starts=5)[0] is None
+
+
+def test_the_words_of_a_certificate_are_those_that_the_numbers_prove() -> None:
+    assert certificate.CLAIM == check.CLAIM
+    for key, other in (("claim", certificate.CLAIM.replace("local", "global")), ("schema", True), ("kind", "a proof")):
+        with pytest.raises(UnreadableError, match=f"^{key}: got "):
+            check.check(sealed({**points.document("d3-k1-T3"), key: other}))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [lambda i: f"1/{10**600 + 2 * i + 1}", lambda i: f"{i + 1}e999", lambda i: f"0.{10**690 + i}e-999"],
+    ids=["many denominators", "large", "many decimals"],
+)
+def test_numbers_that_would_take_hours_are_refused_at_once(number: Callable[[int], str]) -> None:
+    """300 unknowns over a common denominator of tens of thousands of digits, or 300 integers of 3000."""
+    document = points.document("d3-k1-T3")
+    for part, key in (("structure", "U_star"), ("point", "U")):
+        document[part][key] = [[[number(100 * t + i)] for i in range(100)] for t in range(3)]
+    document["structure"].update(d=100)
+    started = perf_counter()
+    with pytest.raises((UnreadableError, InvalidError)):
+        check.check(sealed(document))
+    assert perf_counter() - started < 10

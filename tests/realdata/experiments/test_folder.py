@@ -23,23 +23,25 @@ FIXED = {
     "device": "cpu",
     "precision": "no",
 }
+BEGUN = {"command": "loraml vision", "date": "2026-01-02T03:04:05+00:00", "versions": {"torch": "2"}}
+WHOLE = {**FIXED, "begun": BEGUN, "format": 1}
 
 
 def test_a_folder_is_begun_once_and_recognised(tmp_path: Path) -> None:
     for command in ("first", "second"):
         with opened(tmp_path / "a" / "b") as folder:
-            folder.begin(FIXED, {"command": command})
+            folder.begin(FIXED, {**BEGUN, "command": command})
     found = read_experiment(tmp_path / "a" / "b")
-    assert found["begun"] == {"command": "first"}
+    assert found["begun"] == {**BEGUN, "command": "first"}
     assert {name: found[name] for name in FIXED} == FIXED
 
 
 def test_another_experiment_is_refused_with_what_differs(tmp_path: Path) -> None:
     with opened(tmp_path) as folder:
-        folder.begin(FIXED, {})
+        folder.begin(FIXED, BEGUN)
     other = {**FIXED, "settings": {"model": {"width": 9, "depth": 1}, "data": {"n": [1, None]}}, "precision": "bf16"}
     with opened(tmp_path) as folder, pytest.raises(FolderError) as refused:
-        folder.begin(other, {})
+        folder.begin(other, BEGUN)
     assert str(refused.value) == (
         f"{tmp_path}: was begun with other settings (settings.model.width: was 8, is now 9; precision: was 'no', "
         "is now 'bf16'); take another folder"
@@ -49,16 +51,16 @@ def test_another_experiment_is_refused_with_what_differs(tmp_path: Path) -> None
 def test_the_same_data_under_another_name_are_the_same(tmp_path: Path) -> None:
     for data in ({"source": "parquet", "tasks": {"0-1": "hash"}}, FIXED["data"]):
         with opened(tmp_path) as folder:
-            folder.begin({**FIXED, "data": data}, {})
+            folder.begin({**FIXED, "data": data}, BEGUN)
     with opened(tmp_path) as folder, pytest.raises(FolderError, match=r"data\.tasks\.0-1: was 'hash', is now 'other'"):
-        folder.begin({**FIXED, "data": {"source": "parquet", "tasks": {"0-1": "other"}}}, {})
+        folder.begin({**FIXED, "data": {"source": "parquet", "tasks": {"0-1": "other"}}}, BEGUN)
 
 
 def test_runs_without_an_experiment_are_not_taken_over(tmp_path: Path) -> None:
     experiment(tmp_path, [record()])
     (tmp_path / "experiment.json").unlink()
     with opened(tmp_path) as folder, pytest.raises(FolderError, match=r"holds runs but no experiment\.json"):
-        folder.begin(FIXED, {})
+        folder.begin(FIXED, BEGUN)
 
 
 def test_a_second_process_is_kept_out_until_the_first_ends(tmp_path: Path) -> None:
@@ -90,8 +92,13 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     [
         ("{", "is not what an experiment writes"),
         ("[]", "is not what an experiment writes"),
-        ('{"format": 1}', "is not what an experiment writes"),
-        (json.dumps({**FIXED, "begun": {}, "format": 99}), "format 99, this version writes 1"),
+        ('{"format": 1}', "'experiment' is a required property; take another folder"),
+        (json.dumps({**WHOLE, "format": 99}), "format 99, this version writes 1"),
+        (json.dumps({**WHOLE, "begun": {}}), "begun: 'command' is a required property"),
+        (json.dumps({**WHOLE, "settings": []}), "settings: [] is not of type 'object'"),
+        (json.dumps({**WHOLE, "data": {"source": 3}}), "data.source: 3 is not of type 'string'"),
+        (json.dumps({**WHOLE, "scores": {"accuracy": {}}}), "scores.accuracy: 'title' is a required property"),
+        (json.dumps({**WHOLE, "scores": {}}), "score: got 'accuracy', which is not among scores"),
         (None, "holds no experiment"),
     ],
 )

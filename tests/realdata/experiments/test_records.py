@@ -39,7 +39,10 @@ def test_a_missing_value_of_a_curve_stays_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"last": {"accuracy": inf}}, "last.accuracy: got inf, expected a finite number"),
+        ({"last": {"accuracy": nan}}, "last.accuracy: got nan, expected a finite number"),
+        ({"last": {"accuracy": inf}}, "last.accuracy: inf is greater than the maximum of 1"),
+        ({"before": {"accuracy": 7.5}}, "before.accuracy: 7.5 is greater than the maximum of 1"),
+        ({"before": {"accuracy": -0.1}}, "before.accuracy: -0.1 is less than the minimum of 0"),
         ({"curve": {"epoch": [0.0], "train_loss": [inf]}}, "curve.train_loss: got a number that is not finite"),
         ({"curve": {"epoch": [0.0, 1.0], "train_loss": [1.0]}}, "curve: got columns of {'epoch': 2, 'train_loss': 1}"),
         ({"correct": "10a"}, "correct: '10a' does not match"),

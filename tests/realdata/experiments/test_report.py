@@ -121,11 +121,11 @@ def test_switches_are_compared_with_none(tmp_path: Path) -> None:
 
 
 def test_one_seed_has_no_interval_and_says_so(tmp_path: Path) -> None:
-    folder = experiment(tmp_path, [record(), record(key(method="lora-ml"), correct="1110")])
+    folder = experiment(tmp_path, [record(), record(key(method="lora-ml"), correct="1110", best=0.8)])
     found = write(folder, switches=SWITCHES)
     text = Text.of((tmp_path / "report.html").read_text()).all
     assert "One seed only: there is no interval over seeds, and a difference may be chance." in text
-    assert "lora-ml 50.0 75.0 75.0 +25.0 [−54.6, +104.6] –" in text  # ± 3.182 * 0.5 / 2, over four examples
+    assert "lora-ml 50.0 75.0 80.0 +25.0 [−54.6, +104.6] +5.0" in text  # ± 3.182 * 0.5 / 2, over four examples
     assert "One seed only" in shown(found)
 
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from realdata.language.encoders import EncoderError, load_encoder
-from tests.realdata.language.tiny import bert_tokenizer, tiny_bert
+from realdata.language.encoders import Encoder, EncoderError, check_forward, load_encoder
+from tests.realdata.language.tiny import bert_tokenizer, roberta_tokenizer, tiny_bert, tiny_roberta
 
 
 @pytest.fixture
@@ -84,8 +86,102 @@ def test_damaged_weights(folder: Path) -> None:
     assert refusal(folder).startswith(f"model {folder}: ")
 
 
-def test_hub_name_without_network() -> None:
+def configured(folder: Path, **changes: Any) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
+def test_weights_that_are_not_there_are_not_drawn_at_random(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    save_file({name: tensor for name, tensor in weights.items() if "pooler" not in name}, path, metadata=PYTORCH)
+    load_encoder(folder, head="two-label", seed=0)  # a pooler may be new
+    save_file({name: tensor for name, tensor in weights.items() if "query" not in name}, path, metadata=PYTORCH)
+    assert refusal(folder) == (
+        f"model {folder}: its files lack 2 of the encoder's weights, or have them in another size, such as "
+        "bert.encoder.layer.0.attention.self.query.bias"
+    )
+    save_file({"x": torch.zeros(1)}, path, metadata=PYTORCH)
+    assert " of the encoder's weights" in refusal(folder)
+
+
+PYTORCH = {"format": "pt"}
+
+
+def test_weights_of_another_size(folder: Path) -> None:
+    assert "or have them in another size" in refusal(configured(folder, intermediate_size=48))
+
+
+def test_a_head_for_other_labels_is_replaced(tmp_path: Path) -> None:
+    tokenizer = bert_tokenizer()
+    classifier: Any = tiny_bert(tokenizer, labels=5)
+    classifier.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = load_encoder(tmp_path, head="two-label", seed=0).model
+    assert model.get_parameter("classifier.weight").shape == (2, 16)
+    assert torch.equal(model.get_parameter("bert.pooler.dense.weight"), classifier.bert.pooler.dense.weight)
+
+
+def test_no_code_of_a_model_is_run(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / "own.py").write_text("raise SystemExit('run')\n")
+    configured(
+        folder, model_type="own", auto_map={"AutoConfig": "own.C", "AutoModelForSequenceClassification": "own.M"}
+    )
+    assert "contains custom code" in refusal(folder)
+    assert capfd.readouterr() == ("", "")  # nor does it ask
+
+
+@pytest.mark.parametrize("text", ["{}", "nonsense"])
+def test_damaged_tokenizer(folder: Path, text: str) -> None:
+    (folder / "tokenizer.json").write_text(text)
+    assert refusal(folder).startswith(f"model {folder}: it has no tokenizer (")
+
+
+def test_roberta_counts_positions_from_after_padding(tmp_path: Path) -> None:
+    tokenizer: Any = roberta_tokenizer()
+    kept, tokenizer.model_max_length = tokenizer.model_max_length, 10**30
+    model: Any = tiny_roberta(tokenizer)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    tokenizer.model_max_length = kept
+    loaded = load_encoder(tmp_path, head="two-label", seed=0)
+    longest = loaded.tokenizer.model_max_length
+    assert longest == 130 - (tokenizer.pad_token_id + 1)
+    check_forward(loaded, rows(longest), name="roberta")
+    with pytest.raises(EncoderError, match=r"^model roberta: RuntimeError: index 130 is out of bounds"):
+        check_forward(loaded, rows(longest + 1), name="roberta")
+
+
+def rows(width: int) -> Mapping[str, torch.Tensor]:
+    return {"input_ids": torch.full((2, width), 5), "attention_mask": torch.ones(2, width, dtype=torch.int64)}
+
+
+def test_decoders_are_refused() -> None:
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    sizes: dict[str, Any] = {"vocab_size": 11, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 16}
+    padless, padded = (GPT2ForSequenceClassification(GPT2Config(**sizes, pad_token_id=pad)) for pad in (None, 0))
+    with pytest.raises(EncoderError, match=r"^model gpt: Cannot handle batch sizes > 1 if no padding token"):
+        check_forward(Encoder(padless, bert_tokenizer(), "score"), rows(6), name="gpt")
+    with pytest.raises(EncoderError, match="it is not the last layer of an encoder, on its first token"):
+        check_forward(Encoder(padded, bert_tokenizer(), "score"), rows(6), name="gpt")
+
+
+def test_outputs_that_are_not_finite_are_refused(folder: Path) -> None:
+    loaded = load_encoder(folder, head="two-label", seed=0)
+    check_forward(loaded, rows(6), name="bert")
+    with torch.no_grad():
+        loaded.model.get_parameter("bert.pooler.dense.weight").fill_(torch.nan)
+    with pytest.raises(EncoderError, match=r"^model bert: its outputs are not finite"):
+        check_forward(loaded, rows(6), name="bert")
+
+
+def test_hub_name_without_network(capfd: pytest.CaptureFixture[str]) -> None:
     assert refusal("nobody/no-such-model").startswith("model nobody/no-such-model: ")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,8 @@ def test_several_files_are_numbered_on(tmp_path: Path) -> None:
         (4, "4 your persona: late.", ", line 4: a persona sentence after a turn"),
         (4, "4 how are you ?\tfine\t\tno .|yes .", ", line 4: the true reply 'fine' is not among the 2 candidates"),
         (4, "4 how are you ?\tfine\t\t", ", line 4: the true reply 'fine' is not among the 0 candidates"),
+        (3, "3 hel\x00lo !\thi", ", line 3: has the control character 0x00; expected text"),
+        (3, "3 hello !\rhow are you ?\thi", ", line 3: has the control character 0x0d; expected text"),
         (6, "1 your persona: alone.", ", line 5: the dialogue that begins here has no turns"),
     ],
 )
@@ -110,6 +113,18 @@ def test_gzip_with_a_wrong_checksum(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(PLAIN.encode()))
     data[-6] ^= 1
     assert ": damaged gzip data after line 6" in refusal(written(tmp_path, bytes(data)))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path, packed: bool) -> None:
+    data = PLAIN.encode() + b"3 hello !\t" + b"a" * (1 << 24)
+    path = written(tmp_path, gzip.compress(data) if packed else data)
+    tracemalloc.start()
+    try:
+        assert refusal(path) == ", line 7: has more than 1048576 bytes; expected the lines of dialogues"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", gzip.compress(b"")])
@@ -158,7 +173,9 @@ def test_what_is_written_is_read(
 
 
 @pytest.mark.parametrize(
-    "turn", [Turn("a\tb", "c"), Turn("a", "b\nc"), Turn("a", " "), Turn("a", "b", ("b", "c|d"))], ids=repr
+    "turn",
+    [Turn("a\tb", "c"), Turn("a", "b\nc"), Turn("a\0", "b"), Turn("a", " "), Turn("a", "b", ("b", "c|d"))],
+    ids=repr,
 )
 def test_text_that_ends_a_field_is_not_written(tmp_path: Path, turn: Turn) -> None:
     with pytest.raises(ValueError, match="text of a dialogue: got"):

@@ -35,6 +35,9 @@ def test_personas_can_be_named(personas: tuple[Persona, ...]) -> None:
     assert names(roles.retraining) == ["persona-009", "persona-002"]
     assert names(roles.test) == ["persona-001", "persona-003"]
     assert len(roles.unused) == 5
+    roles = choose_roles(personas, retraining=2, test=["persona-001", "persona-003"])
+    assert names(roles.retraining) == ["persona-002", "persona-004"]
+    assert names(roles.test) == ["persona-001", "persona-003"]
 
 
 def test_with_several_files_tests_come_from_the_last() -> None:

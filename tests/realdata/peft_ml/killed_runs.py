@@ -25,6 +25,8 @@ from tests.realdata.peft_ml.runs import FINETUNES, fine_tuned, retrained
 VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{name: (name, {}) for name in METHODS},
     "lora-ml alternating": ("lora-ml", {"scheme": "alternating", "inner_steps": 3, "steps_per_epoch": 11}),
+    # The adapters move in the first epoch, before the kill, and the base in the second, where both are checked.
+    "lora-ml one step": ("lora-ml", {"scheme": "alternating", "inner_steps": 1, "steps_per_epoch": 1}),
 }
 
 

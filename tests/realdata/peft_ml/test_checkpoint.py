@@ -191,7 +191,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
 
     payload = harmful(b"")
     path = tmp_path / "checkpoint"
-    path.write_bytes(b"loraml checkpoint 1\n" + hashlib.sha256(payload).digest() + payload)
+    path.write_bytes(b"loraml checkpoint 2\n" + hashlib.sha256(payload).digest() + payload)
     with pytest.raises(CheckpointError, match="is damaged or no checkpoint"):
         Checkpoint(path, fingerprint={}).read(CPU)
 

@@ -155,6 +155,12 @@ def test_alternating_retraining_learns_and_is_checked_after_a_round() -> None:
     assert found.curve["validation_accuracy"][-1] > 0.75
 
 
+def test_a_run_that_ends_before_its_first_step_on_the_base_is_an_error() -> None:
+    changes = {"scheme": "alternating", "inner_steps": 1000}
+    with pytest.raises(UntrainedError, match=r"not trained after a pass over all tasks: base \(no gradient reaches it"):
+        retrained("lora-ml", changes=changes)
+
+
 @pytest.mark.parametrize("method", ALL)
 def test_training_that_changes_nothing_is_an_error(method: str) -> None:
     changes = {"learning_rate": 0.0, "weight_decay": 0.0, "meta": MetaSettings(inner_steps=3, outer_learning_rate=0.0)}

@@ -12,6 +12,7 @@ NEEDED: dict[str, Any] = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3}
 
 BAD_VALUES = [
     ("epochs", -1, "epochs must be at least 0, got -1"),
+    ("epochs", 10**20, f"epochs must be at most 1000000000, got {10**20}"),
     ("batch_size", 0, "batch_size must be at least 1, got 0"),
     ("learning_rate", -0.1, "learning_rate must be at least 0 and finite, got -0.1"),
     ("learning_rate", math.nan, "learning_rate must be at least 0 and finite, got nan"),

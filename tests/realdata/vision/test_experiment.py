@@ -15,6 +15,7 @@ import torch
 from realdata.experiments.grid import RetrainingKey, work_of
 from realdata.experiments.records import RunKey
 from realdata.experiments.toml_settings import SettingsError
+from realdata.vision.images import ImageDataError
 from realdata.vision.settings import example, settings
 from tests.realdata.vision.tiny import spec
 
@@ -78,6 +79,16 @@ def test_settings_that_make_no_sense_name_the_key(changes: dict[str, Any], text:
 def test_patches_must_tile_the_images() -> None:
     with pytest.raises(SettingsError, match=r"model\.patch: got 3, expected a divisor of the images' height"):
         spec(model={"patch": 3}).open()
+
+
+def test_crops_have_something_of_the_image() -> None:
+    with pytest.raises(SettingsError, match=r"data\.crop_padding: got 8, expected less than the images' height, .* 8$"):
+        spec(data={"crop_padding": 8}).open()
+
+
+def test_digits_are_not_resized() -> None:
+    with pytest.raises(ImageDataError, match=r"^size \(data\.image_size in settings\): got 16, but the digits have"):
+        spec(data={"image_size": 16}).open()
 
 
 def test_the_grid_is_not_part_of_what_a_folder_is_begun_with() -> None:

@@ -174,6 +174,16 @@ def test_damage_between_head_and_foot(folder: Path) -> None:
         source.train.images([12])
 
 
+@pytest.mark.parametrize("twice", ["img", "label"])
+def test_a_column_that_is_there_twice(folder: Path, twice: str) -> None:
+    path = folder / "train-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.append_column(twice, table.column(twice)), path)
+    with pytest.raises(ImageDataError) as raised:
+        open_parquet(folder)
+    assert str(raised.value) == f"{path}: has 2 columns {twice}, expected one"
+
+
 def test_missing_files(folder: Path) -> None:
     test = folder / "test-00000-of-00001.parquet"
     test.rename(test.with_name("test-00000-of-00002.parquet"))

@@ -129,6 +129,24 @@ def test_more_seeds_and_processes_change_nothing_that_is_there(tmp_path: Path) -
     assert one[3]["train_loss"] != other[3]["train_loss"]
 
 
+def test_a_gradient_scaler_is_not_handed_from_job_to_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that doubles in each step overflows in the second job if the first one's is used again."""
+    import accelerate
+    import torch
+
+    def scaling(**options: Any) -> Any:
+        made = accelerator(**options)
+        made.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**110, growth_interval=1)
+        return made
+
+    grid = replace(GRID, methods=("standard",), finetune=("lora",))
+    ran(tmp_path / "plain", grid)
+    accelerator = accelerate.Accelerator
+    monkeypatch.setattr(accelerate, "Accelerator", scaling)
+    ran(tmp_path / "scaled", grid)
+    assert results(tmp_path / "scaled") == results(tmp_path / "plain")
+
+
 def test_ranks_that_change_nothing_are_not_run_again(tmp_path: Path) -> None:
     grid = replace(GRID, methods=("standard",), n=("all",))
     assert ran(tmp_path, grid).new_runs == 2
