@@ -169,6 +169,21 @@ def test_the_kernel_vector_is_the_one_of_the_largest_difference_of_norms(k: int,
         assert z @ z == pytest.approx(y @ y)  # U_1 z = U_1 y in independent columns
 
 
+def test_kernel_vectors_of_a_batch_are_those_of_its_members() -> None:
+    rng = np.random.default_rng(0)
+    U_1 = rng.standard_normal((3, 5, 2))
+    U_2 = U_1 @ rng.standard_normal((3, 2, 2))  # each kernel has two dimensions
+    together = np.concatenate(_kernel_vector(U_1, U_2, 2), axis=-1)
+    for one, first, second in zip(together, U_1, U_2, strict=True):
+        alone = np.concatenate(_kernel_vector(first, second, 2))
+        np.testing.assert_allclose(np.outer(one, one), np.outer(alone, alone), atol=1e-9)  # its sign is free
+        z, y = one[:2], one[2:]
+        # ||z||^2 - ||y||^2 over the kernel: y = M z, so a generalised eigenvalue of (I - M^T M, I + M^T M)
+        M = np.linalg.lstsq(second, first, rcond=None)[0]
+        most = np.linalg.eigvals(np.linalg.solve(np.eye(2) + M.T @ M, np.eye(2) - M.T @ M)).real.max()
+        np.testing.assert_allclose(z @ z - y @ y, most, atol=1e-9)
+
+
 def test_of_a_kernel_on_one_side_the_vector_is_on_that_side() -> None:
     U_1, U_2 = np.zeros((4, 2)), np.zeros((4, 2))
     U_1[0, 0] = U_2[1, 0] = 1.0  # the second columns are 0: (e_2, 0) and (0, e_2) are in the kernel
