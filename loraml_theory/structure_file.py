@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import zipfile
 from math import prod
-from pathlib import Path
 from typing import IO, TypeAlias
 from warnings import catch_warnings
 
@@ -14,6 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.input_files import InputFileError, open_input
 from loraml_theory.structure import GroundTruth
 
 Path_: TypeAlias = str | os.PathLike[str]
@@ -21,25 +21,6 @@ Path_: TypeAlias = str | os.PathLike[str]
 SHAPES = {"A_star": "(d, d)", "U_star": "(T+1, d, k)"}
 MAX_ENTRIES = 2**27  # 1 GiB of float64 per array, far beyond what any check could use
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-
-
-def one_line(text: str) -> str:
-    r"""Return `text` with every unprintable character written as an escape, so that it stays on one line.
-
-    Examples
-    --------
-    >>> print(one_line("two\nlines"))
-    two\nlines
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-class StructureFileError(ValueError):
-    """A structure file that cannot be used: the file, the field, what was found, what is expected."""
-
-    def __init__(self, path: Path_, text: str) -> None:
-        """Join file and text to one line."""
-        super().__init__(one_line(f"{os.fspath(path)}: {text}"))
 
 
 def read_structure(path: Path_) -> tuple[GroundTruth, list[str]]:
@@ -59,18 +40,18 @@ def read_structure(path: Path_) -> tuple[GroundTruth, list[str]]:
 
     Raises
     ------
-    StructureFileError
+    InputFileError
         Whatever is wrong with the file.
     """
     notes: list[str] = []
-    with _open(path) as file, _archive(path, file) as archive:
+    with open_input(path, expected="an npz file") as file, _archive(path, file) as archive:
         for name in SHAPES:
             _check_header(path, archive, name)
         arrays = [_load(path, archive, name, notes) for name in SHAPES]
     try:
         return GroundTruth(*arrays), notes
     except ValueError as problem:
-        raise StructureFileError(path, str(problem)) from None
+        raise InputFileError(path, str(problem)) from None
 
 
 def write_structure(path: Path_, truth: GroundTruth) -> None:
@@ -90,20 +71,6 @@ def write_structure(path: Path_, truth: GroundTruth) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def _open(path: Path_) -> IO[bytes]:
-    try:
-        if Path(path).exists() and not Path(path).is_file():  # before opening: a pipe would block
-            kind = "a folder" if Path(path).is_dir() else "no regular file"
-            raise StructureFileError(path, f"is {kind}, expected an npz file")
-        return Path(path).open("rb")
-    except OSError as problem:
-        raise StructureFileError(path, f"cannot be read ({problem.strerror}), expected an npz file") from None
-    except ValueError as problem:  # a null byte in the name
-        if isinstance(problem, StructureFileError):
-            raise
-        raise StructureFileError(path, f"is no file name ({problem}), expected an npz file") from None
-
-
 def _archive(path: Path_, file: IO[bytes]) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
@@ -118,7 +85,7 @@ def _archive(path: Path_, file: IO[bytes]) -> zipfile.ZipFile:
             found = f"is damaged or truncated ({problem})"
         else:
             found = "is not an npz file"
-        raise StructureFileError(path, f"{found}, expected an npz file with {' and '.join(SHAPES)}") from None
+        raise InputFileError(path, f"{found}, expected an npz file with {' and '.join(SHAPES)}") from None
 
 
 def _check_header(path: Path_, archive: zipfile.ZipFile, name: str) -> None:
@@ -127,20 +94,20 @@ def _check_header(path: Path_, archive: zipfile.ZipFile, name: str) -> None:
         member = archive.getinfo(f"{name}.npy")
     except KeyError:
         found = ", ".join(sorted(n.removesuffix(".npy") for n in archive.namelist())[:8]) or "nothing"
-        raise StructureFileError(path, f"{name}: missing (found {found}), expected shape {SHAPES[name]}") from None
+        raise InputFileError(path, f"{name}: missing (found {found}), expected shape {SHAPES[name]}") from None
     shape, dtype, offset = _header(path, archive, name)
     if dtype.hasobject:
-        raise StructureFileError(path, f"{name}: holds pickled objects (never loaded), expected real numbers")
+        raise InputFileError(path, f"{name}: holds pickled objects (never loaded), expected real numbers")
     if dtype.kind not in "iuf":
-        raise StructureFileError(path, f"{name}: got dtype {dtype.name}, expected real numbers")
+        raise InputFileError(path, f"{name}: got dtype {dtype.name}, expected real numbers")
     axes = SHAPES[name].count(",") + 1
     if len(shape) != axes or (name == "A_star" and shape[0] != shape[1]) or min(shape) < 0:
-        raise StructureFileError(path, f"{name}: got shape {shape}, expected {SHAPES[name]}")
+        raise InputFileError(path, f"{name}: got shape {shape}, expected {SHAPES[name]}")
     if prod(shape) > MAX_ENTRIES:
-        raise StructureFileError(path, f"{name}: got shape {shape}, expected at most {MAX_ENTRIES} numbers")
+        raise InputFileError(path, f"{name}: got shape {shape}, expected at most {MAX_ENTRIES} numbers")
     expected = offset + prod(shape) * dtype.itemsize
     if member.file_size != expected:
-        raise StructureFileError(
+        raise InputFileError(
             path, f"{name}: damaged, got {member.file_size} bytes, expected {expected} for shape {shape}"
         )
 
@@ -151,7 +118,7 @@ def _header(path: Path_, archive: zipfile.ZipFile, name: str) -> tuple[tuple[int
             shape, _, dtype = HEADERS[npy.read_magic(stream)](stream)
             return shape, dtype, stream.tell()
     except Exception as problem:  # bytes of unknown origin: whatever the parsers stumble over, it is no array
-        raise StructureFileError(path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}") from None
+        raise InputFileError(path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}") from None
 
 
 def _load(path: Path_, archive: zipfile.ZipFile, name: str, notes: list[str]) -> NDArray[np.float64]:
@@ -160,11 +127,11 @@ def _load(path: Path_, archive: zipfile.ZipFile, name: str, notes: list[str]) ->
             array = npy.read_array(stream, allow_pickle=False)
             stream.read(1)  # the end of the stream is where its check sum is compared
     except Exception as problem:
-        raise StructureFileError(path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}") from None
+        raise InputFileError(path, f"{name}: damaged ({problem}), expected an array {SHAPES[name]}") from None
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype=np.float64)
     if bool(np.isfinite(array).all()) and not bool(np.isfinite(converted).all()):
-        raise StructureFileError(path, f"{name}: holds numbers too large for float64, expected float64")
+        raise InputFileError(path, f"{name}: holds numbers too large for float64, expected float64")
     if array.dtype.newbyteorder("=") != np.float64:
         notes.append(f"{name}: converted from {array.dtype.name} to float64")
     return converted

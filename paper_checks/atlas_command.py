@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 from threadpoolctl import threadpool_limits
 
+from loraml_theory.harness.errors import InputError
 from paper_checks import commands
-from paper_checks.commands import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ import numpy as np
 import typer
 from threadpoolctl import threadpool_limits
 
-from loraml_theory.structure_file import one_line, read_structure
+from loraml_theory.harness.errors import InputError, one_line
+from loraml_theory.structure_file import read_structure
 from paper_checks import commands
-from paper_checks.commands import InputError
 from paper_checks.exact_evidence import MISSING, available
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from loraml_theory.structure_file import StructureFileError, one_line
+from loraml_theory.harness.errors import InputError, one_line
 from paper_checks import (
     advise_command,
     atlas_command,
@@ -28,7 +28,6 @@ from paper_checks import (
     sweep_command,
     vision_command,
 )
-from paper_checks.commands import InputError
 from paper_checks.registry import UnknownClaimError
 from sims.engine import EngineError
 
@@ -180,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status, text = _parse(words)()
         _print(text)
-    except (InputError, StructureFileError, UnknownClaimError, EngineError) as problem:
+    except (InputError, UnknownClaimError, EngineError) as problem:
         status = _complain(f"error: {problem}", status=2)
     except KeyboardInterrupt:
         status = _complain("interrupted", status=130)

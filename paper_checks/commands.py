@@ -16,8 +16,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError, one_line
 from loraml_theory.structure import GroundTruth
-from loraml_theory.structure_file import MAX_ENTRIES, one_line, read_structure, write_structure
+from loraml_theory.structure_file import MAX_ENTRIES, read_structure, write_structure
 from paper_checks import exact_evidence, registry
 from paper_checks.claim import PROFILES, AnyClaim, Given, Profile, Recorded
 from paper_checks.empirical import EmpiricalClaim
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 SCALES = (1e-100, 1e100)
 
 DEFAULT_OUT = Path("reports/verify")
-
-
-class InputError(ValueError):
-    """Something the user can put right; the text is one line."""
 
 
 def verify(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from realdata.experiments.folder import FolderError
 from realdata.experiments.folder import read_experiment as read_begun
 from realdata.experiments.records import RecordError, read_records

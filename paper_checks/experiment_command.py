@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from paper_checks import commands
-from paper_checks.commands import InputError
 from realdata.experiments.folder import FolderError, read_failures
 from realdata.experiments.records import RecordError
 from realdata.experiments.report import ReportError

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from paper_checks import commands, sweep_command
-from paper_checks.commands import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from paper_checks import experiment_command
-from paper_checks.commands import InputError, writing
+from paper_checks.commands import writing
 from paper_checks.experiment_command import Device, Finetune, Methods, Precision, Seeds, Workers
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from paper_checks.claim import Control, Evidence, Note, Profile
 from paper_checks.empirical import Order, Setting, order_evidence, uncounted, untrained_evidence
 from paper_checks.experiment import Experiment

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from loraml_theory.harness.errors import InputError
 from paper_checks import commands
-from paper_checks.commands import InputError
 from paper_checks.figure_commands import refusing
 
 if TYPE_CHECKING:

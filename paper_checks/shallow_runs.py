@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from paper_checks.experiment import ExperimentError
 from sims.shallow.settings import VALUES
 from sims.shallow.tables import Paired, TableError, paired, read_runs

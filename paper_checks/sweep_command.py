@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paper_checks.commands import InputError
+from loraml_theory.harness.errors import InputError
 
 if TYPE_CHECKING:
     from sims.executors import Executor

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from loraml_theory.harness.errors import InputError
 from paper_checks import experiment_command
-from paper_checks.commands import InputError
 from paper_checks.experiment_command import Axes, Device, Finetune, Methods, Precision, Seeds, Workers
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from math import inf, isinf, prod
 from pathlib import Path
 from typing import Any
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from loraml_theory.zoo import KINDS
 from sims.engine import Schedule
 

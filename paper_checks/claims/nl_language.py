@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from paper_checks.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
 from paper_checks.experiment import Experiment, ExperimentError
 from paper_checks.orders import check_orders, mutations, settings_said

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 from rich.text import Text
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from paper_checks.phrasing import number, plural
 from paper_checks.report.figures import CYCLE, INK, Picture, axes, encode
 from paper_checks.report.html import typeset

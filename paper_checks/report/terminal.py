@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from paper_checks.claim import AnyClaim, Verdict
 from paper_checks.mutation import Matrix, Notice
 from paper_checks.phrasing import expected, headline, measured

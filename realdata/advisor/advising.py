@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.layer import LayerAdvice, Settings, look_at
 from realdata.advisor.merging import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 
 
 class AdviceError(ValueError):

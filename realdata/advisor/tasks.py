@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.lora_adapter import LoraAdapter, is_adapter, open_adapter
 from realdata.advisor.tensor_files import LARGEST, Described, TensorFile, as_matrix, open_checkpoint

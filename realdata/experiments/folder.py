@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loraml_theory.atomic import replacing
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from realdata.experiments.schemas import first_problem
 from realdata.experiments.toml_settings import differences
 

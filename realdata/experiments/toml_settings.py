@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 
 T = TypeVar("T")
 Table = dict[str, Any]

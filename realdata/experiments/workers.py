@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 
 J = TypeVar("J")
 J_contra = TypeVar("J_contra", contravariant=True)

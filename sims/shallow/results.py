@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from loraml_theory.atomic import replacing
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from sims.engine import EngineError
 from sims.shallow.descent import Descent
 from sims.shallow.draws import Run, draw_run, draw_start

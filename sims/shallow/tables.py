@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from sims.shallow.results import Result, Study
 from sims.shallow.settings import METHODS, VALUES, Variant
 

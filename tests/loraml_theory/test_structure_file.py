@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.input_files import InputFileError
 from loraml_theory.structure import GroundTruth
-from loraml_theory.structure_file import StructureFileError, one_line, read_structure, write_structure
+from loraml_theory.structure_file import read_structure, write_structure
 
 A, U = np.eye(4), np.ones((3, 4, 1))
 
@@ -43,7 +45,7 @@ def header(text: str) -> bytes:
 
 
 def complaint(path: Path | str) -> str:
-    with pytest.raises(StructureFileError) as caught:
+    with pytest.raises(InputFileError) as caught:
         read_structure(path)
     text = str(caught.value)
     assert text.startswith(one_line(os.fspath(path)))
@@ -180,7 +182,7 @@ def test_damage_is_an_error_or_does_no_harm(
     else:
         content[position] ^= 1 << bit
     path.write_bytes(content)
-    with contextlib.suppress(StructureFileError):
+    with contextlib.suppress(InputFileError):
         truth, _ = read_structure(path)
         np.testing.assert_array_equal(truth.A_star, A)
         np.testing.assert_array_equal(truth.U_star, U)
@@ -189,7 +191,7 @@ def test_damage_is_an_error_or_does_no_harm(
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     assert "cannot be read (No such file or directory)" in complaint(tmp_path / "two\nlines.npz")
     assert "is a folder" in complaint(tmp_path)
-    assert "is no file name" in complaint("null\0byte")
+    assert "is not a file name" in complaint("null\0byte")
     os.mkfifo(tmp_path / "pipe")
     assert "is no regular file" in complaint(tmp_path / "pipe")
 

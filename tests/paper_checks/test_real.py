@@ -13,7 +13,7 @@ import pytest
 from jsonschema import ValidationError
 from rich.console import Console
 
-from loraml_theory.structure_file import one_line
+from loraml_theory.harness.errors import one_line
 from paper_checks.report import html, verdicts
 from paper_checks.report.real import section
 from paper_checks.report.terminal import show_run

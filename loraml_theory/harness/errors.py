@@ -1,0 +1,27 @@
+"""Errors that a user can cause, each one line."""
+
+from __future__ import annotations
+
+
+def one_line(text: str) -> str:
+    r"""Return `text` with every unprintable character written as an escape, so that it stays on one line.
+
+    Examples
+    --------
+    >>> print(one_line("two\nlines"))
+    two\nlines
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+LONGEST = 1000
+"""Characters of an error that are shown; a name of thousands is cut in its middle."""
+
+
+class InputError(ValueError):
+    """Something that a user gave and that cannot be used; the text is one line, and the exit status is 2."""
+
+    def __init__(self, text: str) -> None:
+        """Keep the text on one line of bounded length."""
+        line = one_line(text)
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}")
