@@ -85,7 +85,7 @@ def restructure(rng: random.Random, content: bytes) -> bytes:
     while level:
         value = level.pop()
         keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
-        places += [(value, key) for key in keys]
+        places += [(value, key) for key in keys]  # type: ignore[misc]  # a list or a table by its keys
         level += [value[key] for key in keys]  # type: ignore[index]
     if not places:
         return b"[]"
