@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from realdata.peft_ml.adapter_config import prepared
+from realdata.peft_ml.adapters_in_use import AdaptersInUse
 from realdata.peft_ml.base_model import plain_parameters, without_adapters
 from realdata.peft_ml.data import Inputs
-from realdata.peft_ml.mixed import MixedForward, Segment
+from realdata.peft_ml.mixed import Segment
 from realdata.peft_ml.mixing_check import disagreement
 from realdata.peft_ml.rows import chosen_rows, in_order, is_in_order, row_count, rows_by_task
 from realdata.peft_ml.seeding import torch_seeded
@@ -91,8 +92,7 @@ class MetaPeftModel(nn.Module):
         check_base_kept(model, self.peft)
         self._mark_trained()
         self._has_fast_path = any(isinstance(module, nn.TransformerEncoderLayer) for module in self.modules())
-        self._mixed_forward = MixedForward(self._wrapped)
-        self._recomputing = [(n, m) for n, m in self._wrapped.named_modules() if hasattr(m, "gradient_checkpointing")]
+        self._in_use = AdaptersInUse(self.peft, self._activate)
         self._disagreements: dict[bool, str | None] = {}
         self.train(model.training)
 
@@ -111,7 +111,8 @@ class MetaPeftModel(nn.Module):
         TypeError
             If the inputs or outputs are no tensors.
         ValueError
-            If a task is unknown, the numbers of rows differ, or rows of several tasks meet gradient checkpointing.
+            If a task is unknown or the numbers of rows differ; in the backward pass, if layers run again there other than
+            by ``torch.utils.checkpoint``, when other adapters are in use.
 
         Warns
         -----
@@ -126,7 +127,6 @@ class MetaPeftModel(nn.Module):
             tasks = [self._known(name) for name in task]
             if len(set(tasks)) == 1:
                 return self._of_one(inputs, tasks[0])
-            self._check_no_recomputation()
             if self._may_mix(inputs, tasks):
                 return self._mixed(inputs, tasks)
             return self._task_by_task(inputs, tasks)
@@ -134,7 +134,7 @@ class MetaPeftModel(nn.Module):
     @property
     def mixed_rows(self) -> MixedRows:
         """Whether rows of several tasks share one forward, in the present mode, or why they do not."""
-        if reason := self._mixed_forward.obstacle():
+        if reason := self._in_use.mixed.obstacle():
             return MixedRows(False, reason)
         if self.training not in self._disagreements:
             return MixedRows(True, "to be compared with one forward per task on the first such batch")
@@ -228,8 +228,8 @@ class MetaPeftModel(nn.Module):
         return task
 
     def _of_one(self, inputs: Inputs, task: str) -> Tensor:
-        self._activate(self._adapter_names[task])
-        return self._outputs(inputs)
+        with self._in_use.one(self._adapter_names[task]):
+            return self._outputs(inputs)
 
     def _outputs(self, inputs: Inputs) -> Tensor:
         return logits(self.peft(**inputs) if isinstance(inputs, Mapping) else self.peft(inputs))
@@ -244,7 +244,7 @@ class MetaPeftModel(nn.Module):
         places = torch.cat(list(rows.values()))
         segments = [Segment(self._adapter_names[task], len(indices)) for task, indices in rows.items()]
         sorted_inputs = inputs if is_in_order(places) else chosen_rows(inputs, places)
-        with self._mixed_forward.rows(segments):
+        with self._in_use.several(segments):
             return in_order([self._outputs(sorted_inputs)], [places])
 
     def _may_mix(self, inputs: Inputs, tasks: Sequence[str]) -> bool:
@@ -264,15 +264,6 @@ class MetaPeftModel(nn.Module):
         if found is not None:
             warnings.warn(f"rows of several tasks go through the model task by task: {found}", stacklevel=5)
         return found is None
-
-    def _check_no_recomputation(self) -> None:
-        """Raise if layers are run again in the backward pass, when another task's adapter is the active one."""
-        for name, module in self._recomputing:
-            if module.training and getattr(module, "gradient_checkpointing", False):
-                raise ValueError(
-                    f"task: got rows of several tasks with gradient checkpointing in {name}, "
-                    "expected one task for all rows, and backward before the next"
-                )
 
     @contextmanager
     def _own_layers_called(self) -> Iterator[None]:

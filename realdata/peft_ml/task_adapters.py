@@ -85,16 +85,18 @@ class Switch:
 
         self._wrapped: Any = wrapped
         kinds = BaseTunerLayer | AuxiliaryTrainingWrapper
-        self._layers: list[Any] = [module for module in wrapped.modules() if isinstance(module, kinds)]
+        self.layers: list[Any] = [module for module in wrapped.modules() if isinstance(module, kinds)]
         known = [kind.set_adapter for kind in (BaseTuner, BaseTunerLayer, ModulesToSaveWrapper)]
-        self._no_more = all(type(part).set_adapter in known for part in (wrapped.base_model, *self._layers))
+        self._no_more = all(type(part).set_adapter in known for part in (wrapped.base_model, *self.layers))
+
+    def is_on(self, name: str) -> bool:
+        """Say whether the adapter of this name is the active one, for peft's model and for its layers."""
+        return bool(self._wrapped.active_adapter == name and self.layers[0].active_adapters == [name])
 
     def __call__(self, name: str) -> None:
         """Let the layers use the adapter of this name."""
-        if self._wrapped.active_adapter == name:
-            return
         if self._no_more:  # all that peft does there besides the flags, at a tenth of its cost
-            for layer in self._layers:
+            for layer in self.layers:
                 layer._active_adapter = [name]
             self._wrapped.active_adapter = self._wrapped.base_model.active_adapter = name
             return
