@@ -53,11 +53,13 @@ def prepared(model: nn.Module, adapter: PeftConfig | None, *, head: str | None) 
     config.base_model_name_or_path = None
     if getattr(config, "target_modules", None) == "all-linear":
         config.target_modules = all_linear(model, head=head)
-    if copied := _copied(model, getattr(config, "modules_to_save", None) or (), head=head):
+    copied = _copied(model, getattr(config, "modules_to_save", None) or (), head=head)
+    config.modules_to_save = None
+    if copied:
         if getattr(config, "ensure_weight_tying", False):
             raise InputError("adapter: ensure_weight_tying is for one adapter, got it with modules that tasks copy")
-        config.modules_to_save = copied
         _leave_out(config, model, copied)
+        config.modules_to_save = copied
     return config
 
 

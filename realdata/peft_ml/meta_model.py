@@ -19,7 +19,7 @@ from realdata.peft_ml.mixed import Segment
 from realdata.peft_ml.mixing_check import disagreement
 from realdata.peft_ml.rows import chosen_rows, in_order, is_in_order, row_count, rows_by_task
 from realdata.peft_ml.seeding import torch_seeded
-from realdata.peft_ml.task_adapters import Switch, adapter_name, check_base_kept, redraw, with_adapters
+from realdata.peft_ml.task_adapters import Switch, adapter_name, check_base_kept, check_reached, redraw, with_adapters
 from realdata.peft_ml.trained import Trained, frozen_note
 
 if TYPE_CHECKING:
@@ -89,9 +89,10 @@ class MetaPeftModel(nn.Module):
             frozen = [name.removeprefix(f"{head}.") for name in self._frozen if name.startswith(f"{head}.")]
             for task in self.tasks:
                 with torch_seeded(self.seed, "head", task):
-                    redraw(self.head_of(task), frozen=frozen)
+                    redraw(self.head_of(task), head=head, frozen=frozen)
         self._activate = Switch(self.peft)
         check_base_kept(model, self.peft)
+        check_reached(self.peft, train_base=train_base)
         self._mark_trained()
         first = self.adapter_parameters(self.tasks[0])
         self._frozen_own = frozenset(name for name, parameter in first.items() if not parameter.requires_grad)
@@ -179,17 +180,19 @@ class MetaPeftModel(nn.Module):
         off = {name: parameter for name, parameter in base.items() if not parameter.requires_grad}
         moving = {name: parameter for name, parameter in base.items() if name not in off or name not in self._frozen}
         own = self.all_adapter_parameters()
+        kept = {name: own[self.tasks[0]][name] for name in sorted(self._frozen_own)}
+        named = {**(base if self.train_base else {}), **{_name_of_original(name): p for name, p in kept.items()}}
         return Trained(
             {"base": moving} if self.train_base and moving else {},
             {task: {n: p for n, p in each.items() if n not in self._frozen_own} for task, each in own.items()},
             frozen={
                 ("base", "train_base is off" if not self.train_base else "requires_grad is off"): off,
-                ("of each task's own", "requires_grad is off"): {n: own[self.tasks[0]][n] for n in self._frozen_own},
+                ("each task's own", "requires_grad is off"): kept,
                 ("the base's own head", "each task has a copy of its own"): {
                     name: parameter for name, parameter in copied.items() if id(parameter) not in shared
                 },
             },
-            notes=[*(frozen_note(base) if self.train_base else ()), *([rows] if len(self.tasks) > 1 else ())],
+            notes=[*frozen_note(named), *([rows] if len(self.tasks) > 1 else ())],
         )
 
     def head_of(self, task: str) -> nn.Module:

@@ -44,8 +44,8 @@ def adapter_name(task: str) -> str:
 
 
 @torch.no_grad()
-def redraw(module: nn.Module, *, frozen: Collection[str] = ()) -> None:
-    """Draw all parameters of a module anew from torch's global generator, but for those that are frozen.
+def redraw(module: nn.Module, *, head: str, frozen: Collection[str]) -> None:
+    """Draw all parameters of a head of this name anew from torch's global generator, but for those that are frozen.
 
     Raises
     ------
@@ -57,10 +57,10 @@ def redraw(module: nn.Module, *, frozen: Collection[str] = ()) -> None:
         if isinstance(part, parametrize.ParametrizationList):
             continue  # drawn with the module whose tensor it is
         if hasattr(part, "reset_parameters"):
-            _draw(part, name or "it")
+            _draw(part, f"{head}.{name}" if name else head)
         elif any(True for _ in part.parameters(recurse=False)):
             raise InputError(
-                f"head: {name or 'it'} is a {type(part).__name__} without reset_parameters to draw it anew"
+                f"head: {head} has a {type(part).__name__} without reset_parameters to draw it anew"
             )
     for parameter, values in kept:
         parameter.copy_(values)
@@ -69,7 +69,7 @@ def redraw(module: nn.Module, *, frozen: Collection[str] = ()) -> None:
 def _draw(part: Any, name: str) -> None:
     hooks = [type(hook).__name__ for hook in part._forward_pre_hooks.values()]
     if any(hook in ("WeightNorm", "SpectralNorm") for hook in hooks):  # they overwrite what is drawn
-        raise InputError(f"head: {name} has {hooks[0]} of torch.nn.utils, expected that of torch.nn.utils.parametrizations")
+        raise InputError(f"head: {name} has {hooks[0]} by a hook, expected it from torch.nn.utils.parametrizations")
     with parametrize.cached():
         part.reset_parameters()
         for tensor in getattr(part, "parametrizations", ()):
@@ -146,6 +146,25 @@ class Switch:
         self._wrapped.set_adapter(name)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+
+
+def check_reached(wrapped: PeftModel, *, train_base: bool) -> None:
+    """Raise InputError if an adapter is where torch's attention takes no notice of it, or keeps it from being trained.
+
+    It reads the weight of its output projection past any adapter. peft's adapter of the whole of it puts the base's
+    weights anew into the module in every forward, as parameters that no optimizer has seen and that need no gradient.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    attention = nn.MultiheadAttention
+    for name, layer in wrapped.get_base_model().named_modules():
+        if not isinstance(layer, BaseTunerLayer):
+            continue
+        parent = wrapped.get_base_model().get_submodule(name.rpartition(".")[0])
+        if isinstance(parent, attention) and not name.endswith("base_layer.out_proj"):
+            raise InputError(f"target_modules: {name} is part of torch's own attention, which never calls it")
+        if train_base and isinstance(layer.get_base_layer(), attention):
+            raise InputError(f"target_modules: {name} is torch's own attention, whose adapter keeps the base untrained")
 
 
 def check_base_kept(model: nn.Module, wrapped: PeftModel) -> None:
