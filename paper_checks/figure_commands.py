@@ -155,7 +155,7 @@ def _show(console: Console, found: Sequence[Rate], criteria: Criteria) -> None:
             name,
             row["axis"],
             decimals(row["slope"]),
-            f"\\[{decimals(row['ci_low'])}, {decimals(row['ci_high'])}]",
+            f"\\[{', '.join(map(decimals, rate.interval))}]",
             decimals(row["predicted"]),
             f"{row['power']:.2f}",
             decimals(row["level"]) + ("" if rate.level_verdict == "agrees" else MARKS[rate.level_verdict]),
