@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from math import inf, isnan
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,7 @@ def decimals(value: float | None, places: int = 3) -> str:
 
     Examples
     --------
-    >>> decimals(-1e-6), decimals(None), decimals(-inf)
+    >>> decimals(-1e-6), decimals(None), decimals(float("-inf"))
     ('0.000', '–', '-∞')
     """
     if value is None or isnan(value):
