@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from loraml_theory.harness.errors import InputError
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -27,7 +29,7 @@ PATIENCE = 20  # seconds that a scheduler has to answer and to have a worker
 AHEAD = 4  # items in the hands of a worker process or waiting for it
 
 
-class ExecutorError(RuntimeError):
+class ExecutorError(InputError):
     """An executor that is not there, or whose workers are lost again and again; the text is one line."""
 
 

@@ -52,6 +52,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError
 from sims.spec import Spec, differences
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ COLUMNS = (
 )
 
 
-class StoreError(RuntimeError):
+class StoreError(InputError):
     """A folder that this sweep cannot use; the text is one line."""
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loraml_theory.atomic import replacing
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from realdata.experiments.schemas import first_problem
 from realdata.experiments.toml_settings import differences
 
@@ -29,7 +29,7 @@ FORMAT = 1
 LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `replacing` leaves when it is killed
 
 
-class FolderError(RuntimeError):
+class FolderError(InputError):
     """A folder that this experiment cannot use; the text is one line."""
 
 

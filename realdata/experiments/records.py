@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loraml_theory.atomic import replacing
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from realdata.experiments.schemas import first_problem
 from realdata.peft_ml.budget import Count
 
@@ -20,7 +20,7 @@ FORMAT = 1
 RUNS = "runs"
 
 
-class RecordError(ValueError):
+class RecordError(InputError):
     """A record, or a folder of records, that is not what an experiment writes; the text is one line."""
 
 

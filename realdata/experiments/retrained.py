@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError
 from realdata.experiments.grid import RetrainingKey
 from realdata.peft_ml.budget import Count
 
@@ -30,7 +31,7 @@ FORMAT = 1
 BASE, BUNDLE, LAST = "base.safetensors", "bundle", "retraining.json"
 
 
-class RetrainedError(ValueError):
+class RetrainedError(InputError):
     """A retraining on disk that is damaged; the text is one line."""
 
 

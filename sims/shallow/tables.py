@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from sims.shallow.results import Result, Study
 from sims.shallow.settings import METHODS, VALUES, Variant
 
@@ -38,7 +38,7 @@ CURVE_COLUMNS = (
 )
 
 
-class TableError(ValueError):
+class TableError(InputError):
     """A table of runs that cannot be used; the text is one line."""
 
 
