@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from realdata.experiments.runner import Request
 
 EXTRA = ("accelerate", "filelock", "peft", "safetensors", "torch", "transformers")
-IMAGES = ("datasets", "PIL", "pyarrow")
+IMAGES = ("huggingface_hub", "PIL", "pyarrow")
 
 Methods = Annotated[
     str | None,
