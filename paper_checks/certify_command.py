@@ -94,6 +94,7 @@ def prove(
         raise InputError(f"certify spurious: {MISSING}")
     from loraml_theory.certified import certificate
 
+    commands.prepare_file(out)
     tries = _positive("--starts", starts or ("600" if search is None else "30"))
     with commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
         progress("searching for a strict spurious minimum")

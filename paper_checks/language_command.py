@@ -13,7 +13,7 @@ import typer
 from loraml_theory.harness.errors import InputError, one_line
 from loraml_theory.harness.input_files import read_toml
 from paper_checks import experiment_command
-from paper_checks.commands import writing
+from paper_checks.commands import prepare_file, writing
 from paper_checks.experiment_command import Device, Finetune, Methods, Precision, Seeds, Workers
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def write_table(data: str, *, settings: Path | None, out: Path) -> tuple[int, st
             raise InputError(f"--out: got {one_line(str(out))}, which is read from; expected the name of another file")
     with experiment_command.refusing(out):
         read = _settings("cpu", settings)
+    prepare_file(out)
     try:
         uses = assigned(read, read_dialogues(files))
     except ValueError as problem:

@@ -11,7 +11,7 @@ import typer
 
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import read_toml
-from paper_checks import experiment_command
+from paper_checks import commands, experiment_command
 from paper_checks.experiment_command import Axes, Device, Finetune, Methods, Precision, Seeds, Workers
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def run(
             raise InputError("--profile: got paper, which is not for the digits; give --data DIR with CIFAR-10")
         request = _request(data, profile, settings, texts=texts, where=where)
         experiment_command.require_extra(experiment_command.IMAGES)
+        commands.prepare_folder(out)
         if download:
             _download(data)
         return experiment_command.carry_out(request, out)

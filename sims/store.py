@@ -111,6 +111,8 @@ def locked(folder: Path) -> Iterator[Store]:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: is a file, expected a folder or a name that is free")
     folder.mkdir(parents=True, exist_ok=True)
+    if lexists(folder / "chunks") and not (folder / "chunks").is_dir():
+        raise StoreError(f"{folder / 'chunks'}: is not a folder, expected a folder or a name that is free")
     check_lock(folder / ".lock")
     with (folder / ".lock").open("ab") as lock:  # the system drops the lock when its process ends, however it ends
         try:

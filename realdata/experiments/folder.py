@@ -30,6 +30,7 @@ from realdata.experiments.toml_settings import differences
 
 FORMAT = 1
 BEGUN = "experiment.json"
+INSIDE = ("retraining", "runs", "failed", "checkpoints")
 LARGEST = 4 * MEBIBYTE
 LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `replacing` leaves when it is killed
 
@@ -136,6 +137,9 @@ def opened(path: Path) -> Iterator[Folder]:
     if path.exists() and not path.is_dir():
         raise FolderError(f"{path}: is a file, expected a folder or a name that is free")
     path.mkdir(parents=True, exist_ok=True)
+    for name in INSIDE:
+        if lexists(path / name) and not (path / name).is_dir():
+            raise FolderError(f"{path / name}: is not a folder, expected a folder or a name that is free")
     check_lock(path / ".lock")
     try:
         with FileLock(path / ".lock", timeout=0):  # the system drops it when its process ends, however it ends
