@@ -13,6 +13,7 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from loraml_theory.harness.errors import InputError, one_line
+from loraml_theory.harness.input_files import MEBIBYTE, read_text
 from loraml_theory.structure_file import read_structure
 from paper_checks import commands
 from paper_checks.exact_evidence import MISSING, available
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 Work: TypeAlias = Callable[[], tuple[int, str]]
 
-LARGEST_FILE = 10_000_000  # bytes, far beyond any certificate
+LARGEST_FILE = 10 * MEBIBYTE  # far beyond any certificate
 
 certificates = typer.Typer(help="Prove that strict spurious minima exist (ML-5), and check such proofs.")
 
@@ -93,6 +94,7 @@ def prove(
         raise InputError(f"certify spurious: {MISSING}")
     from loraml_theory.certified import certificate
 
+    commands.prepare_file(out)
     tries = _positive("--starts", starts or ("600" if search is None else "30"))
     with commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
         progress("searching for a strict spurious minimum")
@@ -116,21 +118,11 @@ def check(path: Path) -> tuple[int, str]:
     """Verify a certificate; say what it proves, or why it does not."""
     from loraml_theory.certified import check as independent
 
-    name = one_line(str(path))
+    text = read_text(path, expected="a certificate", limit=LARGEST_FILE)
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{name}: is no regular file, expected a certificate")
-        with path.open("rb") as file:
-            raw = file.read(LARGEST_FILE + 1)
-        if len(raw) > LARGEST_FILE:
-            raise InputError(f"{name}: got more than {LARGEST_FILE} bytes, expected a certificate")
-        content = independent.check(raw.decode("utf-8"))
-    except OSError as problem:
-        raise InputError(f"{name}: cannot be read ({problem.strerror}), expected a certificate") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: is no text, expected a certificate") from None
+        content = independent.check(text)
     except independent.UnreadableError as problem:
-        raise InputError(f"{name}: {one_line(str(problem))}") from None
+        raise InputError(f"{path}: {problem}") from None
     except independent.InvalidError as problem:
         return 1, f"Not valid: {one_line(str(problem))}.\n"
     T, d, k = content.shape

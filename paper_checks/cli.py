@@ -28,8 +28,6 @@ from paper_checks import (
     sweep_command,
     vision_command,
 )
-from paper_checks.registry import UnknownClaimError
-from sims.engine import EngineError
 
 Work: TypeAlias = Callable[[], tuple[int, str]]
 
@@ -179,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status, text = _parse(words)()
         _print(text)
-    except (InputError, UnknownClaimError, EngineError) as problem:
+    except InputError as problem:
         status = _complain(f"error: {problem}", status=2)
     except KeyboardInterrupt:
         status = _complain("interrupted", status=130)

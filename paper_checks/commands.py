@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 from math import log2
+from os.path import realpath
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 SCALES = (1e-100, 1e100)
 
 DEFAULT_OUT = Path("reports/verify")
+WRITTEN = (".csv", ".html", ".json", ".md", ".png")  # what commands write right into a folder
 
 
 def verify(
@@ -109,6 +111,7 @@ def structure(kind: str, *, sizes: dict[str, str], seed: str, out: Path) -> tupl
         raise InputError(f"KIND: got {kind!r}, expected one of {', '.join(sorted(KINDS))}")
     if d * max(d, (T + 1) * k) > MAX_ENTRIES:
         raise InputError(f"--d, --k, --T: got {d}, {k}, {T}, expected at most {MAX_ENTRIES} numbers")
+    prepare_file(out)
     try:
         truth = KINDS[kind](rng, d, k, T)
     except ValueError as problem:
@@ -217,7 +220,20 @@ def prepare_folder(out: Path) -> None:
         if out.exists() and not out.is_dir():
             raise InputError(f"{out}: is a file, expected a folder or a name that is free")
         out.mkdir(parents=True, exist_ok=True)
+        for entry in out.iterdir():
+            if entry.suffix in WRITTEN and not entry.is_file():
+                raise InputError(f"{entry}: is not a regular file, expected one that can be replaced, or nothing")
         with TemporaryFile(dir=out):
+            pass
+
+
+def prepare_file(path: Path) -> None:
+    """See that a file can be written there, before the long computation rather than after it."""
+    with writing(path):
+        target = Path(realpath(path))
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            raise InputError(f"{path}: is not a regular file, expected the name of a file to write")
+        with TemporaryFile(dir=target.parent):
             pass
 
 

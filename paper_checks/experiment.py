@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loraml_theory.harness.errors import one_line
-from realdata.experiments.folder import FolderError
+from loraml_theory.harness.errors import InputError, one_line
 from realdata.experiments.folder import read_experiment as read_begun
-from realdata.experiments.records import RecordError, read_records
+from realdata.experiments.records import read_records
 from realdata.experiments.tables import Results
 
 
-class ExperimentError(ValueError):
+class ExperimentError(InputError):
     """A folder whose records cannot be used; the text is one line."""
 
 
@@ -52,8 +51,8 @@ def read_experiment(folder: Path) -> Experiment:
     try:
         begun = read_begun(folder)
         results = Results(read_records(folder), score=str(begun["score"]), unit=str(begun["unit"]))
-    except (FolderError, RecordError) as problem:
-        raise ExperimentError(one_line(str(problem))) from None
+    except InputError as problem:
+        raise ExperimentError(str(problem)) from None
     if not results.records:
         raise ExperimentError(f"{place}: holds an experiment but no records, let it finish a run first")
     return Experiment(place, str(begun["experiment"]), begun, results)

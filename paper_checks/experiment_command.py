@@ -12,16 +12,14 @@ import typer
 
 from loraml_theory.harness.errors import InputError, one_line
 from paper_checks import commands
-from realdata.experiments.folder import FolderError, read_failures
-from realdata.experiments.records import RecordError
+from realdata.experiments.folder import read_failures
 from realdata.experiments.report import ReportError
-from realdata.experiments.toml_settings import SettingsError
 
 if TYPE_CHECKING:
     from realdata.experiments.runner import Request
 
 EXTRA = ("accelerate", "filelock", "peft", "safetensors", "torch", "transformers")
-IMAGES = ("datasets", "PIL", "pyarrow")
+IMAGES = ("huggingface_hub", "PIL", "pyarrow")
 
 Methods = Annotated[
     str | None,
@@ -46,15 +44,11 @@ def require_extra(more: Sequence[str] = ()) -> None:
 
 @contextmanager
 def refusing(place: Path) -> Iterator[None]:
-    """Put what settings, data, folders and the disk refuse in one line; the line names `place` if it names no file."""
-    from realdata.experiments.runner import RunError
-
+    """Put what the disk refuses in one line; it names `place` if it names no file."""
     try:
         yield
-    except (SettingsError, FolderError, RecordError, ReportError, RunError) as problem:
-        raise InputError(one_line(str(problem))) from None
     except OSError as problem:
-        raise InputError(one_line(f"{problem.filename or place}: {problem.strerror or problem}")) from None
+        raise InputError(f"{problem.filename or place}: {problem.strerror or problem}") from None
 
 
 def carry_out(request: Request, out: Path) -> tuple[int, str]:

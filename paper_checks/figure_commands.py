@@ -122,16 +122,9 @@ def _criteria(numbers: dict[str, str]) -> Criteria:
 
 @contextmanager
 def refusing(out: Path) -> Iterator[None]:
-    """Put what engines, sweeps and the disk refuse in one line."""
-    from sims.engine import EngineError
-    from sims.executors import ExecutorError
-    from sims.spec import SpecError
-    from sims.store import StoreError
-
+    """Put what the disk refuses in one line; it names `out` if it names no file."""
     try:
         yield
-    except (EngineError, ExecutorError, SpecError, StoreError) as problem:
-        raise InputError(str(problem)) from None
     except OSError as problem:
         raise InputError(f"{problem.filename or out}: {problem.strerror or problem}") from None
 
@@ -155,7 +148,7 @@ def _show(console: Console, found: Sequence[Rate], criteria: Criteria) -> None:
             name,
             row["axis"],
             decimals(row["slope"]),
-            f"\\[{decimals(row['ci_low'])}, {decimals(row['ci_high'])}]",
+            f"\\[{', '.join(map(decimals, rate.interval))}]",
             decimals(row["predicted"]),
             f"{row['power']:.2f}",
             decimals(row["level"]) + ("" if rate.level_verdict == "agrees" else MARKS[rate.level_verdict]),

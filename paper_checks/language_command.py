@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from loraml_theory.harness.errors import InputError, one_line
+from loraml_theory.harness.input_files import read_toml
 from paper_checks import experiment_command
-from paper_checks.commands import writing
+from paper_checks.commands import prepare_file, writing
 from paper_checks.experiment_command import Device, Finetune, Methods, Precision, Seeds, Workers
 
 if TYPE_CHECKING:
@@ -105,12 +106,7 @@ def run(
             raise InputError("--profile: got paper, which is not for made-up dialogues; give --data FILE with ConvAI2")
         request = _request(data, model, profile, settings, texts=texts, where=where)
         experiment_command.require_extra()
-        from realdata.language.experiment import LanguageDataError
-
-        try:
-            return experiment_command.carry_out(request, out)
-        except LanguageDataError as problem:
-            raise InputError(one_line(str(problem))) from None
+        return experiment_command.carry_out(request, out)
 
 
 def show_example(profile: str) -> tuple[int, str]:
@@ -134,6 +130,7 @@ def write_table(data: str, *, settings: Path | None, out: Path) -> tuple[int, st
             raise InputError(f"--out: got {one_line(str(out))}, which is read from; expected the name of another file")
     with experiment_command.refusing(out):
         read = _settings("cpu", settings)
+    prepare_file(out)
     try:
         uses = assigned(read, read_dialogues(files))
     except ValueError as problem:
@@ -173,7 +170,7 @@ def _request(
 
 
 def _settings(profile: str, path: Path | None, *, model: str | None = None) -> LanguageSettings:
-    from realdata.experiments.toml_settings import SettingsError, overlaid, read_toml
+    from realdata.experiments.toml_settings import SettingsError, overlaid
     from realdata.language.settings import settings
 
     changes = read_toml(path) if path is not None else {}

@@ -10,13 +10,14 @@ from itertools import pairwise
 from math import inf
 from typing import Any, TypeAlias
 
+from loraml_theory.harness.errors import InputError
 from paper_checks.claim import AnyClaim
 
 FAMILIES = ("SR", "ML", "FT", "NL")
 Known: TypeAlias = AnyClaim[Any]
 
 
-class UnknownClaimError(ValueError):
+class UnknownClaimError(InputError):
     """An id that no claim has."""
 
 

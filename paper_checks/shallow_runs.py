@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import ClassVar
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from paper_checks.experiment import ExperimentError
 from sims.shallow.settings import VALUES
-from sims.shallow.tables import Paired, TableError, paired, read_runs
+from sims.shallow.tables import Paired, paired, read_runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class ShallowRuns:
 def tables(place: Path) -> dict[str, Path]:
     """Return the tables of runs in a folder, by what varies."""
     found = {axis: place / f"shallow-{axis}-runs.csv" for axis in VALUES}
-    return {axis: path for axis, path in found.items() if path.is_file()}
+    return {axis: path for axis, path in found.items() if lexists(path)}
 
 
 def read_shallow_runs(folder: Path) -> ShallowRuns:
@@ -55,13 +56,11 @@ def read_shallow_runs(folder: Path) -> ShallowRuns:
         try:
             rows = read_runs(path)
             pairs = paired(rows)
-        except OSError as problem:
-            raise ExperimentError(f"{one_line(str(path))}: cannot be read ({problem.strerror})") from None
-        except TableError as problem:
+        except InputError as problem:
             raise ExperimentError(str(problem)) from None
         except ValueError as problem:
-            raise ExperimentError(f"{one_line(str(path))}: is no table of runs ({one_line(str(problem))})") from None
+            raise ExperimentError(f"{path}: is no table of runs ({problem})") from None
         if {row["axis"] for row in rows} != {axis}:
-            raise ExperimentError(f"{one_line(str(path))}: expected runs with {axis} varied")
+            raise ExperimentError(f"{path}: expected runs with {axis} varied")
         axes[axis] = pairs
     return ShallowRuns(one_line(str(folder)), axes)

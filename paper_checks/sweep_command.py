@@ -37,10 +37,6 @@ def sweep(
     if spec is None or out is None:
         raise InputError(f"{'SPEC.toml' if spec is None else '--out'}: is missing; see `loraml sweep --help`")
     require_pyarrow()
-    from sims.engine import EngineError
-    from sims.executors import ExecutorError
-    from sims.spec import SpecError
-    from sims.store import StoreError
     from sims.sweep import run
 
     try:
@@ -48,8 +44,6 @@ def sweep(
         with _executor(executor, scheduler, workers) as where, shown_progress() as progress:
             new = run(wanted, out, engine=engine, device=device, executor=where, progress=progress)
         return 0, _summary(out, new)
-    except (SpecError, StoreError, EngineError, ExecutorError) as problem:
-        raise InputError(str(problem)) from None
     except OSError as problem:
         raise InputError(f"{out}: cannot be written ({problem.strerror or problem})") from None
 

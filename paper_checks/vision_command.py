@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from loraml_theory.harness.errors import InputError
-from paper_checks import experiment_command
+from loraml_theory.harness.input_files import read_toml
+from paper_checks import commands, experiment_command
 from paper_checks.experiment_command import Axes, Device, Finetune, Methods, Precision, Seeds, Workers
 
 if TYPE_CHECKING:
@@ -90,14 +91,10 @@ def run(
             raise InputError("--profile: got paper, which is not for the digits; give --data DIR with CIFAR-10")
         request = _request(data, profile, settings, texts=texts, where=where)
         experiment_command.require_extra(experiment_command.IMAGES)
+        commands.prepare_folder(out)
         if download:
             _download(data)
-        from realdata.vision.images import ImageDataError
-
-        try:
-            return experiment_command.carry_out(request, out)
-        except ImageDataError as problem:
-            raise InputError(str(problem)) from None
+        return experiment_command.carry_out(request, out)
 
 
 def show_example(profile: str) -> tuple[int, str]:
@@ -122,7 +119,7 @@ def _request(
     """Read all options; nothing is opened yet."""
     from realdata.experiments import options
     from realdata.experiments.runner import Request
-    from realdata.experiments.toml_settings import SettingsError, read_toml
+    from realdata.experiments.toml_settings import SettingsError
     from realdata.vision import settings as vision_settings
     from realdata.vision.experiment import VisionSpec
     from realdata.vision.quirks import NAMES
@@ -151,11 +148,7 @@ def _known(profile: str) -> None:
 
 def _download(data: Path | None) -> None:
     from realdata.vision.download import download_cifar10
-    from realdata.vision.images import ImageDataError
 
     if data is None:
         raise InputError("--download: goes with --data DIR, the folder to put CIFAR-10 into")
-    try:
-        download_cifar10(data)
-    except ImageDataError as problem:
-        raise InputError(str(problem)) from None
+    download_cifar10(data)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import Moments
 
 
@@ -49,7 +50,7 @@ class Iterates:
         return Parameters(*(None if x is None else x[-1] for x in (self.A, self.U, self.V)))
 
 
-class EngineError(RuntimeError):
+class EngineError(InputError):
     """An engine that is not there, or cannot do what is asked; the text says what to do about it."""
 
 

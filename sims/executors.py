@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from loraml_theory.harness.errors import InputError
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -24,10 +26,11 @@ Result = TypeVar("Result")
 
 TRIES = 3
 PATIENCE = 20  # seconds that a scheduler has to answer and to have a worker
+LOOPBACK = "127.0.0.1"  # whoever can reach a scheduler or a worker can run code in it
 AHEAD = 4  # items in the hands of a worker process or waiting for it
 
 
-class ExecutorError(RuntimeError):
+class ExecutorError(InputError):
     """An executor that is not there, or whose workers are lost again and again; the text is one line."""
 
 
@@ -202,7 +205,13 @@ def dask(scheduler: str | None = None, workers: int | None = None) -> Iterator[E
             yield Dask(client)
         return
     with (
-        LocalCluster(n_workers=workers or os.cpu_count(), threads_per_worker=1, dashboard_address=":0") as cluster,
+        LocalCluster(
+            n_workers=workers or os.cpu_count(),
+            threads_per_worker=1,
+            host=LOOPBACK,
+            dashboard_address=f"{LOOPBACK}:0",
+            scheduler_kwargs={"dashboard": False},
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield Dask(client)

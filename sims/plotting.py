@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +73,12 @@ def decimals(value: float | None, places: int = 3) -> str:
 
     Examples
     --------
-    >>> decimals(-1e-6), decimals(None)
-    ('0.000', '–')
+    >>> decimals(-1e-6), decimals(None), decimals(float("-inf"))
+    ('0.000', '–', '-∞')
     """
-    return "–" if value is None else f"{round(value, places) + 0.0:.{places}f}"
+    if value is None or isnan(value):
+        return "–"
+    return f"{round(value, places) + 0.0:.{places}f}".replace("inf", "∞")
 
 
 def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, gap: float = 0.047) -> None:

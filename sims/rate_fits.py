@@ -71,10 +71,15 @@ class Rate:
     powers: tuple[float, float]
     criteria: Criteria
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The slope's interval; with two or three truths its ends are infinite."""
+        return self.slope.interval(self.criteria.confidence)
+
     def row(self) -> dict[str, Any]:
-        """Return the row of slopes.json; the first eight keys are its contract."""
+        """Return the row of slopes.json, None for what is not finite; the first eight keys are its contract."""
         criteria, data = self.criteria, self.data
-        low, high = self.slope.interval(criteria.confidence)
+        low, high = self.interval
         below, above = self.slope.difference_interval(criteria.confidence)
         least, most = self.level.difference_interval(criteria.confidence)
         return _plain(
@@ -98,7 +103,7 @@ class Rate:
                 "power_different": self.powers[1],
                 "level": exp(self.level.difference),
                 "level_low": exp(least),
-                "level_high": exp(most),
+                "level_high": exp(most) if isfinite(most) else most,
                 "level_verdict": self.level_verdict,
                 **{name: value for name, value in data.group.items() if name != "method"},
                 "points": data.table.axis.size,

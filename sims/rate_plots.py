@@ -94,10 +94,7 @@ def _panel(ax: Axes, rate: Rate) -> list[tuple[float, str, str]]:
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.tick_params(axis="x", which="minor", bottom=False)
     ax.set_xlabel(NAMES[data.axis])
-    row = rate.row()
-    slope, low, high, predicted_slope = (
-        plotting.decimals(row[name]) for name in ("slope", "ci_low", "ci_high", "predicted")
-    )
+    slope, low, high, predicted_slope = map(plotting.decimals, (rate.slope.value, *rate.interval, rate.slope.predicted))
     ax.set_title(
         f"{METHODS[data.group['method']]}, rank {data.group['rank_rule']}\n"
         f"slope {slope} [{low}, {high}], predicted {predicted_slope}: {rate.verdict}",

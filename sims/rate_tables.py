@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ import numpy as np
 from sims import seeding
 from sims.floors import left_over
 from sims.slopes import Table
-from sims.store import StoreError
+from sims.store import SPEC, StoreError, read_begun
 
 Columns: TypeAlias = Mapping[str, np.ndarray]
 Predict: TypeAlias = Callable[[Columns, int], np.ndarray]
@@ -61,10 +60,10 @@ class AxisTable:
 
 def root_seed(folder: Path) -> int:
     """Return the root of every random number of a sweep's folder."""
-    try:
-        return int(json.loads((folder / "spec.json").read_text("utf-8"))["spec"]["seed"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise StoreError(f"{folder / 'spec.json'}: is not what a sweep writes") from None
+    seed = read_begun(folder)["spec"].get("seed")
+    if type(seed) is not int or seed < 0:
+        raise StoreError(f"{folder / SPEC}: spec.seed: got {seed!r:.40}, expected a whole number >= 0")
+    return seed
 
 
 def predicted(columns: Columns, root: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 RESAMPLES = 4000
 BLOCK = 4_000_000  # numbers in one array of the resampling, at most
+FAR = 300.0  # an end of an interval that lies further off than this, e^300 as a level, is infinite
+LEAST_SPREAD = 1e-300  # in place of 0 in a denominator
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,7 @@ class Fit:
         return self.value - self.predicted
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Return the bootstrap-t interval of `value` at this level."""
+        """Return the bootstrap-t interval of `value` at this level; with few clusters its ends may be infinite."""
         return _interval(self.value, self.error, self.pivots, level)
 
     def difference_interval(self, level: float) -> tuple[float, float]:
@@ -138,7 +141,7 @@ def _combine(drawn: Floats, table: Table, weights: Floats) -> tuple[Floats, Floa
         for values, total in zip((table.errors, table.predicted), sums, strict=True)
     )
     clusters = len(present)
-    scale = clusters / max(clusters - 1, 1)
+    scale = clusters / (clusters - 1) if clusters > 1 else inf  # one cluster says nothing of how they scatter
     error, spread = (
         np.sqrt(scale * np.sum(drawn.T * part**2, axis=0))
         for part in (influence - present @ (weights / counts).T, influence - of_prediction)
@@ -148,13 +151,16 @@ def _combine(drawn: Floats, table: Table, weights: Floats) -> tuple[Floats, Floa
 
 def _studentised(deviations: Floats, errors: Floats) -> Floats:
     """Return the sorted ratios; 0 / 0 is 0, as where all clusters are the same."""
-    tiny = np.finfo(float).tiny
-    return np.sort(deviations / np.maximum(errors, tiny)) if np.any(errors > 0) else np.zeros_like(deviations)
+    return np.sort(deviations / np.maximum(errors, LEAST_SPREAD)) if np.any(errors > 0) else np.zeros_like(deviations)
 
 
 def _interval(value: float, error: float, pivots: Floats, level: float) -> tuple[float, float]:
+    """Return the interval; of two or three clusters many resamples have no spread, and say nothing of the ends."""
+    if not isfinite(error):
+        return -inf, inf
     low, high = np.quantile(pivots, [(1 - level) / 2, (1 + level) / 2])
-    return value - float(high) * error, value - float(low) * error
+    below, above = float(high) * error, float(low) * error
+    return value - below if below < FAR else -inf, value - above if above > -FAR else inf
 
 
 def equivalence_p(fit: Fit, margin: float) -> float:
@@ -177,6 +183,8 @@ def _below(fit: Fit, bound: float) -> float:
 
 
 def _tail(pivots: Floats, distance: float, error: float) -> float:
+    if not isfinite(error):
+        return 1.0
     if error == 0:
         return 1 / (1 + pivots.size) if distance > 0 else 1.0
     return float(1 + np.sum(pivots >= distance / error)) / (1 + pivots.size)
@@ -200,12 +208,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def equivalence_power(fit: Fit, margin: float, alpha: float) -> float:
     """Return the probability of finding equivalence at level `alpha` if the prediction is right, from the pivots."""
+    if not isfinite(fit.difference_error):
+        return 0.0
     low, high, reach = _thresholds(fit, margin, alpha)
     return float(np.mean((fit.difference_pivots >= high - reach) & (fit.difference_pivots <= reach - low)))
 
 
 def departure_power(fit: Fit, margin: float, alpha: float) -> float:
     """Return the probability of finding a departure of twice the margin at level `alpha`, the less likely way."""
+    if not isfinite(fit.difference_error):
+        return 0.0
     low, high, reach = _thresholds(fit, margin, alpha / 2)
     return float(min(np.mean(fit.difference_pivots >= high - reach), np.mean(fit.difference_pivots <= reach - low)))
 

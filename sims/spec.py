@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -13,7 +12,8 @@ from math import inf, isinf, prod
 from pathlib import Path
 from typing import Any
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
+from loraml_theory.harness.input_files import read_toml, toml_document
 from loraml_theory.zoo import KINDS
 from sims.engine import Schedule
 
@@ -27,8 +27,8 @@ MAX_ROWS = 10**7
 MAX_ENTRIES = 10**8
 
 
-class SpecError(ValueError):
-    """A sweep that cannot be run as written; the text is one line with the key, what was got and what was expected."""
+class SpecError(InputError):
+    """A sweep that cannot be run as written: the key, what was got and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -116,22 +116,16 @@ def read(path: Path) -> Spec:
 
     Raises
     ------
+    InputFileError
+        If the file cannot be read or is not TOML.
     SpecError
-        If the file cannot be read or is no spec; the text begins with the file's name.
+        If it is not a spec; the text begins with the file's name.
     """
-    name = one_line(str(path))
-    if path.exists() and not path.is_file():
-        raise SpecError(f"{name}: is no regular file, expected a TOML file")
+    document = read_toml(path)
     try:
-        text = path.read_text("utf-8")
-    except OSError as problem:
-        raise SpecError(f"{name}: cannot be read ({problem.strerror})") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{name}: is not text in UTF-8, expected a TOML file") from None
-    try:
-        return parse(text)
+        return _spec(document)
     except SpecError as problem:
-        raise SpecError(f"{name}: {problem}") from None
+        raise SpecError(f"{path}: {problem}") from None
 
 
 def parse(text: str) -> Spec:
@@ -146,12 +140,11 @@ def parse(text: str) -> Spec:
     Traceback (most recent call last):
     sims.spec.SpecError: d: got 0, expected a whole number >= 1, or a list of them
     """
-    try:
-        document = tomllib.loads(text)
-    except ValueError as problem:  # a number of thousands of digits is a plain ValueError
-        raise SpecError(f"is no TOML: {one_line(str(problem))}") from None
-    except RecursionError:
-        raise SpecError("is no TOML: nested too deeply") from None
+    return _spec(toml_document("spec", text, expected="the text of a TOML file"))
+
+
+def _spec(document: dict[str, Any]) -> Spec:
+    """Check a document key by key."""
     _known(document, [f.name for f in fields(Spec)], "")
     if "method" not in document:
         raise SpecError(f"method: is missing, expected {_words(METHODS)}, or a list of them")

@@ -46,12 +46,17 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.input_files import read_json
+from loraml_theory.harness.lock_files import check_lock
+from loraml_theory.harness.parquet_files import open_parquet, with_texts
 from sims.spec import Spec, differences
 
 if TYPE_CHECKING:
@@ -60,6 +65,8 @@ if TYPE_CHECKING:
 Columns: TypeAlias = Mapping[str, Any]
 
 FORMAT = 1
+SPEC, ROWS = "spec.json", "rows.parquet"
+CHUNK = re.compile(r"(0|[1-9][0-9]{0,8})\.parquet")
 WORDS = (
     *("kind", "method", "start", "fine_tuning", "rank_rule", "status", "fine_tuning_status", "reason"),
     *("engine", "device", "versions", "spec_hash"),
@@ -74,7 +81,7 @@ COLUMNS = (
 )
 
 
-class StoreError(RuntimeError):
+class StoreError(InputError):
     """A folder that this sweep cannot use; the text is one line."""
 
 
@@ -104,6 +111,9 @@ def locked(folder: Path) -> Iterator[Store]:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: is a file, expected a folder or a name that is free")
     folder.mkdir(parents=True, exist_ok=True)
+    if lexists(folder / "chunks") and not (folder / "chunks").is_dir():
+        raise StoreError(f"{folder / 'chunks'}: is not a folder, expected a folder or a name that is free")
+    check_lock(folder / ".lock")
     with (folder / ".lock").open("ab") as lock:  # the system drops the lock when its process ends, however it ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,18 +138,13 @@ class Store:
         StoreError
             If it was begun with another spec.
         """
-        path = self.folder / "spec.json"
-        if not path.exists():
-            if (self.folder / "rows.parquet").exists() or self.chunks.exists():
-                raise StoreError(f"{self.folder}: holds rows but no spec.json, take another folder")
+        path = self.folder / SPEC
+        if not lexists(path):
+            if lexists(self.folder / ROWS) or lexists(self.chunks):
+                raise StoreError(f"{self.folder}: holds rows but no {SPEC}, take another folder")
             return None
-        try:
-            begun = json.loads(path.read_text("utf-8"))
-            old, form, made = dict(begun["spec"]), begun["format"], Made(begun["engine"], begun["device"])
-            if not (isinstance(made.engine, str) and isinstance(made.device, str)):
-                raise TypeError
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise StoreError(f"{path}: is not what a sweep writes, take another folder") from None
+        begun = read_begun(self.folder)
+        old, form, made = begun["spec"], begun["format"], Made(begun["engine"], begun["device"])
         if form != FORMAT:
             raise StoreError(f"{path}: format {form!r}, this version writes {FORMAT}; take another folder")
         changed = differences(old, spec.document())
@@ -158,7 +163,7 @@ class Store:
         before = self.begun(spec)
         if before is None:
             text = json.dumps({"format": FORMAT, "engine": made.engine, "device": made.device, "spec": spec.document()})
-            with replacing(self.folder / "spec.json") as file:
+            with replacing(self.folder / SPEC) as file:
                 file.write(text.encode())
         elif before != made:
             raise StoreError(
@@ -179,12 +184,28 @@ class Store:
         """Move finished chunks into rows.parquet; return the numbers of all that are in it."""
         table, new = _all_rows(self.folder)
         if new:
-            _write(self.folder / "rows.parquet", table)
+            _write(self.folder / ROWS, table)
         for path in new:
             path.unlink()
         with suppress(OSError):
             self.chunks.rmdir()
         return set(np.unique(np.asarray(table["chunk"])).tolist()) if table.num_rows else set()
+
+
+def read_begun(folder: Path) -> dict[str, Any]:
+    """Return what spec.json holds: ``format``, ``spec``, ``engine`` and ``device``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not what a sweep writes.
+    """
+    path = folder / SPEC
+    begun = read_json(path, expected="the JSON of a sweep")
+    kinds = {"format": int, "spec": dict, "engine": str, "device": str}
+    if not isinstance(begun, dict) or any(type(begun.get(name)) is not kind for name, kind in kinds.items()):
+        raise StoreError(f"{path}: is not what a sweep writes, take another folder")
+    return begun
 
 
 def read_table(folder: Path) -> pa.Table:
@@ -195,8 +216,9 @@ def read_table(folder: Path) -> pa.Table:
     StoreError
         If the folder holds no sweep.
     """
-    if not (folder / "spec.json").is_file():
-        raise StoreError(f"{folder}: holds no sweep (no spec.json)")
+    if not lexists(folder / SPEC):
+        raise StoreError(f"{folder}: holds no sweep (no {SPEC})")
+    read_begun(folder)
     return _all_rows(folder)[0]
 
 
@@ -218,18 +240,31 @@ def _all_rows(folder: Path) -> tuple[pa.Table, list[Path]]:
     """
     import pyarrow as pa
 
-    parts, files = [], sorted((folder / "chunks").glob("[0-9]*.parquet"))
+    parts, files = [], _chunk_files(folder / "chunks")
     for path in files:
-        with suppress(FileNotFoundError):
+        try:
             part = _read(path)
-            if set(np.unique(np.asarray(part["chunk"])).tolist()) != {int(path.stem)}:
-                raise StoreError(f"{path}: does not hold the rows of chunk {path.stem}, remove it")
-            parts.append(part)
-    merged = _read(folder / "rows.parquet") if (folder / "rows.parquet").exists() else _table({})
+        except InputError:
+            if lexists(path):
+                raise
+            continue  # moved meanwhile
+        if set(np.unique(np.asarray(part["chunk"])).tolist()) != {int(path.stem)}:
+            raise StoreError(f"{path}: does not hold the rows of chunk {path.stem}, remove it")
+        parts.append(part)
+    merged = _read(folder / ROWS) if lexists(folder / ROWS) else _table({})
     held = set(np.unique(np.asarray(merged["chunk"])).tolist())
     new = [part for part in parts if part["chunk"][0].as_py() not in held]  # a kill may come before they are removed
     table = pa.concat_tables([merged, *new]).combine_chunks()
     return table.take(np.argsort(np.asarray(table["chunk"]), kind="stable")), files
+
+
+def _chunk_files(chunks: Path) -> list[Path]:
+    """Return the files of chunks; what is being written, or was when it was killed, begins with a dot."""
+    files = [path for path in chunks.glob("*.parquet") if not path.name.startswith(".")]
+    for path in files:
+        if not CHUNK.fullmatch(path.name):
+            raise StoreError(f"{path}: is not the name of a chunk, expected NUMBER.parquet; remove it")
+    return sorted(files)
 
 
 def _table(columns: Columns) -> pa.Table:
@@ -244,18 +279,9 @@ def _table(columns: Columns) -> pa.Table:
 
 
 def _read(path: Path) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if path.exists() and not path.is_file():
-        raise StoreError(f"{path}: is no regular file")
-    try:
-        table = pq.read_table(path, partitioning=None, use_threads=False, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:
-        first = (str(problem).splitlines() or ["damaged"])[0]
-        raise StoreError(f"{path}: cannot be read as Parquet ({first})") from None
+    expected = "the rows of a sweep"
+    with open_parquet(path, expected=expected, row_bytes=8 * len(COLUMNS), as_numbers=WORDS) as file:
+        table = with_texts(path, file.read(use_threads=False), expected=expected)
     if not table.schema.equals(_table({}).schema):
         raise StoreError(f"{path}: has other columns than a sweep's rows")
     return table

@@ -37,6 +37,7 @@ CLAIM = (
 NUMBER = re.compile(r"-?[0-9]{1,700}(/[0-9]{1,700}|(\.[0-9]{1,700})?(e-?[0-9]{1,3})?)")
 # What bounds the time to check: it grows with the cube of the unknowns and with the length of the integers.
 MOST_UNKNOWNS = 300
+DEPTH = 16  # levels of objects and lists; a certificate has six
 MOST_BITS = 2048  # of a numerator or denominator, also once all have the same denominator
 
 Matrix: TypeAlias = list[list[int]]
@@ -119,7 +120,17 @@ def _parse(text: str) -> dict[str, Any]:
         raise UnreadableError(f"is no JSON ({problem})") from None
     if not isinstance(document, dict):
         raise UnreadableError(f"got a JSON {type(document).__name__}, expected an object")
+    _require_shallow(document)
     return document
+
+
+def _require_shallow(document: dict[str, Any]) -> None:
+    level: list[Any] = [document]
+    for _ in range(DEPTH):
+        inside = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+        level = [item for item in inside if isinstance(item, dict | list)]
+    if level:
+        raise UnreadableError(f"is nested too deeply, expected at most {DEPTH} levels")
 
 
 def _read(document: dict[str, Any]) -> Content:

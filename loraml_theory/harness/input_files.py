@@ -13,7 +13,8 @@ import re
 import stat
 import tomllib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_LE
-from typing import Any, BinaryIO, TypeAlias
+from io import BufferedReader
+from typing import Any, TypeAlias
 
 from loraml_theory.harness.errors import InputError
 
@@ -69,7 +70,7 @@ def check_regular(path: PathLike, *, expected: str, limit: int | None = None) ->
     return found.st_size
 
 
-def open_input(path: PathLike, *, expected: str, limit: int | None = None) -> BinaryIO:
+def open_input(path: PathLike, *, expected: str, limit: int | None = None) -> BufferedReader:
     """Open a regular file of at most `limit` bytes for reading; parameters and errors as of `check_regular`.
 
     The file is looked at before it is opened, since opening alone may wait or act on a device, and once more when it
@@ -96,7 +97,7 @@ def read_bytes(path: PathLike, *, expected: str, limit: int) -> bytes:
         except OSError as problem:
             raise InputFileError(path, f"cannot be read ({problem.strerror}), expected {expected}") from None
     if content is None or len(content) > limit:
-        raise InputFileError(path, f"does not end within {_size(limit)}, expected {expected} of at most that size")
+        raise InputFileError(path, f"does not end within {size_text(limit)}, expected {expected} of at most that size")
     return content
 
 
@@ -183,7 +184,9 @@ def _check(path: PathLike, found: os.stat_result, expected: str, limit: int | No
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
         raise InputFileError(path, f"is {kind}, expected {expected}")
     if limit is not None and found.st_size > limit:
-        raise InputFileError(path, f"is of {_size(found.st_size)}, expected {expected} of at most {_size(limit)}")
+        raise InputFileError(
+            path, f"is of {size_text(found.st_size)}, expected {expected} of at most {size_text(limit)}"
+        )
 
 
 def _checked_depth(path: PathLike, document: Any, expected: str) -> Any:
@@ -206,12 +209,12 @@ def _too_deep(path: PathLike, expected: str) -> InputFileError:
     return InputFileError(path, f"is nested too deeply, expected {expected} of at most {DEPTH} levels")
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
     """Return a number of bytes as people write it.
 
     Examples
     --------
-    >>> _size(900), _size(2**18), _size(3 * 2**30)
+    >>> size_text(900), size_text(2**18), size_text(3 * 2**30)
     ('900 bytes', '256 KiB', '3 GiB')
     """
     for unit, name in ((2**30, "GiB"), (MEBIBYTE, "MiB"), (2**10, "KiB")):

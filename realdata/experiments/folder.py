@@ -17,19 +17,25 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from loraml_theory.atomic import replacing
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.input_files import MEBIBYTE, read_json
+from loraml_theory.harness.lock_files import check_lock
 from realdata.experiments.schemas import first_problem
 from realdata.experiments.toml_settings import differences
 
 FORMAT = 1
+BEGUN = "experiment.json"
+INSIDE = ("retraining", "runs", "failed", "checkpoints")
+LARGEST = 4 * MEBIBYTE
 LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `replacing` leaves when it is killed
 
 
-class FolderError(RuntimeError):
+class FolderError(InputError):
     """A folder that this experiment cannot use; the text is one line."""
 
 
@@ -74,12 +80,12 @@ class Folder:
         OSError
             If it cannot be written.
         """
-        begun = read_experiment(self.path) if (self.path / "experiment.json").exists() else None
+        begun = read_experiment(self.path) if lexists(self.path / BEGUN) else None
         if begun is None:
             if any(self.path.glob("runs/*.json")):
-                raise FolderError(f"{self.path}: holds runs but no experiment.json, take another folder")
+                raise FolderError(f"{self.path}: holds runs but no {BEGUN}, take another folder")
             document = {"format": FORMAT, **fixed, "begun": dict(made)}
-            with replacing(self.path / "experiment.json") as file:
+            with replacing(self.path / BEGUN) as file:
                 file.write(json.dumps(document, indent=1).encode())
             return
         held, now = _without_name(begun), _without_name(json.loads(json.dumps(fixed)))
@@ -131,6 +137,10 @@ def opened(path: Path) -> Iterator[Folder]:
     if path.exists() and not path.is_dir():
         raise FolderError(f"{path}: is a file, expected a folder or a name that is free")
     path.mkdir(parents=True, exist_ok=True)
+    for name in INSIDE:
+        if lexists(path / name) and not (path / name).is_dir():
+            raise FolderError(f"{path / name}: is not a folder, expected a folder or a name that is free")
+    check_lock(path / ".lock")
     try:
         with FileLock(path / ".lock", timeout=0):  # the system drops it when its process ends, however it ends
             yield Folder(path)
@@ -143,26 +153,21 @@ def read_experiment(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    FolderError
+    InputError
         If the folder holds no experiment, or one of another version.
     """
-    file = path / "experiment.json"
-    try:
-        document = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise FolderError(f"{path}: holds no experiment (no experiment.json)") from None
-    except OSError as problem:
-        raise FolderError(f"{file}: cannot be read ({problem.strerror})") from None
-    except (ValueError, RecursionError):
-        document = None
+    file = path / BEGUN
+    if not lexists(file):
+        raise FolderError(f"{path}: holds no experiment (no {BEGUN})")
+    document = read_json(file, expected="the JSON of an experiment", limit=LARGEST)
     if not isinstance(document, dict) or "format" not in document:
         raise FolderError(f"{file}: is not what an experiment writes, take another folder")
     if document["format"] != FORMAT:
         raise FolderError(f"{file}: format {document['format']!r}, this version writes {FORMAT}; take another folder")
     if (departure := first_problem(document, "experiment")) is not None:
-        raise FolderError(one_line(f"{file}: {departure}; take another folder"))
+        raise FolderError(f"{file}: {departure}; take another folder")
     if document["score"] not in document["scores"]:
-        raise FolderError(one_line(f"{file}: score: got {document['score']!r}, which is not among scores"))
+        raise FolderError(f"{file}: score: got {document['score']!r}, which is not among scores")
     return document
 
 
@@ -170,9 +175,9 @@ def read_failures(path: Path) -> list[Failure]:
     """Return what failed and has not succeeded since, by name."""
     found = []
     for file in sorted((path / "failed").glob("*.json")):
-        try:
-            document = json.loads(file.read_text("utf-8"))
-            found.append(Failure(str(document["id"]), str(document["what"]), str(document["details"])))
-        except (OSError, ValueError, KeyError, TypeError):
-            raise FolderError(f"{file}: is damaged; remove it and run again") from None
+        document = read_json(file, expected="the JSON of a failure; remove it and run again", limit=LARGEST)
+        words: list[Any] = [document.get(name) for name in Failure._fields] if isinstance(document, dict) else []
+        if {*map(type, words)} != {str}:
+            raise FolderError(f"{file}: is damaged; remove it and run again")
+        found.append(Failure(*words))
     return found

@@ -8,19 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite, isnan, nan
+from os.path import lexists
 from pathlib import Path
+from sys import float_info
 from typing import Any, NamedTuple
 
 from loraml_theory.atomic import replacing
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.input_files import MEBIBYTE, read_json
 from realdata.experiments.schemas import first_problem
 from realdata.peft_ml.budget import Count
 
 FORMAT = 1
 RUNS = "runs"
+LARGEST = 4 * MEBIBYTE
 
 
-class RecordError(ValueError):
+class RecordError(InputError):
     """A record, or a folder of records, that is not what an experiment writes; the text is one line."""
 
 
@@ -147,15 +151,12 @@ def read_record(path: Path) -> Record:
 
     Raises
     ------
+    InputFileError
+        If the file cannot be read, or is not JSON.
     RecordError
-        If the file cannot be read, is damaged, or holds another run than its name says.
+        If it is damaged, or holds another run than its name says.
     """
-    try:
-        document = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
-    except OSError as problem:
-        raise RecordError(f"{path}: cannot be read ({problem.strerror})") from None
-    except (ValueError, RecursionError):
-        raise RecordError(f"{path}: is damaged, expected the JSON of a run; remove it and run again") from None
+    document = read_json(path, expected="the JSON of a run; remove it and run again", limit=LARGEST)
     record = _record(_check(document, path))
     if path.name != f"{run_id(record.key)}.json":
         raise RecordError(f"{path}: holds the run {run_id(record.key)!r}, not the one that its name says")
@@ -167,10 +168,10 @@ def read_records(folder: Path) -> list[Record]:
 
     Raises
     ------
-    RecordError
+    InputError
         If the folder holds no experiment, or one of its records is damaged; the text names the file.
     """
-    if not (folder / "experiment.json").is_file():
+    if not lexists(folder / "experiment.json"):
         raise RecordError(f"{folder}: holds no experiment (no experiment.json)")
     found = [read_record(path) for path in sorted((folder / RUNS).glob("*.json"))]
     return sorted(found, key=lambda record: order(record.key))
@@ -229,13 +230,13 @@ def _scores(scores: dict[str, float]) -> dict[str, float]:
 def _check(document: Any, path: Path) -> dict[str, Any]:
     """Return the document if it is the one of a run: the schema, equal columns, quirks in order, finite numbers."""
     if (problem := first_problem(document, "record")) is not None:
-        raise RecordError(one_line(f"{path}: {problem}"))
+        raise RecordError(f"{path}: {problem}")
     for name in ("retraining_curve", "curve"):
         lengths = {column: len(values) for column, values in document[name].items()}
         if len(set(lengths.values())) > 1:
             raise RecordError(f"{path}: {name}: got columns of {lengths} epochs, expected as many in each")
         for column, values in document[name].items():
-            if not all(value is None or isfinite(value) for value in values):
+            if not all(value is None or abs(value) <= float_info.max for value in values):  # also of endless integers
                 raise RecordError(f"{path}: {name}.{column}: got a number that is not finite")
     if document["key"]["quirks"] != sorted(document["key"]["quirks"]):
         raise RecordError(f"{path}: key.quirks: got {document['key']['quirks']}, expected them sorted")
@@ -244,7 +245,3 @@ def _check(document: Any, path: Path) -> dict[str, Any]:
             if not isfinite(value):
                 raise RecordError(f"{path}: {name}.{score}: got {value}, expected a finite number")
     return document
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")

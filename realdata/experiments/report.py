@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError
 from realdata.experiments.drawing import LOOKS, Figure, svg, write_png
 from realdata.experiments.figures import figures, n_text
 from realdata.experiments.folder import Failure, read_experiment, read_failures
@@ -32,7 +33,7 @@ GUESSING = "guessing"
 SELECTED = "selected − standard"
 
 
-class ReportError(ValueError):
+class ReportError(InputError):
     """A folder of which there is nothing to report; the text is one line."""
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.input_files import MEBIBYTE, check_regular, read_bytes, read_json
 from realdata.experiments.grid import RetrainingKey
 from realdata.peft_ml.budget import Count
 
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 FORMAT = 1
 BASE, BUNDLE, LAST = "base.safetensors", "bundle", "retraining.json"
 
+LARGEST = 4 * MEBIBYTE
 
-class RetrainedError(ValueError):
+
+class RetrainedError(InputError):
     """A retraining on disk that is damaged; the text is one line."""
 
 
@@ -113,12 +117,12 @@ def load(folder: Path, key: RetrainingKey, model: nn.Module) -> Stored:
 
     Raises
     ------
-    RetrainedError, BundleError
+    InputError
         If a file is missing or damaged, or of another retraining.
     """
     path = folder / LAST
+    document: dict[str, Any] = read_json(path, expected="the JSON of a retraining; remove its folder", limit=LARGEST)
     try:
-        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
         method, seed, quirks, rank = document["key"]
         if (document["format"], RetrainingKey(method, seed, tuple(quirks), rank)) != (FORMAT, key):
             raise RetrainedError(f"{path}: holds another retraining than its folder says; remove the folder")
@@ -131,9 +135,9 @@ def load(folder: Path, key: RetrainingKey, model: nn.Module) -> Stored:
             spent=Count(*document["spent"]),
             notes=Notes(**document["notes"]),
         )
-    except OSError as problem:
-        raise RetrainedError(f"{problem.filename}: cannot be read ({problem.strerror})") from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
         raise RetrainedError(f"{path}: is damaged; remove its folder and run again") from None
 
 
@@ -157,7 +161,8 @@ def _load_model(folder: Path, model: nn.Module, base_hash: str | None) -> tuple[
         return meta_model.base(), meta_model
     from safetensors.torch import load as decoded
 
-    content = (folder / BASE).read_bytes()
+    expected = "the base of a retraining"
+    content = read_bytes(folder / BASE, expected=expected, limit=check_regular(folder / BASE, expected=expected))
     if hashlib.sha256(content).hexdigest() != base_hash:
         raise RetrainedError(f"{folder / BASE}: is damaged; remove the folder and run again")
     model.load_state_dict(decoded(content))

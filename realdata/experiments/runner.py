@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from loraml_theory.harness.errors import InputError
 from realdata.experiments.experiment import Experiment, Spec
 from realdata.experiments.folder import Failure, Folder, opened, read_failures
 from realdata.experiments.grid import RetrainingKey, Work, keys, work_of
@@ -22,7 +23,7 @@ from realdata.experiments.workers import Lost, cores, work_off
 PACKAGES = ("loraml-theory", "accelerate", "numpy", "peft", "torch", "transformers")
 
 
-class RunError(RuntimeError):
+class RunError(InputError):
     """A run that cannot go on, such as on a full disk; the text is one line. What is finished stays."""
 
 

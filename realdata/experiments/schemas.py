@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
+
+MOST = 1000  # problems that are looked at; a file may have millions
 
 
 def first_problem(document: Any, kind: str) -> str | None:
@@ -20,7 +23,7 @@ def first_problem(document: Any, kind: str) -> str | None:
     kind
         ``experiment`` or ``record``.
     """
-    errors = sorted(_validator(kind).iter_errors(document), key=lambda error: list(map(str, error.path)))
+    errors = sorted(islice(_validator(kind).iter_errors(document), MOST), key=lambda error: list(map(str, error.path)))
     if not errors:
         return None
     where = ".".join(map(str, errors[0].absolute_path)) or "the file"

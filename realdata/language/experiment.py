@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraml_theory.harness.errors import InputError
 from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score
 from realdata.experiments.grid import RetrainingKey, Work
 from realdata.language.settings import CANDIDATES, LanguageSettings
@@ -29,7 +30,7 @@ FORWARD_AND_BACKWARD = 3  # what a row that is trained on costs, where one that 
 PARTS = ("train", "validation", "test")
 
 
-class LanguageDataError(ValueError):
+class LanguageDataError(InputError):
     """Dialogues or an encoder that the experiment cannot use; the text is one line."""
 
 

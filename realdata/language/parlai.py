@@ -11,20 +11,23 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.input_files import decoded
+from loraml_theory.harness.packed_files import open_packed
 
 OWN = "your persona: "
 PARTNER = "partner's persona: "
 SILENCE = "__SILENCE__"  # stands where the bearer of the persona speaks first
 _NUMBERED = re.compile(r"([0-9]{1,9}) (.*)", re.DOTALL)
-_GZIP = b"\x1f\x8b"
+_EXPECTED = "a file of dialogues"
 _LONGEST = 1 << 20  # bytes of a line; the longest of ConvAI2, with twenty candidates, have a few thousand
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab
 
 
-class DialogueFileError(ValueError):
+class DialogueFileError(InputError):
     """A file of dialogues that cannot be read; one line names the file, where it fails, and what was expected."""
 
 
@@ -81,7 +84,7 @@ def read_dialogues(paths: Sequence[str | os.PathLike[str]]) -> tuple[Dialogue, .
 
     Raises
     ------
-    DialogueFileError
+    InputError
         If a file is missing, a folder, empty, or damaged; the message has the number of the line.
     """
     if isinstance(paths, (str, os.PathLike)) or not paths:
@@ -210,14 +213,12 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines that are not blank, with their numbers from 1, without their ends."""
     line = 0
     try:
-        with path.open("rb") as raw:
-            packed = raw.peek(2)[:2] == _GZIP  # by content: a name says little about a download
-            stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+        with open_packed(path, expected=_EXPECTED) as stream:  # by content: a name says little about a download
             while data := stream.readline(_LONGEST + 1):
                 line += 1
                 if len(data) > _LONGEST:
                     _fail(path, line, f"has more than {_LONGEST} bytes; expected the lines of dialogues")
-                text = data.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+                text = (decoded(path, data, expected=_EXPECTED) if line == 1 else data.decode()).rstrip("\r\n")
                 control = _CONTROL.search(text)
                 if control is not None:
                     _fail(path, line, f"has the control character {ord(control[0]):#04x}; expected text")
@@ -227,8 +228,6 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
         _fail(path, line, f"byte {error.start + 1} is {error.object[error.start]:#04x}, which is not UTF-8")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DialogueFileError(f"{path}: damaged gzip data after line {line}; expected a whole file") from error
-    except IsADirectoryError as error:
-        raise DialogueFileError(f"{path}: is a folder; expected a file of dialogues") from error
     except OSError as error:
         raise DialogueFileError(f"{path}: cannot be read ({error.strerror or error})") from error
 

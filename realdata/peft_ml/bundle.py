@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from loraml_theory.harness.input_files import check_regular, read_json
 from realdata.peft_ml.base_model import plain_state
 from realdata.peft_ml.digests import tensors_digest
 from realdata.peft_ml.manifest import (
     BASE,
+    CONFIG,
     MANIFEST,
     WEIGHTS,
     BundleError,
@@ -179,6 +181,7 @@ def _read_adapter(loaded: MetaPeftModel, task: str, where: Path, *, folder: str 
 def _config(folder: Path) -> PeftConfig:
     from peft import PeftConfig
 
+    read_json(folder / CONFIG, expected="the JSON of an adapter")  # peft reads it by name, at any depth
     return PeftConfig.from_pretrained(str(folder))
 
 
@@ -191,6 +194,7 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
+    check_regular(path, expected="a safetensors file")
     return load_file(path)
 
 

@@ -11,6 +11,7 @@ import io
 import pickle
 import re
 from collections.abc import Mapping
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.input_files import check_regular, read_bytes
 from realdata.peft_ml.data import Examples
 from realdata.peft_ml.digests import tensor_digest, tensors_digest
 
@@ -28,7 +31,7 @@ _SHOWN = 60
 _EXAMPLES_AT_ONCE = 256
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that is damaged, or of another run."""
 
 
@@ -72,10 +75,10 @@ class Checkpoint:
         CheckpointError
             If the file is no checkpoint, is damaged, or was written by another run.
         """
-        try:
-            data = self._path.read_bytes()
-        except FileNotFoundError:
+        if not lexists(self._path):
             return None
+        expected = "a checkpoint: remove it to begin the run again"
+        data = read_bytes(self._path, expected=expected, limit=check_regular(self._path, expected=expected))
         payload = data[len(_HEADER) + _DIGEST :]
         digest = data[len(_HEADER) : len(_HEADER) + _DIGEST]
         damaged = CheckpointError(f"{self._path} is damaged or no checkpoint: remove it to begin the run again")

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.input_files import InputFileError, open_input, read_json
 from realdata.peft_ml.task_adapters import file_name
 from realdata.peft_ml.whole_folder import present
 
@@ -37,7 +39,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 }
 
 
-class BundleError(ValueError):
+class BundleError(InputError):
     """A bundle that is damaged, or does not fit the model; the text is one line."""
 
 
@@ -104,11 +106,9 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """
     path = Path(present(folder), MANIFEST)
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BundleError(f"{folder}: is no bundle, {MANIFEST} cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):
-        raise BundleError(f"{folder}: {MANIFEST} is damaged, it holds no JSON") from None
+        found = read_json(path, expected="the JSON of a bundle")
+    except InputFileError as error:
+        raise BundleError(str(error)) from None
     schema = found.pop("schema", None) if isinstance(found, dict) else None
     if schema != SCHEMA:
         raise BundleError(f"{folder}: {MANIFEST} has the schema {schema!r}, expected {SCHEMA!r}")
@@ -147,13 +147,19 @@ def check_files(manifest: Manifest, where: Path) -> None:
     for path, digest in manifest.files.items():
         try:
             found = file_digest(where / path)
-        except OSError as error:
-            raise BundleError(f"{where}: {path} cannot be read ({error.strerror})") from None
+        except InputFileError as error:
+            raise BundleError(str(error)) from None
         if found != digest:
             raise BundleError(f"{where}: {path} is damaged, its SHA-256 is not that of the manifest")
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file of a bundle.
+
+    Raises
+    ------
+    InputFileError
+        If it is not a regular file, or cannot be read.
+    """
+    with open_input(path, expected="a file of a bundle") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from loraml_theory.harness.input_files import open_input, read_bytes
+from loraml_theory.harness.packed_files import open_packed
 from realdata.vision.images import (
     ImageDataError,
     ImageShape,
@@ -95,12 +97,7 @@ def _from_folder(folder: Path) -> dict[str, bytes]:
     """Return the content of every file of the folder that is needed."""
     contents = {}
     for name in (META, *TRAIN, TEST):
-        path = folder / name
-        try:
-            with path.open("rb") as file:
-                contents[name] = file.read(MAX_FILE_BYTES + 1)
-        except OSError as problem:
-            raise ImageDataError(f"{path}: {reason(problem)}, expected a batch of CIFAR-10") from None
+        contents[name] = read_bytes(folder / name, expected="a batch of CIFAR-10", limit=MAX_FILE_BYTES)
     return contents
 
 
@@ -110,15 +107,15 @@ def _from_archive(path: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
     contents = {}
     try:
         if ARCHIVE in checksums:
-            with path.open("rb") as file:
+            with open_input(path, expected=ARCHIVE) as file:
                 _check(path, hashlib.file_digest(file, _md5).hexdigest(), expected=checksums[ARCHIVE])
-        with tarfile.open(path, "r:gz") as archive:
+        with open_packed(path, expected=ARCHIVE) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             for member in archive:
                 name = wanted.get(member.name)
                 file_inside = archive.extractfile(member) if name and member.isreg() else None
                 if name and file_inside:
                     contents[name] = file_inside.read(MAX_FILE_BYTES + 1)
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as problem:
+    except (OSError, tarfile.TarError, EOFError, zlib.error, RecursionError) as problem:
         raise ImageDataError(f"{path}: cannot be read ({reason(problem)}), expected {ARCHIVE}") from None
     missing = [member for member, name in wanted.items() if name not in contents]
     if missing:

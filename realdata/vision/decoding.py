@@ -12,11 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from loraml_theory.harness.input_files import MEBIBYTE, InputFileError, read_bytes
 from realdata.vision.images import ImageDataError, ImageShape, Pixels, reason
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # none that runs another program, as EPS does
 MAX_PIXELS = 2**24
 """Largest image that is decoded, in pixels (4096 by 4096): a small file may unpack to gigabytes."""
+LARGEST = 64 * MEBIBYTE
+"""Largest file of an image."""
 MAX_BYTES = 8 * 2**30
 """Most memory that the images decoded by one call may take."""
 FAILURES = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError, RuntimeError)
@@ -72,8 +75,9 @@ def decode_image(image: EncodedImage, *, side: int | None = None) -> Pixels:
         If it is damaged, is no image, has more than ``MAX_PIXELS``, or cannot be read.
     """
     with _one_line(image.name):
-        file = BytesIO(image.content) if isinstance(image.content, bytes) else image.content
-        with Image.open(file, formats=FORMATS) as opened:
+        content = image.content
+        stored = content if isinstance(content, bytes) else read_bytes(content, expected="an image", limit=LARGEST)
+        with Image.open(BytesIO(stored), formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise ImageDataError(
                     f"{image.name}: {opened.height} by {opened.width} pixels, expected at most {MAX_PIXELS} in all"
@@ -124,6 +128,8 @@ def _one_line(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on odd metadata; what matters ends as an exception
             yield
+    except InputFileError:
+        raise
     except ImageDataError as problem:
         raise problem if str(problem).startswith(name) else ImageDataError(f"{name}: {problem}") from None
     except UnidentifiedImageError:

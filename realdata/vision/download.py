@@ -1,67 +1,86 @@
-"""Download CIFAR-10 once, as Parquet files that later runs read without a network."""
+"""Download CIFAR-10 once: two Parquet files of one revision, with known hashes, that later runs read offline."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from loraml_theory.atomic import replacing
+from loraml_theory.harness.input_files import open_input
 from realdata.vision.images import ImageDataError, reason
 
 REPOSITORY = "uoft-cs/cifar10"
 """On the Hugging Face hub."""
-FILES = {split: f"{split}-00000-of-00001.parquet" for split in ("train", "test")}
+REVISION = "0b2714987fa478483af9968de7c934580d0bb9a2"
+
+
+class Published(NamedTuple):
+    """A file of the repository and its SHA-256, which is what the hub's Git LFS names it by."""
+
+    path: str
+    sha256: str
+
+
+FILES = (
+    Published(
+        "plain_text/train-00000-of-00001.parquet", "8428b53a88a11ac374111006708df51469e315a22ac6d66470afd9c78d2ae883"
+    ),
+    Published(
+        "plain_text/test-00000-of-00001.parquet", "841389e6f2d64f28bf17310e430aebac20ec3ba611a3c5e231dc93c645ce84de"
+    ),
+)
 
 
 class DownloadError(ImageDataError):
     """A download that did not succeed, in one line."""
 
 
-def download_cifar10(folder: str | os.PathLike[str], *, repository: str = REPOSITORY) -> Path:
+def download_cifar10(folder: str | os.PathLike[str]) -> Path:
     """Make sure that a folder has CIFAR-10 as Parquet files, and return it.
 
-    Nothing is downloaded if it has them. Otherwise `datasets` downloads them into its own cache first, and each file
-    is written here whole or not at all.
+    Nothing is downloaded if it has them. Otherwise `huggingface_hub` downloads them into its own cache first, and each
+    file is copied here whole, if it is the published one, or not at all.
 
     Raises
     ------
     DownloadError
-        If there is no network, the repository cannot be read, or `datasets` is not installed.
+        If there is no network, the repository cannot be read, or a file has another hash.
     OSError
         If the folder cannot be written, or the disk is full.
     """
     target = Path(folder)
-    missing = {split: target / name for split, name in FILES.items() if not (target / name).is_file()}
-    if missing:
-        splits = _loaded(repository, tuple(missing))
-        target.mkdir(parents=True, exist_ok=True)
-        for split, path in missing.items():
-            with replacing(path) as file:
-                splits[split].to_parquet(file)
+    for file in FILES:
+        path = target / Path(file.path).name
+        if not path.is_file():
+            cached = _cached(file)
+            target.mkdir(parents=True, exist_ok=True)
+            with open_input(cached, expected="the file just downloaded") as source, replacing(path) as copy:
+                shutil.copyfileobj(source, copy)
     return target
 
 
-def _loaded(repository: str, needed: tuple[str, ...]) -> Any:
-    """Return the splits of a repository, as `datasets` has them."""
-    try:
-        import datasets
-    except ImportError:
-        raise DownloadError("downloads need datasets: pip install 'loraml-theory[realdata]'") from None
+def _cached(file: Published) -> Path:
+    """Return where the hub's library has put a file whose hash is right."""
+    from huggingface_hub import hf_hub_download
+
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it reports each of its retries; the one line below says what matters
     try:
-        found = datasets.load_dataset(repository)
-    except Exception as problem:  # of several libraries, which share no class: no network, no such repository, no disk
+        cached = Path(hf_hub_download(REPOSITORY, file.path, repo_type="dataset", revision=REVISION))
+    except Exception as problem:  # of several libraries, which share no class: no network, no such file, no disk
         raise DownloadError(
-            f"{repository}: cannot be downloaded ({reason(problem)}); expected a network, "
+            f"{REPOSITORY}: cannot be downloaded ({reason(problem)}); expected a network, "
             "or give --data a folder that has CIFAR-10 already"
         ) from problem
     finally:
         logger.setLevel(level)
-    lacking = sorted(set(needed) - set(found))
-    if lacking:
-        raise DownloadError(f"{repository}: has no split {lacking[0]}, expected train and test")
-    return found
+    with open_input(cached, expected="the file just downloaded") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != file.sha256:
+        raise DownloadError(f"{cached}: its SHA-256 is {found}, expected {file.sha256}; remove it and try again")
+    return cached

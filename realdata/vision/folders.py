@@ -13,6 +13,8 @@ from realdata.vision.decoding import EncodedImage, common_shape, decode_images
 from realdata.vision.images import ImageDataError, ImageShape, ImageSource, Pixels, Rows, Split, checked_labels, reason
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".webp"})
+UNREAD = frozenset({".avif", ".eps", ".heic", ".heif", ".jfif", ".jp2", ".pbm", ".pgm", ".svg", ".tif", ".tiff"})
+"""Kinds of images that would be missed without a word if they were passed over."""
 TEST_SHARE = 5
 """One image of so many is for testing, where the folder does not say which."""
 
@@ -80,6 +82,8 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def _is_image(path: Path) -> bool:
+    if path.suffix.lower() in UNREAD and not path.name.startswith("."):
+        raise ImageDataError(f"{path}: is an image of a kind that is not read, expected {', '.join(sorted(SUFFIXES))}")
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 

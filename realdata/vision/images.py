@@ -9,12 +9,14 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from loraml_theory.harness.errors import InputError
+
 Pixels: TypeAlias = NDArray[np.uint8]
 Labels: TypeAlias = NDArray[np.int64]
 Rows: TypeAlias = NDArray[np.int64]
 
 
-class ImageDataError(ValueError):
+class ImageDataError(InputError):
     """Images that cannot be used as they are: what is wrong with which file, and what was expected, in one line."""
 
 

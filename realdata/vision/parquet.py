@@ -1,9 +1,7 @@
-"""Images in the Parquet layout of the Hugging Face hub: ``train-*.parquet`` and ``test-*.parquet``."""
+"""Images in the Parquet layouts of the Hugging Face hub, see `realdata.vision.parquet_names`."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from loraml_theory.harness.input_files import decoded, json_document
+from loraml_theory.harness.parquet_files import open_parquet as open_parquet_file
 from realdata.vision.cifar_batches import CIFAR_10_CLASSES, CIFAR_10_SHAPE
 from realdata.vision.decoding import EncodedImage, common_shape, decode_images
 from realdata.vision.images import (
@@ -23,14 +23,14 @@ from realdata.vision.images import (
     Rows,
     Split,
     checked_labels,
-    reason,
 )
+from realdata.vision.parquet_names import EXPECTED, SPLITS, parquet_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 IMAGE_COLUMNS = ("img", "image")
-SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.parquet$")
+ROW_BYTES = 16  # a label and the number of an image
 
 
 class _Shard(NamedTuple):
@@ -41,14 +41,6 @@ class _Shard(NamedTuple):
     labels: Labels
     class_names: tuple[str, ...] | None
     starts: tuple[int, ...]
-
-
-def parquet_folder(folder: Path) -> Path | None:
-    """Return `folder` or a folder right in it that has a ``train*.parquet`` or ``test*.parquet``, if there is one."""
-    for place in (folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())):
-        if any(_files(place, split) for split in ("train", "test")):
-            return place
-    return None
 
 
 def open_parquet(folder: Path, *, size: int | None = None) -> ImageSource:
@@ -65,10 +57,13 @@ def open_parquet(folder: Path, *, size: int | None = None) -> ImageSource:
 
     Raises
     ------
-    ImageDataError
+    InputError
         If a file is missing or damaged, lacks a column, or has a wrong label, or the first image is damaged.
     """
-    train, test = (_shards(folder, split) for split in ("train", "test"))
+    files = parquet_files(folder)
+    if files is None:
+        raise ImageDataError(f"{folder}: has no Parquet files, expected {EXPECTED}")
+    train, test = ([_shard(file) for file in files[split]] for split in SPLITS)
     named = {shard.class_names for shard in (*train, *test)}
     if len(named) > 1:
         raise ImageDataError(f"{folder}: its files name different classes, expected the same in all")
@@ -87,24 +82,6 @@ def open_parquet(folder: Path, *, size: int | None = None) -> ImageSource:
         train=splits[0],
         test=splits[1],
     )
-
-
-def _files(folder: Path, split: str) -> list[Path]:
-    return sorted(folder.glob(f"{split}*.parquet"))
-
-
-def _shards(folder: Path, split: str) -> list[_Shard]:
-    """Read the labels of all files of one split, in the order of their names."""
-    files = _files(folder, split)
-    if not files:
-        raise ImageDataError(f"{folder}: no {split}-*.parquet, expected train-*.parquet and test-*.parquet")
-    for file in files:
-        match = SHARD.search(file.name)
-        if match and int(match[2]) != len(files):
-            raise ImageDataError(
-                f"{folder}: files {split}*.parquet: {len(files)}, expected {int(match[2])} ({file.name})"
-            )
-    return [_shard(file) for file in files]
 
 
 def _shard(path: Path) -> _Shard:
@@ -139,9 +116,8 @@ def _check_type(path: Path, schema: pa.Schema, *, column: str) -> None:
     if not pa.types.is_integer(label):
         raise ImageDataError(f"{path}: column label is of type {label}, expected integers")
     index = image.get_field_index("bytes") if pa.types.is_struct(image) else -1
-    if index < 0 or not (
-        pa.types.is_binary(image.field(index).type) or pa.types.is_large_binary(image.field(index).type)
-    ):
+    stored = image.field(index).type if index >= 0 else pa.null()
+    if (stored.value_type if pa.types.is_dictionary(stored) else stored) not in (pa.binary(), pa.large_binary()):
         raise ImageDataError(f"{path}: column {column} is of type {image}, expected a struct with bytes: binary")
 
 
@@ -150,14 +126,17 @@ def _class_names(path: Path, schema: pa.Schema) -> tuple[str, ...] | None:
     text = (schema.metadata or {}).get(b"huggingface")
     if text is None:
         return None
-    try:
-        label = json.loads(text)["info"]["features"]["label"]
-        names = label.get("names")
-        if names is not None and not (names and all(isinstance(name, str) for name in names)):
-            raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ImageDataError(f"{path}: its Hugging Face metadata is damaged, expected the names of label") from None
-    return None if names is None else tuple(names)
+    expected = "Hugging Face metadata with the names of label"
+    found = json_document(path, decoded(path, text, expected=expected), expected=expected)
+    for key in ("info", "features", "label", "names"):  # any may be lacking: the column was renamed, names are optional
+        if not isinstance(found, dict):
+            raise ImageDataError(f"{path}: its Hugging Face metadata is damaged, {key} is in no object")
+        found = found.get(key)
+        if found is None:
+            return None
+    if not isinstance(found, list) or not found or not all(isinstance(name, str) for name in found):
+        raise ImageDataError(f"{path}: its Hugging Face metadata is damaged, expected a list of the names of label")
+    return tuple(found)
 
 
 def _default_names(shards: Sequence[_Shard], shape: ImageShape) -> tuple[str, ...]:
@@ -199,8 +178,8 @@ def _encoded(shards: Sequence[_Shard], rows: Rows) -> Iterator[EncodedImage]:
                 chosen = inside[(inside >= start) & (inside < stop)]
                 if chosen.size:
                     images = file.read_row_group(group, columns=[f"{shard.column}.bytes"]).column(shard.column)
-                    for row, image in zip(chosen, images.take(chosen - start), strict=True):
-                        yield _image(f"{shard.path} row {row}", image.as_py())
+                    for row in chosen:
+                        yield _image(f"{shard.path} row {row}", images[int(row - start)].as_py())
 
 
 def _image(name: str, stored: dict[str, Any] | None) -> EncodedImage:
@@ -212,16 +191,11 @@ def _image(name: str, stored: dict[str, Any] | None) -> EncodedImage:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a Parquet file, and turn whatever it has wrong into one line with its name."""
+    """Open a Parquet file; the same image in many rows is read once."""
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow  # noqa: F401
     except ImportError:
         raise ImageDataError(f"{path}: Parquet needs pyarrow: pip install 'loraml-theory[realdata]'") from None
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except ImageDataError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as problem:
-        raise ImageDataError(f"{path}: cannot be read as Parquet ({reason(problem)}), expected a whole file") from None
+    columns = [f"{name}.bytes" for name in IMAGE_COLUMNS]
+    with open_parquet_file(path, expected="a whole Parquet file", row_bytes=ROW_BYTES, as_numbers=columns) as file:
+        yield file

@@ -6,14 +6,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from loraml_theory.harness.input_files import check_regular
 from realdata.vision.cifar_batches import OFFICIAL_MD5, batches_place, open_cifar_batches
 from realdata.vision.digits import open_digits
 from realdata.vision.folders import open_folders
 from realdata.vision.images import ImageDataError, ImageSource, reason
-from realdata.vision.parquet import open_parquet, parquet_folder
+from realdata.vision.parquet import open_parquet
+from realdata.vision.parquet_names import folder_of, parquet_files
 
 LAYOUTS = (
-    "train-*.parquet and test-*.parquet, cifar-10-batches-py or cifar-10-python.tar.gz, "
+    "train-*.parquet and test-*.parquet or the same in folders, cifar-10-batches-py or cifar-10-python.tar.gz, "
     "or folders train/CLASS and test/CLASS of images"
 )
 ARCHIVES = (".tar.gz", ".tgz")
@@ -30,8 +32,9 @@ def open_images(
     Parameters
     ----------
     path
-        A folder with Parquet files ``train-*`` and ``test-*``, or one of these files; else the folder of CIFAR-10's
-        batches, one that has it, or the archive; else folders of images. None for scikit-learn's digits.
+        A folder with Parquet files of both splits (`realdata.vision.parquet_names`), or one of these files; else the
+        folder of CIFAR-10's batches, one that has it, or the archive; else folders of images. None for scikit-learn's
+        digits.
     size
         Side in pixels to which the images of Parquet files and folders are resized; by default they must share one.
     checksums
@@ -39,7 +42,7 @@ def open_images(
 
     Raises
     ------
-    ImageDataError
+    InputError
         If nothing is there, what is there is damaged or not as its layout says, or `size` is given where images have
         one size.
     ValueError
@@ -58,11 +61,11 @@ def open_images(
 def _open(given: Path, *, size: int | None, checksums: Mapping[str, str]) -> ImageSource:
     """Choose by what is there; the first layout that is found is meant."""
     if given.is_dir():
-        parquet, batches = parquet_folder(given), batches_place(given)
+        parquet, batches = given if parquet_files(given) else None, batches_place(given)
     else:
-        with given.open("rb"):  # raises for a file that is not there or cannot be read
-            parquet = given.parent if given.suffix == ".parquet" else None
-            batches = given if given.name.endswith(ARCHIVES) else None
+        check_regular(given, expected=LAYOUTS)
+        parquet = folder_of(given.absolute()) if given.suffix == ".parquet" else None
+        batches = given if given.name.endswith(ARCHIVES) else None
         if not parquet and not batches:
             raise ImageDataError(f"{given}: a file of an unknown kind, expected {LAYOUTS}")
     if parquet:

@@ -8,15 +8,14 @@ from functools import partial
 from hashlib import blake2b
 from io import BytesIO
 from json import dumps
+from os.path import lexists
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 
 from loraml_theory.atomic import replacing
-from loraml_theory.harness.errors import one_line
-from sims.engine import EngineError
+from loraml_theory.harness.array_files import open_arrays
 from sims.shallow.descent import Descent
 from sims.shallow.draws import Run, draw_run, draw_start
 from sims.shallow.runs import STARTS, Retrained, Tuned, fine_tune, retrain, retrain_by_second_order
@@ -125,8 +124,8 @@ def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, name
     if study.folder is None:
         return compute()
     path = study.folder / FOLDER / f"{kind.__name__.lower()}-{_digest(study, named)}.npz"
-    if path.exists():
-        return _read(kind, path, (len(METHODS), study.runs))
+    if lexists(path):
+        return _read(kind, path, (len(METHODS), study.runs), named["d"])
     result = compute()
     page = BytesIO()
     np.savez(page, **{part.name: getattr(result, part.name) for part in fields(kind)})
@@ -145,17 +144,14 @@ def _digest(study: Study, named: dict[str, Any]) -> str:
     return blake2b(dumps(words, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
-def _read(kind: type[Stage], path: Path, both: tuple[int, int]) -> Stage:
-    """Read what is kept; all arrays but the recorded steps have methods and runs as their first axes."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            parts = {part.name: kept[part.name] for part in fields(kind)}
-        numbers = all(np.issubdtype(part.dtype, np.number) for part in parts.values())
-        steps = parts.get("steps", np.empty(0))
-        curves = {parts[name].shape for name in parts.keys() & {"fresh_error", "in_sample_error"}}
-        batches = {part.shape[:2] for name, part in parts.items() if name != "steps"}
-        if not numbers or batches != {both} or not curves <= {(*both, len(steps))}:
-            raise ValueError
-        return kind(**parts)
-    except (BadZipFile, EOFError, KeyError, ValueError):
-        raise EngineError(f"{one_line(str(path))}: is no file of results, remove it to compute them again") from None
+def _read(kind: type[Stage], path: Path, both: tuple[int, int], d: int) -> Stage:
+    """Read what is kept of methods and runs, `both`."""
+    names = [part.name for part in fields(kind)]
+    with open_arrays(path, expected="results of an earlier command; remove it to compute them again") as file:
+        headers = {name: file.header(name) for name in names}
+        records: tuple[int, ...] = headers["steps"].shape[:1] if "steps" in headers else ()
+        shapes = {"A": (*both, d, d), "c": (*both, d), "start_loss": both, "loss": both, "steps": records}
+        for name, (shape, dtype) in headers.items():
+            if shape != shapes.get(name, (*both, *records)) or dtype.kind not in ("iu" if name == "steps" else "f"):
+                raise file.refusal(name, f"got shape {shape} of {dtype.name}")
+        return kind(**{name: file.read(name) for name in names})

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.input_files import MEBIBYTE, read_text
 from sims.shallow.results import Result, Study
 from sims.shallow.settings import METHODS, VALUES, Variant
 
@@ -38,7 +39,10 @@ CURVE_COLUMNS = (
 )
 
 
-class TableError(ValueError):
+LARGEST = 32 * MEBIBYTE  # in memory a table is some 12 times as large
+
+
+class TableError(InputError):
     """A table of runs that cannot be used; the text is one line."""
 
 
@@ -120,22 +124,21 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
 
     Raises
     ------
+    InputFileError
+        If the file cannot be read.
     TableError
         If a column is missing or a number is none.
-    OSError
-        If the file cannot be read.
     """
-    place = one_line(str(path))
-    with path.open(newline="", encoding="utf-8") as file:
-        try:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != RUN_COLUMNS:
-                raise TableError(f"{place}: expected the columns {', '.join(RUN_COLUMNS)}")
-            return [_typed(row) for row in reader]
-        except (csv.Error, TypeError, ValueError) as problem:
-            if isinstance(problem, TableError):
-                raise
-            raise TableError(f"{place}: is no table of runs ({problem})") from None
+    text = read_text(path, expected="a table of runs", limit=LARGEST)
+    try:
+        reader = csv.DictReader(StringIO(text, newline=""))
+        if tuple(reader.fieldnames or ()) != RUN_COLUMNS:
+            raise TableError(f"{path}: expected the columns {', '.join(RUN_COLUMNS)}")
+        return [_typed(row) for row in reader]
+    except TableError:
+        raise
+    except (csv.Error, TypeError, ValueError) as problem:
+        raise TableError(f"{path}: is no table of runs ({problem})") from None
 
 
 def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> list[Paired]:

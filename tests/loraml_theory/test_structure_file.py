@@ -84,7 +84,7 @@ def test_column_order_and_compression_do_not_matter(tmp_path: Path) -> None:
 
 
 BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
-    "missing key": ({"A_star": A}, "U_star: missing (found A_star), expected shape (T+1, d, k)"),
+    "missing key": ({"A_star": A}, "U_star: missing (found A_star), expected an npz file with A_star and U_star"),
     "nothing in it": ({}, "A_star: missing (found nothing)"),
     "other names": ({"a\nb": A}, r"A_star: missing (found a\nb)"),
     "flat base": ({"A_star": A[0], "U_star": U}, "A_star: got shape (4,), expected (d, d)"),
@@ -152,6 +152,14 @@ def test_damaged_members_are_named(tmp_path: Path, member: bytes) -> None:
     assert "A_star: " in complaint(zipped(tmp_path / "x.npz", member, npy(U)))
 
 
+def test_zeros_packed_a_thousandfold_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+    """The file is what it declares to be: 70 MB of it in 70 kB."""
+    np.savez_compressed(tmp_path / "x.npz", A_star=np.zeros((3000, 3000)), U_star=np.ones((3, 3000, 1)))
+    assert "A_star: declares 68.7 MiB, more than the 64 MiB that a file of this size may" in complaint(
+        tmp_path / "x.npz"
+    )
+
+
 @pytest.mark.parametrize("d", [4, 100])  # read with the header, and after it
 def test_a_wrong_check_sum_is_damage(tmp_path: Path, d: int) -> None:
     path = zipped(tmp_path / "x.npz", npy(np.eye(d)), npy(np.ones((3, d, 1))))
@@ -193,7 +201,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     assert "is a folder" in complaint(tmp_path)
     assert "is not a file name" in complaint("null\0byte")
     os.mkfifo(tmp_path / "pipe")
-    assert "is no regular file" in complaint(tmp_path / "pipe")
+    assert "is not a regular file" in complaint(tmp_path / "pipe")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -74,13 +74,14 @@ def test_a_tampered_certificate_is_status_1(loraml: Loraml, tmp_path: Path) -> N
 def test_what_is_no_certificate_is_status_2(loraml: Loraml, tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     (tmp_path / "empty").write_text("")
-    (tmp_path / "large").write_bytes(b" " * 10_000_001)
+    (tmp_path / "large").write_bytes(b" " * 10_485_761)
     for name, text in (
-        ("bytes", "is no text, expected a certificate"),
+        ("bytes", "begins with the byte order mark of UTF-16, expected a certificate in UTF-8"),
         ("empty", "is no JSON"),
-        ("large", "got more than 10000000 bytes"),
+        ("large", "is of 10 MiB, expected a certificate of at most 10 MiB"),
         ("none", "cannot be read (No such file or directory), expected a certificate"),
-        (".", "is no regular file"),
+        (".", "is a folder, expected a certificate"),
+        ("/dev/zero", "is not a regular file, expected a certificate"),
     ):
         ended = loraml("certify", "check", name)
         assert (ended.status, ended.out) == (2, "")

@@ -187,7 +187,7 @@ WRONG_WORDS = {
         "--T: got '2.5', expected a whole number",
     ),
     "no folder": (["structure", "generic", "--out", "no/x"], "no/x: cannot be written (No such file"),
-    "a folder": (["structure", "generic", "--out", "."], "is there and is no regular file"),
+    "a folder": (["structure", "generic", "--out", "."], "is not a regular file, expected the name of a file to write"),
 }
 
 

@@ -110,6 +110,22 @@ def test_dask_recomputes_what_a_killed_worker_had_finished_in_part(tmp_path: Pat
     assert sorted(cluster.run(dies_once, items)) == sorted(map(len, items))
 
 
+def listening() -> set[tuple[str, int]]:
+    """Return address and port, as the system writes them, of every socket that this process and others listen on."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return {(address, int(port, 16)) for address, port in (line[1].split(":") for line in lines if line[3] == "0A")}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp6").exists(), reason="asks Linux, with IPv6, who listens where")
+def test_a_cluster_of_this_machine_is_not_reached_from_others() -> None:
+    before = listening()
+    with executors.dask(workers=1) as cluster:
+        assert cluster.call(square, 3) == 9
+        begun = listening() - before
+    assert len(begun) >= 2
+    assert {address for address, _ in begun} <= {"0100007F", "0" * 24 + "01000000"}
+
+
 def test_dask_puts_errors_in_one_line(cluster: Dask) -> None:
     with pytest.raises(OSError, match="No space left for 1"):
         list(cluster.run(refuses, [1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,30 @@ def test_few_truths_decide_nothing(columns: Columns) -> None:
     assert all(rate.powers[0] < 0.95 for rate in found if rate.verdict == "undecided")
     fewer = {name: values[columns["seed"] < 7] for name, values in columns.items()}
     assert {rate.verdict for rate in fit_rates(fewer, criteria=CRITERIA)} == {"undecided"}
+
+
+@pytest.mark.parametrize("truths", [1, 2, 3])
+def test_one_two_or_three_truths_have_an_interval_to_infinity(columns: Columns, truths: int, tmp_path: Path) -> None:
+    """Most resamples of so few have no spread; the limits of the level were once too large for exp."""
+    few = {name: values[columns["seed"] < truths] for name, values in columns.items()}
+    found = fit_rates(few, criteria=CRITERIA)
+    assert {(rate.verdict, rate.level_verdict) for rate in found} == {("undecided", "undecided")}
+    assert any(rate.interval == (-inf, inf) for rate in found)
+    write_slopes(tmp_path / "slopes.json", found)
+    rows = json.loads((tmp_path / "slopes.json").read_text("utf-8"), parse_constant=pytest.fail)
+    for row in rows:
+        assert row["ci_low"] is None or row["ci_low"] <= row["slope"]
+        assert 0 <= row["level_low"] <= row["level"]
+    assert any(row["level_high"] is None for row in rows)
+
+
+def test_the_command_shows_an_interval_to_infinity(loraml: Loraml, tmp_path: Path) -> None:  # noqa: F811
+    swept(tmp_path / "s", 'method = "sr"\nn = [20, 40, 80]\nseeds = 2')
+    ended = loraml("rates", "s", "--out", "r")
+    assert (ended.status, ended.err) == (0, "")
+    assert "[-∞, ∞]" in ended.out
+    assert "? undecided" in ended.out
+    assert (tmp_path / "r/rates-n.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_rows_that_did_not_converge_leave_a_verdict_open(columns: Columns) -> None:

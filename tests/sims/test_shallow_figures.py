@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
-from sims.engine import EngineError
+from loraml_theory.harness.errors import InputError
 from sims.seeding import stream
 from sims.shallow.cpu_descent import CpuDescent
 from sims.shallow.draws import FRESH, draw_run, draw_start, tuning_start
@@ -256,7 +258,30 @@ def test_kept_results_of_other_shapes_are_named(tmp_path: Path, harm: Callable[[
     with np.load(path) as kept:
         parts = dict(kept)
     np.savez(path, **{**parts, "fresh_error": harm(parts["fresh_error"])})
-    with pytest.raises(EngineError, match="is no file of results, remove it to compute them again"):
+    with pytest.raises(InputError, match="expected results of an earlier command; remove it to compute them again"):
+        results("k", study, base=BRIEF)
+
+
+@pytest.mark.parametrize("name", ["retrained", "tuned"])
+def test_kept_results_that_declare_far_more_than_they_are_are_named(tmp_path: Path, name: str) -> None:
+    """Arrays of 40000 by 40000 in some kilobytes, and a stream that does not unpack."""
+    study = Study(CpuDescent(), runs=2, folder=tmp_path)
+    results("k", study, base=BRIEF)
+    path = next((tmp_path / FOLDER).glob(f"{name}*"))
+    with np.load(path) as kept:
+        parts = dict(kept)
+    declared = BytesIO()
+    np.lib.format.write_array_header_1_0(declared, {"descr": "<f8", "fortran_order": False, "shape": (40_000, 40_000)})
+    with ZipFile(path, "w") as archive:
+        for part in parts:
+            archive.writestr(f"{part}.npy", declared.getvalue())
+    with pytest.raises(InputError, match=r"damaged, got \d+ bytes and 12800000\d+ declared"):
+        results("k", study, base=BRIEF)
+    np.savez_compressed(path, **parts)
+    content = bytearray(path.read_bytes())
+    content[60:120] = bytes(60)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
         results("k", study, base=BRIEF)
 
 
@@ -265,7 +290,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     found = results("k", study, base=BRIEF)
     for path in (tmp_path / FOLDER).iterdir():
         path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(EngineError, match="is no file of results, remove it to compute them again"):
+    with pytest.raises(InputError, match="expected results of an earlier command; remove it to compute them again"):
         results("k", study, base=BRIEF)
     table = tmp_path / "runs.csv"
     text = runs_csv(run_rows(found, study))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import codecs
 from dataclasses import fields
 from math import inf
 from pathlib import Path
 
 import pytest
 
+from loraml_theory.harness.errors import InputError
 from sims import spec
 from sims.spec import Settings, Spec, SpecError, differences, parse
 
@@ -42,8 +44,8 @@ def test_values_lists_and_words() -> None:
 
 
 WRONG = {
-    "no TOML": ("method = ", "is no TOML: "),
-    "endless number": (f"d = {'9' * 5000}", "is no TOML: "),
+    "no TOML": ("method = ", "is not TOML: "),
+    "endless number": (f"d = {'9' * 5000}", "is not TOML: "),
     "no method": ("d = 10", 'method: is missing, expected "sr", "sr-gd", '),
     "unknown key": ('method = "sr"\nD = 1', "D: is no key, expected one of method, d, k, T, N"),
     "a key of two lines": ('method = "sr"\n"a\\nb" = 1', r"a\nb: is no key"),
@@ -82,7 +84,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG)
 def test_wrong_specs_name_the_key_and_what_is_allowed(text: str, expected: str) -> None:
-    with pytest.raises(SpecError) as problem:
+    with pytest.raises(InputError) as problem:
         parse(text)
     assert expected in str(problem.value)
     assert "\n" not in str(problem.value)
@@ -90,15 +92,32 @@ def test_wrong_specs_name_the_key_and_what_is_allowed(text: str, expected: str) 
 
 
 def test_errors_of_a_file_begin_with_its_name(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"none\.toml: cannot be read \(No such file"):
+    with pytest.raises(InputError, match=r"none\.toml: cannot be read \(No such file"):
         spec.read(tmp_path / "none.toml")
     path = tmp_path / "a.toml"
     path.write_bytes(b"\xff")
-    with pytest.raises(SpecError, match=r"a\.toml: is not text in UTF-8"):
+    with pytest.raises(InputError, match=r"a\.toml: is not UTF-8 \(byte 0\)"):
         spec.read(path)
     path.write_text("method = 1")
     with pytest.raises(SpecError, match=r"a\.toml: method: got 1"):
         spec.read(path)
+
+
+def test_a_spec_saved_by_an_editor_of_windows_is_read(tmp_path: Path) -> None:
+    """With a byte order mark and carriage returns; in UTF-16 the mark is named."""
+    text = 'method = "sr"\r\nseeds = 4\r\n'
+    (tmp_path / "a.toml").write_bytes(codecs.BOM_UTF8 + text.encode())
+    assert spec.read(tmp_path / "a.toml") == parse('method = "sr"\nseeds = 4')
+    (tmp_path / "a.toml").write_text(text, "utf-16")
+    with pytest.raises(InputError, match="begins with the byte order mark of UTF-16, expected a TOML file in UTF-8"):
+        spec.read(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 5000, f"{'a.' * 5000}b = 1", f"a = {'[' * 80}{']' * 80}"])
+def test_a_deep_spec_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(InputError, match=r"a\.toml: is nested too deeply"):
+        spec.read(tmp_path / "a.toml")
 
 
 def test_the_hash_tells_specs_apart_and_spellings_not() -> None:

@@ -8,9 +8,11 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from loraml_theory.harness.errors import InputError
 from sims import sweep
 from sims.spec import Spec, parse
 from sims.store import COLUMNS, StoreError, locked, read_rows, read_table
@@ -232,7 +234,7 @@ def test_folders_that_are_no_sweep_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="format 0, this version writes 1"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     (tmp_path / "spec.json").write_text(json.dumps({**begun, "format": 1}))
-    with pytest.raises(StoreError, match="cannot be read as Parquet"):
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     assert (tmp_path / "rows.parquet").read_text() == "kept"
 
@@ -266,6 +268,69 @@ def test_files_of_the_user_stay(tmp_path: Path) -> None:
     assert not left.exists()
 
 
+@pytest.mark.parametrize("name", ["1x", "1e5", "01", "1.0", "²", "١"])
+def test_a_chunk_that_is_not_named_by_its_number_is_refused(tmp_path: Path, name: str) -> None:
+    sweep.run(SMALL, tmp_path, engine="cpu")
+    (tmp_path / "chunks").mkdir()
+    pq.write_table(pq.read_table(tmp_path / "rows.parquet").slice(0, 1), tmp_path / f"chunks/{name}.parquet")
+    with pytest.raises(StoreError, match=f"{name}.parquet: is not the name of a chunk, expected NUMBER.parquet"):
+        read_rows(tmp_path)
+    with pytest.raises(StoreError, match="is not the name of a chunk"):
+        sweep.run(SMALL, tmp_path, engine="cpu")
+
+
+@pytest.mark.parametrize("name", [".lock", "spec.json", "rows.parquet", "chunks/1.parquet"])
+@pytest.mark.parametrize("odd", ["pipe", "device", "loop"])
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, name: str, odd: str) -> None:
+    """A pipe would be waited for, a device never ends, and a loop of links looks as if nothing were there."""
+    sweep.run(SMALL, tmp_path, engine="cpu")
+    place = tmp_path / name
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(missing_ok=True)
+    if odd == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero" if odd == "device" else place.name)
+    with pytest.raises(InputError, match=f"{place}: "):
+        sweep.run(SMALL, tmp_path, engine="cpu")
+
+
+def test_a_lock_leaves_what_a_link_of_its_name_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(InputError, match=r"\.lock: is a link, expected a lock file or nothing"):
+        sweep.run(SMALL, tmp_path / "s", engine="cpu")
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def written(path: Path, rows: pa.Table, times: int) -> None:
+    """Write the first row `times` times, each text as a number of one in a dictionary."""
+    numbers = pa.array(np.zeros(times, np.int32))
+    columns = {
+        name: pa.DictionaryArray.from_arrays(numbers, rows[name].slice(0, 1).combine_chunks())
+        if pa.types.is_string(rows.schema.field(name).type)
+        else rows[name].take(numbers)
+        for name in rows.column_names
+    }
+    pq.write_table(pa.table(columns), path, store_schema=False)
+
+
+def test_rows_that_take_far_more_than_their_file_are_refused(tmp_path: Path) -> None:
+    """A million equal rows in some kilobytes, and one long text that every row repeats."""
+    sweep.run(SMALL, tmp_path, engine="cpu")
+    path = tmp_path / "rows.parquet"
+    rows = pq.read_table(path)
+    written(path, rows, 1_000_000)
+    with pytest.raises(InputError, match=r"rows\.parquet: declares 1000000 rows of \d+ bytes in all, expected"):
+        read_rows(tmp_path)
+    place = rows.schema.get_field_index("reason")
+    written(path, rows.set_column(place, "reason", pa.array(["x" * 100_000] * len(rows))), 10_000)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match=r"rows\.parquet: has texts of 10\d{8} bytes, expected"):
+        read_rows(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["other columns", "a folder", "other chunk"])
 def test_damaged_rows_are_refused(tmp_path: Path, damage: str) -> None:
     sweep.run(SMALL, tmp_path, engine="cpu")
@@ -279,5 +344,5 @@ def test_damaged_rows_are_refused(tmp_path: Path, damage: str) -> None:
     else:
         (tmp_path / "chunks").mkdir()
         pq.write_table(table.slice(0, 0), tmp_path / "chunks" / "7.parquet")
-    with pytest.raises(StoreError, match=r"parquet: "):
+    with pytest.raises(InputError, match=r"parquet: "):
         read_rows(tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loraml_theory.harness.errors import InputError
 from realdata.experiments.folder import Failure, FolderError, opened, read_experiment, read_failures
 from tests.realdata.experiments.made import experiment, record
 
@@ -90,7 +91,8 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("{", "is not what an experiment writes"),
+        ("{", "is not JSON: "),
+        ("[" * 100_000, "is nested too deeply"),
         ("[]", "is not what an experiment writes"),
         ('{"format": 1}', "'experiment' is a required property; take another folder"),
         (json.dumps({**WHOLE, "format": 99}), "format 99, this version writes 1"),
@@ -105,7 +107,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_experiment_is_named(tmp_path: Path, content: str | None, text: str) -> None:
     if content is not None:
         (tmp_path / "experiment.json").write_text(content)
-    with pytest.raises(FolderError) as refused:
+    with pytest.raises(InputError) as refused:
         read_experiment(tmp_path)
     assert text in str(refused.value)
     assert "\n" not in str(refused.value)

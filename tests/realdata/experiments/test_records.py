@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loraml_theory.harness.errors import InputError
 from realdata.experiments.grid import FINETUNES, METHODS
 from realdata.experiments.records import (
     RecordError,
@@ -62,12 +63,14 @@ def test_what_is_no_record_is_not_written(tmp_path: Path, changes: dict[str, Any
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
-        (lambda text: text[:-30], "is damaged, expected the JSON of a run"),
-        (lambda text: text.replace("0.75", "NaN"), "is damaged, expected the JSON of a run"),
+        (lambda text: text[:-30], "expected the JSON of a run; remove it and run again"),
+        (lambda text: text.replace("0.75", "NaN"), "is not JSON: NaN is not a JSON number; expected the JSON of a run"),
+        (lambda text: text.replace('"train_loss":[', f'"train_loss":[{"9" * 400},'), "curve"),
+        (lambda text: text.replace('"examples":', f'"examples":{10**17}'), "is greater than the maximum of"),
         (lambda text: text.replace('"seed":0', '"seed":"0"'), "key.seed: '0' is not of type 'integer'"),
         (lambda text: text.replace('"seed":0', '"seed":3'), "holds the run 'standard.lora.rank-1.n-all.seed-3"),
         (lambda text: text.replace('"format":1', '"format":2'), "format: 1 was expected"),
-        (lambda _: "[" * 100_000, "is damaged, expected the JSON of a run"),
+        (lambda _: "[" * 100_000, "is nested too deeply, expected the JSON of a run"),
         (lambda _: "[]", "[] is not of type 'object'"),
     ],
 )
@@ -75,7 +78,7 @@ def test_a_damaged_record_is_named_in_one_line(tmp_path: Path, spoil: Any, text:
     folder = experiment(tmp_path, [record()])
     path = path_of(folder, key())
     path.write_text(spoil(path.read_text()))
-    with pytest.raises(RecordError) as refused:
+    with pytest.raises(InputError) as refused:
         read_records(folder)
     assert str(refused.value).startswith(f"{path}: ")
     assert text in str(refused.value)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from realdata.experiments.toml_settings import SettingsError, differences, from_table, overlaid, read_toml
+from realdata.experiments.toml_settings import SettingsError, differences, from_table, overlaid
 
 
 @dataclass(frozen=True)
@@ -70,24 +69,6 @@ def test_what_is_wrong_is_named_by_its_key(changes: dict[str, Any], text: str) -
     assert text in str(refused.value)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 200
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [(b"a = ", "is no TOML"), (b"\xff\xfe", "is no TOML"), (b"a = " + b"[" * 100_000, "is no TOML")],
-)
-def test_what_is_no_toml_is_named_by_its_file(tmp_path: Path, content: bytes, text: str) -> None:
-    path = tmp_path / "own.toml"
-    path.write_bytes(content)
-    with pytest.raises(SettingsError) as refused:
-        read_toml(path)
-    assert str(refused.value).startswith(f"{path}: {text}")
-    assert "\n" not in str(refused.value)
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read"):
-        read_toml(tmp_path / "none.toml")
 
 
 def test_only_the_keys_given_are_replaced() -> None:

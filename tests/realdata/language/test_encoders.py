@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from loraml_theory.harness.errors import InputError
 from realdata.language.encoders import Encoder, EncoderError, check_forward, load_encoder
 from tests.realdata.language.tiny import bert_tokenizer, roberta_tokenizer, tiny_bert, tiny_roberta
 
@@ -63,6 +65,34 @@ def test_what_the_model_cannot_take_is_not_what_the_tokenizer_allows(folder: Pat
 
 def test_missing_folder(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none") == f"model {tmp_path / 'none'}: no such folder"
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_name_that_is_not_on_disk_is_refused_at_once_without_a_network(
+    monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    """Each of transformers' requests was tried again for many seconds."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    asked: list[str] = []
+
+    class Nowhere:
+        def head(self, url: str, *, timeout: float) -> None:
+            asked.append(url)
+            raise OSError(f"no network within {timeout} s")
+
+    monkeypatch.setattr("huggingface_hub.utils.get_session", Nowhere)
+    monkeypatch.setattr("transformers.AutoModelForSequenceClassification.from_pretrained", pytest.fail)
+    name = "loraml-theory/there-is-no-such-model"
+    assert refusal(name) == f"model {name}: is neither a folder nor in the hub's cache, and the hub does not answer"
+    assert len(asked) == (0 if offline else 1)
+    assert refusal("two words").startswith("model two words: ")
+
+
+def test_a_pipe_in_the_folder_is_refused_at_once(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    with pytest.raises(InputError, match=r"config\.json: is not a regular file, expected a file of a model"):
+        load_encoder(folder, head="two-label", seed=0)
 
 
 def test_folder_without_a_model(tmp_path: Path) -> None:

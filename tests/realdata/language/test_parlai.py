@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realdata.language.parlai import Dialogue, DialogueFileError, Turn, read_dialogues, write_dialogues
+from loraml_theory.harness.errors import InputError
+from realdata.language.parlai import Dialogue, Turn, read_dialogues, write_dialogues
 
 PLAIN = """\
 1 your persona: i like tea.
@@ -36,7 +38,7 @@ def written(folder: Path, data: str | bytes, name: str = "dialogues.txt") -> Pat
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(DialogueFileError) as caught:
+    with pytest.raises(InputError) as caught:
         read_dialogues([path])
     message = str(caught.value)
     assert "\n" not in message
@@ -133,8 +135,29 @@ def test_empty_file(tmp_path: Path, data: bytes) -> None:
 
 
 def test_folder_and_missing_file(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == ": is a folder; expected a file of dialogues"
-    assert refusal(tmp_path / "none") == ": cannot be read (No such file or directory)"
+    assert refusal(tmp_path) == ": is a folder, expected a file of dialogues"
+    assert refusal(tmp_path / "none") == ": cannot be read (No such file or directory), expected a file of dialogues"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("1 your persona: i ski .".encode("utf-16"), ": begins with the byte order mark of UTF-16, expected"),
+        ("1 your persona: i ski .".encode("utf-16-le"), ", line 1: has the control character 0x00; expected text"),
+        (gzip.compress(b"1 a\tb\n", mtime=0) + b"garbage", ": damaged gzip data after line 1; expected a whole file"),
+        (gzip.compress((b" " * 999 + b"\n") * 10_000, mtime=0), ": unpacks to more than 8 MiB, expected a file of dia"),
+    ],
+    ids=["UTF-16", "UTF-16 without a mark", "after the end", "a bomb"],
+)
+def test_what_is_not_dialogues_in_utf_8(tmp_path: Path, data: bytes, message: str) -> None:
+    assert refusal(written(tmp_path, data)).startswith(message)
+
+
+def test_a_pipe_and_a_device_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        assert refusal(tmp_path / name) == ": is not a regular file, expected a file of dialogues"
 
 
 def test_one_name_is_no_sequence_of_names() -> None:

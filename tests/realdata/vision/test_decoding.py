@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from loraml_theory.harness.errors import InputError
 from realdata.vision import decoding
 from realdata.vision.decoding import EncodedImage, common_shape, decode_image, decode_images
 from realdata.vision.images import ImageDataError, ImageShape, Pixels
@@ -105,8 +106,9 @@ def test_damaged_images_are_named(content: bytes, message: str) -> None:
 @pytest.mark.parametrize("there", [False, True], ids=["missing", "folder"])
 def test_unreadable_files_are_named(tmp_path: Path, there: bool) -> None:
     path = tmp_path if there else tmp_path / "none.png"
-    with pytest.raises(ImageDataError, match="cannot be read as an image"):
+    with pytest.raises(InputError, match="is a folder" if there else "cannot be read") as raised:
         decode_image(EncodedImage(str(path), path))
+    assert "expected an image" in str(raised.value)
 
 
 @given(content=st.sampled_from(decoding.FORMATS).flatmap(lambda form: damaged(encoded(PIXELS, form))))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from loraml_theory.harness.errors import InputError
 from realdata.vision.folders import open_folders
 from realdata.vision.images import ImageDataError
 from tests.realdata.vision.made import drawn_pixels, encoded, write_folders
@@ -43,6 +45,18 @@ def test_other_files_are_passed_over(split_folder: Path) -> None:
     after = open_folders(split_folder)
     assert after.class_names == before.class_names
     np.testing.assert_array_equal(after.train.labels, before.train.labels)
+
+
+def test_images_of_a_kind_that_is_not_read_are_named(split_folder: Path) -> None:
+    (split_folder / "train" / "ant" / "scan.TIFF").touch()
+    with pytest.raises(ImageDataError, match=r"scan\.TIFF: is an image of a kind that is not read, expected \.bmp"):
+        open_folders(split_folder)
+
+
+def test_a_pipe_among_images_is_refused_at_once(split_folder: Path) -> None:
+    os.mkfifo(split_folder / "train" / "ant" / "0.png")
+    with pytest.raises(InputError, match=r"0\.png: is not a regular file, expected an image"):
+        open_folders(split_folder)
 
 
 def test_a_split_is_drawn_where_there_is_none(tmp_path: Path) -> None:

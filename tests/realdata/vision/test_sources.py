@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from loraml_theory.harness.errors import InputError
 from realdata.vision.images import ImageDataError
 from realdata.vision.sources import LAYOUTS, open_images
 from tests.realdata.vision.made import (
@@ -58,9 +59,9 @@ def test_archive_is_recognised_and_checked(tmp_path: Path) -> None:
 
 
 def test_nothing_of_the_kind(tmp_path: Path) -> None:
-    with pytest.raises(ImageDataError) as raised:
+    with pytest.raises(InputError) as raised:
         open_images(tmp_path / "none")
-    assert str(raised.value) == f"{tmp_path}/none: No such file or directory, expected {LAYOUTS}"
+    assert str(raised.value) == f"{tmp_path}/none: cannot be read (No such file or directory), expected {LAYOUTS}"
     with pytest.raises(ImageDataError) as raised:
         open_images(tmp_path)
     assert str(raised.value) == f"{tmp_path}: no images, expected {LAYOUTS}"

@@ -1,0 +1,66 @@
+"""Gzipped files that a user gives: what they unpack to is bounded by their size before it fills memory or time."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader, RawIOBase
+from typing import Any
+
+from loraml_theory.harness.input_files import MEBIBYTE, InputFileError, PathLike, open_input, size_text
+
+GZIP = b"\x1f\x8b"
+BUFFER = 2**16
+SMALL = 8 * MEBIBYTE
+RATIO = 32
+"""Texts and images become at most some ten times as small; a thousandfold is what zeros become."""
+
+
+class _Bounded(RawIOBase):
+    """A stream that raises once more than so many bytes were read of it."""
+
+    def __init__(self, stream: gzip.GzipFile, left: int, refusal: InputFileError) -> None:
+        self._stream, self._left, self._refusal = stream, left, refusal
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._stream.read1(len(buffer))  # what is there before the end, where damage is seen
+        self._left -= len(content)
+        if self._left < 0:
+            raise self._refusal
+        buffer[: len(content)] = content
+        return len(content)
+
+
+@contextmanager
+def open_packed(path: PathLike, *, expected: str) -> Iterator[BufferedReader[Any]]:
+    """Open a regular file, and unpack it while it is read if it is gzipped, which its first bytes say.
+
+    It may unpack to 8 MiB, or 32 times its size.
+
+    Parameters
+    ----------
+    path
+        A regular file.
+    expected
+        What it should be, for the error.
+
+    Raises
+    ------
+    InputFileError
+        If it is not a regular file, or unpacks to more.
+    OSError, EOFError, zlib.error
+        From reading, as `gzip` raises them, where it is damaged.
+    """
+    with open_input(path, expected=expected) as file:
+        if file.peek(2)[:2] != GZIP:
+            yield file
+            return
+        most = max(SMALL, RATIO * file.seek(0, 2))
+        file.seek(0)
+        refusal = InputFileError(path, f"unpacks to more than {size_text(most)}, expected {expected} that does not")
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield BufferedReader(_Bounded(unpacked, most, refusal), BUFFER)
