@@ -33,7 +33,7 @@ from sims import engines
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from paper_checks.mutation import Matrix
+    from paper_checks.noticed import Matrix
 
 SCALES = (1e-100, 1e100)
 
