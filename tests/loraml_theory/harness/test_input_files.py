@@ -89,6 +89,14 @@ def test_a_file_that_says_it_is_empty_is_read_to_its_limit_only() -> None:
     assert "does not end within 10 bytes" in refusal(lambda p: read_bytes(p, expected="a text", limit=10), path)
 
 
+@pytest.mark.parametrize("reader", sorted(READERS.keys() - {"check"}))
+def test_a_file_that_is_regular_and_cannot_be_read_is_refused(reader: str) -> None:
+    path = Path("/proc/self/mem")
+    if not path.exists():
+        pytest.skip("needs /proc")
+    assert "cannot be read (Input/output error)" in refusal(READERS[reader], path)
+
+
 def test_a_file_that_takes_the_place_of_another_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "file", "small")
     opened = os.open
