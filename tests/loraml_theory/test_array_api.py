@@ -24,6 +24,8 @@ from loraml_theory.testing import boost_with, moments_with_spectrum, orthogonal_
 from tests.loraml_theory.conftest import Backend
 from tests.loraml_theory.problems import stationary_point
 
+pytestmark = pytest.mark.libraries
+
 D, K, T = 7, 2, 4
 CONDITION = 100  # at most, of every case: what a relative change of the arguments is multiplied by
 

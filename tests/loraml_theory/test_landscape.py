@@ -23,6 +23,8 @@ from loraml_theory.structure import GroundTruth
 from loraml_theory.testing import boosts, ground_truths, orthogonal_matrix, seeds, truth_with_spectrum
 from tests.loraml_theory.problems import Problem, inner, move, problems, size, stationary_point
 
+pytestmark = pytest.mark.libraries
+
 EPS = float(np.finfo(float).eps)
 TWO_TASKS = ground_truths(T=2, k=st.integers(1, 3))
 
