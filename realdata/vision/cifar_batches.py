@@ -44,6 +44,7 @@ OFFICIAL_MD5: Mapping[str, str] = {
     TEST: "40351d587109b95175f43aff81a1287e",
 }
 """MD5 of the published files, as their page gives it."""
+MAX_ARCHIVE_BYTES = 2**30  # the official one has 170 million
 MAX_FILE_BYTES = 2**26  # an official batch has 31 million
 
 
@@ -107,7 +108,7 @@ def _from_archive(path: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
     contents = {}
     try:
         if ARCHIVE in checksums:
-            with open_input(path, expected=ARCHIVE) as file:
+            with open_input(path, expected=ARCHIVE, limit=MAX_ARCHIVE_BYTES) as file:
                 _check(path, hashlib.file_digest(file, _md5).hexdigest(), expected=checksums[ARCHIVE])
         with open_packed(path, expected=ARCHIVE) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             for member in archive:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
+from loraml_theory.harness.input_files import toml_document
 from realdata.experiments.grid import GridSettings
 from realdata.experiments.options import AxesSettings
 from realdata.experiments.profiles import refuse, tables
@@ -143,6 +143,6 @@ def settings(profile: str, changes: Table | None = None) -> VisionSettings:
     SettingsError
         If a key is unknown, or its value makes no sense.
     """
-    table = overlaid(tomllib.loads(example(profile)), changes or {})
+    table = overlaid(toml_document(f"{profile}.toml", example(profile)), changes or {})
     refuse(table, NOT_KEYS)
     return from_table(VisionSettings, table)
