@@ -116,8 +116,8 @@ class MetaPeftModel(nn.Module):
         TypeError
             If the inputs or outputs are no tensors.
         ValueError
-            If a task is unknown or the numbers of rows differ; in the backward pass, if layers run again there other than
-            by ``torch.utils.checkpoint``, when other adapters are in use.
+            If a task is unknown or the numbers of rows differ; in the backward pass, if layers run again there when
+            other adapters are in use, and not by ``torch.utils.checkpoint``.
 
         Warns
         -----
