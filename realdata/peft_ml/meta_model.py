@@ -39,7 +39,8 @@ class MetaPeftModel(nn.Module):
     Parameters
     ----------
     model
-        Any torch or transformers model. It is left as it was: what is changed is a deep copy.
+        Any torch or transformers model. It is left as it was: what is changed is a deep copy. What requires no gradient
+        in it stays frozen, in copies of the head too.
     tasks
         Names of the tasks.
     adapter
