@@ -92,13 +92,15 @@ def _copied(model: nn.Module, ends: Iterable[str], *, head: str | None) -> list[
     found = set()
     for end in ends:
         if not (so := [end] if end in names else [name for name in names if name.endswith(end)]):
-            raise InputError(f"modules_to_save: got {end!r}, expected modules of {type(model).__name__}: {_some(names)}")
+            raise InputError(
+                f"modules_to_save: got {end!r}, expected modules of {type(model).__name__}: {_some(names)}"
+            )
         found.update(so)
     if head is not None:
         if head not in names:
             raise InputError(f"head: got {head!r}, expected a module of {type(model).__name__}: {_some(names)}")
         found.add(head)
-    for name in found:
+    for name in sorted(found):
         _check_copied(model.get_submodule(name), "head" if name == head else "modules_to_save", name)
         if within := next((other for other in found if name.startswith(f"{other}.")), None):
             raise InputError(f"head or modules_to_save: {name!r} is part of {within!r}, of which tasks get copies too")

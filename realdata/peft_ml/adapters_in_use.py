@@ -17,7 +17,7 @@ from realdata.peft_ml.task_adapters import Switch
 if TYPE_CHECKING:
     from peft import PeftModel
 
-_sequence_number: Callable[[], int] = torch.autograd._get_sequence_nr
+_sequence_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 _node_of_backward: Callable[[], Any] = torch._C._current_autograd_node
 
 

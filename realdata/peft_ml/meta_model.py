@@ -39,7 +39,8 @@ class MetaPeftModel(nn.Module):
     Parameters
     ----------
     model
-        Any torch or transformers model. It is left as it was: what is changed is a deep copy.
+        Any torch or transformers model. It is left as it was: what is changed is a deep copy. What requires no gradient
+        in it stays frozen, in copies of the head too.
     tasks
         Names of the tasks.
     adapter
@@ -116,8 +117,8 @@ class MetaPeftModel(nn.Module):
         TypeError
             If the inputs or outputs are no tensors.
         ValueError
-            If a task is unknown or the numbers of rows differ; in the backward pass, if layers run again there other than
-            by ``torch.utils.checkpoint``, when other adapters are in use.
+            If a task is unknown or the numbers of rows differ; in the backward pass, if layers run again there when
+            other adapters are in use, and not by ``torch.utils.checkpoint``.
 
         Warns
         -----

@@ -59,9 +59,7 @@ def redraw(module: nn.Module, *, head: str, frozen: Collection[str]) -> None:
         if hasattr(part, "reset_parameters"):
             _draw(part, f"{head}.{name}" if name else head)
         elif any(True for _ in part.parameters(recurse=False)):
-            raise InputError(
-                f"head: {head} has a {type(part).__name__} without reset_parameters to draw it anew"
-            )
+            raise InputError(f"head: {head} has a {type(part).__name__} without reset_parameters to draw it anew")
     for parameter, values in kept:
         parameter.copy_(values)
 
@@ -105,14 +103,15 @@ def with_adapters(model: nn.Module, config: PeftConfig, names: Mapping[str, str]
 
 def _add_copy(model: nn.Module, name: str, adapter: str) -> None:
     """Give an adapter its copy of a module, which the model calls wherever it has it."""
-    from peft.utils.other import ModulesToSaveWrapper
+    from peft.utils import other as peft_utils
 
-    module = model.get_submodule(name)
-    if isinstance(module, ModulesToSaveWrapper):
+    wrapper_of: Any = peft_utils.ModulesToSaveWrapper
+    module: Any = model.get_submodule(name)
+    if isinstance(module, wrapper_of):
         module.update(adapter)
         return
     places = [(parent, own) for parent in model.modules() for own, part in parent._modules.items() if part is module]
-    wrapper: Any = ModulesToSaveWrapper(module, adapter)
+    wrapper = wrapper_of(module, adapter)
     for parent, own in places:
         setattr(parent, own, wrapper)
 
