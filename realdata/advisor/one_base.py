@@ -1,0 +1,154 @@
+"""Adapters on their base: one set of names, and which axis of each weight goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from realdata.advisor.errors import AdviceError
+from realdata.advisor.naming import aligned
+from realdata.advisor.orientation import kinds_of, turned
+from realdata.advisor.task_weights import TaskWeights
+from realdata.advisor.tensor_files import Described, View
+from realdata.advisor.tied import table_of_head
+from realdata.advisor.weight_kinds import is_table
+
+
+def with_one_set_of_names(tasks: Sequence[TaskWeights], base: View | None) -> tuple[list[TaskWeights], list[str]]:
+    """Return the tasks with the names of the base, or of the first task, and what was changed in words."""
+    reference = list(tasks[0].described() if base is None else base.tensors)
+    renamed, notes = [], []
+    for task in tasks:
+        own = task.weights is not base and task.weights is not None
+        if task.adapter is not None and not own:
+            names, how = aligned([*task.adapter.adapted, *task.adapter.saved], reference)
+            task = replace(task, adapter=task.adapter.renamed(names))
+        elif task.adapter is None and task.weights is not None:
+            names, how = aligned(list(task.weights.tensors), reference)
+            task = replace(task, weights=task.weights.renamed(names))
+        else:
+            how = ""
+        renamed.append(task)
+        notes += [f"{task.name}: weights are compared {how}."] if how else []
+    return renamed, notes
+
+
+def with_tied_heads(
+    tasks: Sequence[TaskWeights], base: View | None
+) -> tuple[list[TaskWeights], View | None, list[str]]:
+    """Return the tasks on a base that has the heads that they adapt, where it holds a head's weight as a table's."""
+    notes: list[str] = []
+    if base is None:
+        return list(tasks), None, notes
+    full = base
+    for task in tasks:
+        for weight in task.adapter.modules if task.adapter is not None and task.weights is base else ():
+            table = None
+            if weight not in full.tensors and not task.has_saved(weight) and task.adapter is not None:
+                table = table_of_head(weight, task.adapter.plain_shape(weight), full.tensors)
+            if table is not None:
+                full = full.with_alias(weight, table)
+                notes.append(f"{weight} is not in the base and is taken to be tied to {table}.")
+    return [replace(task, weights=full) if task.weights is base else task for task in tasks], full, notes
+
+
+def oriented(tasks: Sequence[TaskWeights]) -> tuple[list[TaskWeights], dict[str, str]]:
+    """Return the tasks with each adapted weight as its base keeps it, and those where that cannot be told, with why.
+
+    Raises
+    ------
+    AdviceError
+        If the base's weights have shapes that the adapters cannot be of.
+    """
+    adapters = [task.adapter for task in tasks if task.adapter is not None]
+    by_flag = len({adapter.config.fan_in_fan_out for adapter in adapters}) == 1
+    excluded: dict[str, str] = {}
+    found = []
+    for task in tasks:
+        if task.adapter is None:
+            found.append(task)
+            continue
+        plain = _plain(task)
+        kinds = kinds_of(plain, adapters)
+        kept = {w: turned(task.adapter, w, plain, kinds) and (by_flag or w in plain) for w in task.adapter.modules}
+        excluded |= {
+            weight: "is square, and whether the base keeps it as (in, out) or (out, in) cannot be told"
+            for weight, which in kept.items()
+            if which is None
+        }
+        adapter = task.adapter.with_turned(frozenset(weight for weight, which in kept.items() if which))
+        found.append(replace(task, adapter=adapter))
+        excluded |= _misfits(found[-1], plain)
+    return found, excluded
+
+
+def _plain(task: TaskWeights) -> dict[str, Described]:
+    """Return what a task's factors are added to."""
+    found = dict(task.weights.tensors) if task.weights is not None else {}
+    if task.adapter is not None:
+        found |= {weight: task.adapter.file.tensors[key] for weight, key in task.adapter.saved.items()}
+    return found
+
+
+def _misfits(task: TaskWeights, plain: Mapping[str, Described]) -> dict[str, str]:
+    """Return the weights of which a base has other rows than an adapter, as a vocabulary that was enlarged has."""
+    adapter, found = task.adapter, {}
+    assert adapter is not None
+    for weight in adapter.adapted:
+        each, shape = plain.get(weight), adapter.shape(weight)
+        if each is None or (each.shape == shape and each.floating):
+            continue
+        path = adapter.path if task.weights is None else task.weights.path
+        if not each.floating:
+            raise AdviceError(f"{path}: {weight!r} holds {each.dtype}, expected floating-point numbers")
+        vocabulary = _is_vocabulary(weight, each, plain)
+        if not vocabulary or each.shape[1:] != shape[1:]:
+            raise AdviceError(
+                f"{path}: has the shape {each.shape} for {weight!r}, expected {shape} as {task.name} adapts it: it is"
+                " not the adapters' base"
+            )
+        found[weight] = f"has {each.shape[0]} rows in the base, and adapters are of {shape[0]}"
+    return found
+
+
+def _is_vocabulary(weight: str, found: Described, plain: Mapping[str, Described]) -> bool:
+    return is_table(weight, found, plain) or "head" in weight or weight.removesuffix(".weight").endswith("embed_out")
+
+
+def check_named_bases(tasks: Sequence[TaskWeights], base: View | None) -> list[str]:
+    """Return what there is to say of the names of the adapters' bases.
+
+    Raises
+    ------
+    AdviceError
+        If they are different ones, and the base itself was not given.
+    """
+    named = {task.name: task.adapter.base for task in tasks if task.adapter is not None and task.adapter.base}
+    if not named:
+        return []
+    (first, name), *others = named.items()
+    other = next(((task, n) for task, n in others if _model(n) != _model(name)), None)
+    if other is None:
+        return []
+    if base is None:
+        raise AdviceError(
+            f"{other[0]}: its base is {other[1]!r}, that of {first} is {name!r}; if that is one model under two names,"
+            " name its checkpoint with --base"
+        )
+    return [
+        f"The adapters name different bases, such as {name!r} and {other[1]!r}: that all are of {base.path.name} is"
+        " known by shapes alone."
+    ]
+
+
+def _model(name: str) -> tuple[str, ...]:
+    """Return what tells models apart in a name of the hub or of a folder.
+
+    Examples
+    --------
+    >>> _model("org/Model/"), _model("/data/models--org--Model/snapshots/0a1b")
+    (('org', 'model'), ('org', 'model'))
+    """
+    parts = [part for part in name.replace("\\", "/").casefold().split("/") if part not in ("", ".")]
+    cached = next((part for part in parts if part.startswith("models--")), None)
+    return tuple(cached.split("--")[1:]) if cached else tuple(parts)
