@@ -61,7 +61,7 @@ def compared(
         known = {task.name: each[name] for task, each in zip(tasks, found, strict=True) if name in each}
         first = next(iter(known.values()))
         reason = ignored(name) or excluded.get(name)
-        reason = reason or (_unlike_base(tasks, name) if common else _lacking(tasks, known)) or _unlike(known)
+        reason = reason or (_unlike_base(tasks, name) if common else _lacking(tasks, name, known)) or _unlike(known)
         if reason is None:
             described[name] = first
         else:
@@ -86,11 +86,12 @@ def ignoring(patterns: Sequence[str]) -> Callable[[str], str | None]:
     return reason
 
 
-def _lacking(tasks: Sequence[TaskWeights], known: Mapping[str, Described]) -> str | None:
+def _lacking(tasks: Sequence[TaskWeights], name: str, known: Mapping[str, Described]) -> str | None:
     """Return which tasks have a weight, if not all have it."""
-    if len(known) == len(tasks):
-        return None
-    return f"is not in all tasks: {_some(list(known))} of {len(tasks)} have it" if len(known) > 1 else _only(known)
+    if len(known) < len(tasks):
+        return f"is not in all tasks: {_some(list(known))} of {len(tasks)} have it" if len(known) > 1 else _only(known)
+    alone = [task.name for task in tasks if not task.has_plain(name)]
+    return f"is not in the base that {_some(alone)} adapts it in" if alone else None
 
 
 def _only(known: Mapping[str, Described]) -> str:
@@ -98,12 +99,12 @@ def _only(known: Mapping[str, Described]) -> str:
 
 
 def _unlike_base(tasks: Sequence[TaskWeights], name: str) -> str | None:
-    """Return why adapters of one base cannot be compared in a weight."""
+    """Return why adapters of one base cannot be compared in a weight; by their factors alone they can be."""
     lacking = [task.name for task in tasks if not task.has_plain(name)]
-    if tasks[0].weights is not None:
-        return "is not in the base" if lacking else None
-    if not lacking or len(lacking) == len(tasks):  # by their factors alone they can be
+    if not lacking or not any(task.has_saved(name) for task in tasks):
         return None
+    if tasks[0].weights is not None:
+        return f"is saved in full by some tasks, and not in the base, which {_some(lacking)} has in its place"
     return f"is saved in full by some tasks, and what {_some(lacking)} has needs the base: give it as --base"
 
 

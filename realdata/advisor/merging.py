@@ -41,10 +41,13 @@ def written_weights(tasks: Tasks) -> dict[str, Described]:
     beneath = tasks.beneath
     if tasks.common and beneath is None:
         raise AdviceError("--write-base: the tasks are adapters, expected the base that they are of as --base")
-    found = {**(beneath.tensors if beneath is not None else {}), **tasks.described}
+    known = {name: each for name, each in tasks.described.items() if all(task.has_plain(name) for task in tasks.tasks)}
+    if not known:
+        raise AdviceError("--write-base: the base has none of the weights that the adapters change, under their names")
+    found = {**(beneath.tensors if beneath is not None else {}), **known}
     if tasks.under is not None:
-        known = tasks.under.tensors
-        found = {name: each._replace(dtype=known.get(name, each).dtype) for name, each in found.items()}
+        under = tasks.under.tensors
+        found = {name: each._replace(dtype=under.get(name, each).dtype) for name, each in found.items()}
     for name, each in found.items():
         if each.dtype.is_complex:
             raise AdviceError(f"--write-base: {name!r} holds complex numbers, which are not averaged")

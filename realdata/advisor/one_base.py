@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
+
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.naming import aligned
 from realdata.advisor.orientation import kinds_of, turned
 from realdata.advisor.task_weights import TaskWeights
 from realdata.advisor.tensor_files import Described, View
-from realdata.advisor.tied import table_of_head
+from realdata.advisor.tied import is_head, tables_like
 from realdata.advisor.weight_kinds import is_table
 
 
@@ -33,23 +35,46 @@ def with_one_set_of_names(tasks: Sequence[TaskWeights], base: View | None) -> tu
     return renamed, notes
 
 
-def with_tied_heads(
-    tasks: Sequence[TaskWeights], base: View | None
-) -> tuple[list[TaskWeights], View | None, list[str]]:
+def with_tied_heads(tasks: Sequence[TaskWeights], base: View | None) -> tuple[list[TaskWeights], View | None]:
     """Return the tasks on a base that has the heads that they adapt, where it holds a head's weight as a table's."""
-    notes: list[str] = []
-    if base is None:
-        return list(tasks), None, notes
     full = base
     for task in tasks:
         for weight in task.adapter.modules if task.adapter is not None and task.weights is base else ():
-            table = None
-            if weight not in full.tensors and not task.has_saved(weight) and task.adapter is not None:
-                table = table_of_head(weight, task.adapter.plain_shape(weight), full.tensors)
-            if table is not None:
-                full = full.with_alias(weight, table)
-                notes.append(f"{weight} is not in the base and is taken to be tied to {table}.")
-    return [replace(task, weights=full) if task.weights is base else task for task in tasks], full, notes
+            if full is None or weight in full.tensors or task.has_saved(weight) or not is_head(weight):
+                continue
+            assert task.adapter is not None
+            tables = tables_like(weight, task.adapter.plain_shape(weight), full.tensors)
+            full = full.with_alias(weight, tables[0]) if len(tables) == 1 else full
+    return [replace(task, weights=full) if base is not None and task.weights is base else task for task in tasks], full
+
+
+def untied(tasks: Sequence[TaskWeights]) -> list[str]:
+    """Say which weights that are one in the base no longer are, since adapters change only one of them."""
+    first, notes = tasks[0], []
+    changed = {weight for task in tasks if task.adapter for weight in (*task.adapter.adapted, *task.adapter.saved)}
+    for weight in sorted(changed):
+        base = first.weights.tensors if first.weights is not None else {}
+        if not first.has_plain(weight) or not (is_head(weight) or is_table(weight, _plain(first)[weight], base)):
+            continue
+        before = first.weights.read(weight) if first.weights is not None and weight in base else first.plain(weight)
+        notes += [
+            f"{weight} is tied to {other} in the base, and adapters change it alone: a model that loads a written base"
+            " must not tie them."
+            for other in tables_like(weight, tuple(before.shape), base)
+            if first.weights is not None and other not in changed and torch.equal(first.weights.read(other), before)
+        ]
+    return notes
+
+
+def not_in_base(tasks: Sequence[TaskWeights]) -> list[str]:
+    """Say how many adapted weights a base lacks under the names that adapters have for them."""
+    on_base = [task for task in tasks if task.weights is not None]
+    adapted = dict.fromkeys(weight for task in on_base if task.adapter for weight in task.adapter.adapted)
+    lacking = [weight for weight in adapted if not any(task.has_plain(weight) for task in tasks)]
+    if not lacking:
+        return []
+    what = lacking[0] if len(lacking) == 1 else f"{lacking[0]} and {len(lacking) - 1} more"
+    return [f"{what}: not in the base under that name, so compared by adapters alone, and not in a written base."]
 
 
 def oriented(tasks: Sequence[TaskWeights]) -> tuple[list[TaskWeights], dict[str, str]]:
@@ -112,7 +137,7 @@ def _misfits(task: TaskWeights, plain: Mapping[str, Described]) -> dict[str, str
 
 
 def _is_vocabulary(weight: str, found: Described, plain: Mapping[str, Described]) -> bool:
-    return is_table(weight, found, plain) or "head" in weight or weight.removesuffix(".weight").endswith("embed_out")
+    return is_table(weight, found, plain) or is_head(weight)
 
 
 def check_named_bases(tasks: Sequence[TaskWeights], base: View | None) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickletools
-from typing import Protocol
+from io import BytesIO
+from mmap import mmap
+from typing import IO, cast
 
 from loraml_theory.harness.input_files import DEPTH
 
@@ -12,19 +14,7 @@ _GETTING = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _PUTTING = frozenset(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"))
 
 
-class Stream(Protocol):
-    """What a pickle is read from: an opened file, bytes in memory, or a file mapped into memory."""
-
-    def read(self, count: int, /) -> bytes:
-        """Return the next bytes."""
-        ...
-
-    def readline(self) -> bytes:
-        """Return the next line."""
-        ...
-
-
-def too_deep(stream: Stream) -> bool:
+def too_deep(stream: BytesIO | mmap) -> bool:
     """Return whether the next pickle of a stream nests more than `DEPTH` levels; the stream is then past it.
 
     Raises
@@ -34,7 +24,10 @@ def too_deep(stream: Stream) -> bool:
     """
     machine = _Depths()
     try:
-        return any(machine.step(opcode, argument) > DEPTH for opcode, argument, _ in pickletools.genops(stream))
+        return any(
+            machine.step(opcode, argument) > DEPTH
+            for opcode, argument, _ in pickletools.genops(cast(IO[bytes], stream))
+        )
     except (IndexError, TypeError, AttributeError) as problem:  # a stack that runs empty, a mark in a wrong place
         raise ValueError(f"a damaged pickle ({problem})") from None
 

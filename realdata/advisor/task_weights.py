@@ -75,7 +75,7 @@ class TaskWeights:
         """Return rows of the checkpoint's tensor, or of what the adapter has in its place."""
         if self.adapter is not None and weight in self.adapter.saved:
             return self.adapter.file.read(self.adapter.saved[weight], rows)
-        if self.weights is None:
+        if self.weights is None or weight not in self.weights.tensors:
             raise AdviceError(f"{self.name}: {weight} is an adapter's, and its base was not given")
         return self.weights.read(weight, rows)
 

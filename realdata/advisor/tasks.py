@@ -16,7 +16,14 @@ from realdata.advisor.errors import AdviceError
 from realdata.advisor.formats import check_plain
 from realdata.advisor.lora_adapter import WEIGHTS, is_adapter, open_adapter
 from realdata.advisor.naming import unwrapped
-from realdata.advisor.one_base import check_named_bases, oriented, with_one_set_of_names, with_tied_heads
+from realdata.advisor.one_base import (
+    check_named_bases,
+    not_in_base,
+    oriented,
+    untied,
+    with_one_set_of_names,
+    with_tied_heads,
+)
 from realdata.advisor.task_weights import TaskWeights
 from realdata.advisor.tensor_files import Described, Stored, View
 from realdata.advisor.tied import tied
@@ -196,13 +203,15 @@ def _fitted(opened: Sequence[TaskWeights], base: View | None, ignore: Sequence[s
         raise AdviceError(f"{unknown[0].name}: is an adapter and others are checkpoints, expected its base as --base")
     notes = check_named_bases(opened, first.weights) if common else []
     named, renamed = with_one_set_of_names(opened, base)
-    on_base, base, heads = with_tied_heads(named, base)
+    on_base, base = with_tied_heads(named, base)
     tasks, excluded = oriented(on_base)
     found = compared(tasks, common=common, ignored=ignoring(ignore), excluded=excluded)
     _check_ignored(ignore, [*found.described, *(each.name for each in found.left_out)], base)
     check_not_empty(found)
     fitted = Tasks(tuple(tasks), base, found.described, common, found.left_out, same_saved=_same_saved(tasks, common))
-    return _with_tied(fitted, (*notes, *renamed, *heads))
+    if common:
+        notes += [*renamed, *untied(tasks), *not_in_base(tasks)]
+    return _with_tied(fitted, notes if common else renamed)
 
 
 def _check_ignored(ignore: Sequence[str], names: Sequence[str], base: View | None) -> None:

@@ -73,9 +73,15 @@ def _digest(found: Described, name: str, tasks: int, read: Reader) -> bytes:
     return digest.digest()
 
 
-def table_of_head(weight: str, shape: tuple[int, ...], base: Mapping[str, Described]) -> str | None:
-    """Return the table that a head which a base lacks is tied to: the only one of its shape."""
-    if weight.removesuffix(".weight").rpartition(".")[2] not in HEADS:
-        return None
-    tables = [name for name, found in base.items() if found.shape == shape and is_table(name, found, base)]
-    return tables[0] if len(tables) == 1 else None
+def is_head(weight: str) -> bool:
+    """Return whether a weight is a head over a vocabulary by its name."""
+    return weight.removesuffix(".weight").rpartition(".")[2] in HEADS
+
+
+def tables_like(weight: str, shape: tuple[int, ...], base: Mapping[str, Described]) -> list[str]:
+    """Return the tables and heads of a base that a table or head of that shape may be tied to."""
+    return [
+        name
+        for name, found in base.items()
+        if name != weight and found.shape == shape and (is_head(name) or is_table(name, found, base))
+    ]

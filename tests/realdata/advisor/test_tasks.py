@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.tasks import open_tasks, why_not
-from realdata.advisor.tensor_files import open_checkpoint
+from realdata.advisor.checkpoints import open_checkpoint
 from realdata.peft_ml.manifest import Manifest, file_digest
 from tests.realdata.advisor.networks import adapter, drawn_adapter, planted, states, write
 
