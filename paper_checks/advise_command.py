@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -116,11 +117,14 @@ def _prepare_file(path: Path) -> None:
     if path.suffix != ".safetensors":
         raise InputError(f"--write-base: got {str(path)!r}, expected a name that ends in .safetensors")
     with commands.writing(path):
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder, expected the name of a file")
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: is not a regular file, expected the name of a file")
         path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            return
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise InputError(f"{path}: is {kind}, expected the name of a file")
 
 
 def _write(found: Advice, out: Path, command: str) -> str:

@@ -27,6 +27,8 @@ WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 PREFIX = "base_model.model."
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<which>[AB])(?:\.default)?\.weight")
 EMBEDDING = re.compile(r"(?P<module>.+)\.lora_embedding_(?P<which>[AB])(?:\.default)?")
+INSIDE = ".base_layer.out_proj"
+"""Where peft puts the output of nn.MultiheadAttention: inside of the layer that it wraps."""
 _WRAPPED = re.compile(r"\.(modules_to_save(\.default)?|base_layer)(?=\.)")
 
 
@@ -111,14 +113,6 @@ class LoraAdapter:
         """Return the same adapter on a base that keeps these weights as (in, out)."""
         return replace(self, turned=weights | frozenset(self.embeddings))
 
-    def without(self, weights: frozenset[str]) -> LoraAdapter:
-        """Return the same adapter without what it has for these weights."""
-        modules, embeddings, saved = (
-            {weight: kept for weight, kept in mapping.items() if weight not in weights}
-            for mapping in (self.modules, self.embeddings, self.saved)
-        )
-        return replace(self, modules=modules, embeddings=embeddings, saved=saved)
-
     def _factor(self, weight: str, which: str) -> Described:
         return self.file.tensors[self.keys[self.adapted[weight], which]]
 
@@ -181,8 +175,7 @@ def _sorted(folder: Path, config: AdapterConfig, file: TensorFile) -> LoraAdapte
 
 def _attention(modules: Mapping[str, str]) -> dict[str, str]:
     """Give the factors of nn.MultiheadAttention, which has an output inside, to its ``in_proj_weight``."""
-    inside = ".base_layer.out_proj"
-    outer = {module.removesuffix(inside) for module in modules.values() if module.endswith(inside)}
+    outer = {module.removesuffix(INSIDE) for module in modules.values() if module.endswith(INSIDE)}
     return {
         f"{weight.removesuffix('weight')}in_proj_weight" if module in outer else weight: module
         for weight, module in modules.items()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from realdata.advisor.errors import AdviceError
+from realdata.advisor.lora_adapter import INSIDE
 from realdata.advisor.naming import aligned
 from realdata.advisor.orientation import kinds_of, turned
 from realdata.advisor.task_weights import TaskWeights
@@ -64,6 +65,17 @@ def untied(tasks: Sequence[TaskWeights]) -> list[str]:
             if first.weights is not None and other not in changed and torch.equal(first.weights.read(other), before)
         ]
     return notes
+
+
+def added_twice(tasks: Sequence[TaskWeights]) -> list[str]:
+    """Say where peft merges more than adapters say: it adds the shift of an attention's output twice (0.14 to 0.21)."""
+    modules = dict.fromkeys(m for task in tasks if task.adapter for m in task.adapter.modules.values() if INSIDE in m)
+    if not modules:
+        return []
+    return [
+        f"{next(iter(modules)).replace(INSIDE, '.out_proj')}: the shift is s B A as the adapter says; peft up to 0.21"
+        " adds it twice to the output of nn.MultiheadAttention. Ranks do not depend on that, a written base does."
+    ]
 
 
 def not_in_base(tasks: Sequence[TaskWeights]) -> list[str]:

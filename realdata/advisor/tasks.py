@@ -17,6 +17,7 @@ from realdata.advisor.formats import check_plain
 from realdata.advisor.lora_adapter import WEIGHTS, is_adapter, open_adapter
 from realdata.advisor.naming import unwrapped
 from realdata.advisor.one_base import (
+    added_twice,
     check_named_bases,
     not_in_base,
     oriented,
@@ -210,7 +211,7 @@ def _fitted(opened: Sequence[TaskWeights], base: View | None, ignore: Sequence[s
     check_not_empty(found)
     fitted = Tasks(tuple(tasks), base, found.described, common, found.left_out, same_saved=_same_saved(tasks, common))
     if common:
-        notes += [*renamed, *untied(tasks), *not_in_base(tasks)]
+        notes += [*renamed, *untied(tasks), *added_twice(tasks), *not_in_base(tasks)]
     return _with_tied(fitted, notes if common else renamed)
 
 

@@ -115,10 +115,6 @@ class View:
         """Return the same tensors, those in `names` under the names given there."""
         return View(self._file, {names.get(name, name): where for name, where in self.stored.items()})
 
-    def without(self, names: frozenset[str]) -> View:
-        """Return the same tensors but these."""
-        return View(self._file, {name: where for name, where in self.stored.items() if name not in names})
-
     def with_alias(self, alias: str, name: str) -> View:
         """Return the same tensors, one of them under a second name too."""
         return View(self._file, {**self.stored, alias: self.stored[name]})
