@@ -44,14 +44,14 @@ class Attention(nn.Module):
 def gpt2(**config: Any) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    sizes = {"n_embd": 24, "n_layer": 1, "n_head": 2, "vocab_size": 40, "n_positions": 16}
+    sizes: dict[str, Any] = {"n_embd": 24, "n_layer": 1, "n_head": 2, "vocab_size": 40, "n_positions": 16}
     return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=1, **config))
 
 
 def llama(**config: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    sizes = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
     return LlamaForCausalLM(LlamaConfig(**sizes, num_key_value_heads=2, vocab_size=40, **config))
 
 
