@@ -77,7 +77,7 @@ def batch(**changed: Any) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"test_batch: cannot be unpickled \(Ran out of input\), expected a batch of CIFAR-10"),
+        (b"", r"test_batch: cannot be unpickled \(pickle exhausted before seeing STOP\), expected a batch of CIFAR-10"),
         (FILES["test_batch"][:5000], r"test_batch: cannot be unpickled \(.*\), expected a batch of CIFAR-10"),
         (b"\x80\x02cos\nsystem\n.", "test_batch: cannot be unpickled .it names os.system, which is not allowed"),
         (python2_pickle([1]), "test_batch: holds one list, expected a dict of data and labels"),

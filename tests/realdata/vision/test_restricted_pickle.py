@@ -100,3 +100,20 @@ def test_any_damage_ends_in_a_value_or_a_pickle_error(content: bytes) -> None:
     except PickleError as problem:
         message = str(problem)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (pickle.dumps(bytearray(3), protocol=5), "BYTEARRAY8"),
+        (b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"few.", "expected 1099511627776 bytes"),
+        (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"few.", "expected 1099511627776 bytes"),
+    ],
+    ids=["byte array", "byte array that is not there", "bytes that are not there"],
+)
+def test_lengths_of_a_damaged_file_are_not_allocated(
+    content: bytes, text: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    with pytest.raises(PickleError, match=text):
+        load_pickle(content)
+    assert not recwarn.list
