@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,12 @@ def advise(
         Path | None,
         typer.Option(metavar="FILE", help="Checkpoint of the base of adapters."),
     ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN", help="Leave out the weights whose names fit, such as '*.classifier.*'; repeat."
+        ),
+    ] = None,
     rank: Annotated[
         str | None, typer.Option(metavar="R", help="Rank of adapters to ask about, instead of the estimated one.")
     ] = None,
@@ -52,6 +59,7 @@ def advise(
         run,
         tasks,
         base=base,
+        ignore=ignore or [],
         rank=rank,
         share=share,
         write_base=write_base,
@@ -65,6 +73,7 @@ def run(
     words: list[str],
     *,
     base: Path | None,
+    ignore: list[str],
     rank: str | None,
     share: str,
     write_base: Path | None,
@@ -75,20 +84,16 @@ def run(
     """Look at the tasks, write advice.json and advice.html to `out`, and return what was found in words."""
     try:
         from realdata.advisor.advising import advise as look
-        from realdata.advisor.errors import AdviceError
         from realdata.advisor.tasks import open_tasks
     except ImportError as problem:
         raise InputError(f"advise: needs {problem.name}; install loraml-theory[realdata]") from None
     settings = _settings(rank, share, seed)
-    try:
-        given = open_tasks(words, base=base)
-        commands.prepare_folder(out)
-        if write_base is not None:
-            _prepare_file(write_base)
-        with commands.shown_progress() as progress, commands.writing(write_base or out):
-            found = look(given, settings, write_base=write_base, progress=progress)
-    except AdviceError as problem:
-        raise InputError(str(problem)) from None
+    given = open_tasks(words, base=base, ignore=ignore)
+    commands.prepare_folder(out)
+    if write_base is not None:
+        _prepare_file(write_base)
+    with commands.shown_progress() as progress, commands.writing(write_base or out):
+        found = look(given, settings, write_base=write_base, progress=progress)
     return 0, _write(found, out, command)
 
 
@@ -111,10 +116,15 @@ def _prepare_file(path: Path) -> None:
     """See that a file can be written there, before the long computation rather than after it."""
     if path.suffix != ".safetensors":
         raise InputError(f"--write-base: got {str(path)!r}, expected a name that ends in .safetensors")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected the name of a file")
     with commands.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            return
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise InputError(f"{path}: is {kind}, expected the name of a file")
 
 
 def _write(found: Advice, out: Path, command: str) -> str:
@@ -130,4 +140,6 @@ def _write(found: Advice, out: Path, command: str) -> str:
         for name, content in contents.items():
             with replacing(out / name) as file:
                 file.write(content.encode())
+            if (out / name).read_bytes() != content.encode():
+                raise OSError(None, "what is read back is not what was written")
     return commands.rendered(lambda console: summary(console, text, str(out / "advice.html")))

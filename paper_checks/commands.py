@@ -33,7 +33,7 @@ from sims import engines
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from paper_checks.mutation import Matrix
+    from paper_checks.noticed import Matrix
 
 SCALES = (1e-100, 1e100)
 
@@ -261,6 +261,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise InputError(f"{path}: cannot be written ({problem.strerror})") from None
+    except RecursionError:  # folders that are not there are made from the innermost out
+        raise InputError(f"{path}: cannot be written (too many folders in folders)") from None
 
 
 def _table(run: Run, out: Path) -> str:

@@ -1,26 +1,15 @@
-"""Mutated code: whether the claims' checks notice a wrong formula in `loraml_theory`.
-
-A mutant is an edit of one function's source. While it is applied the function runs the edited code wherever it was
-imported to: the function object stays and its code is exchanged, so that no binding of it is missed.
-"""
+"""Mutation: whether the claims' checks notice a false statement, or a wrong formula in `loraml_theory`."""
 
 from __future__ import annotations
-import __future__
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
-from functools import cached_property
-from importlib import import_module
-from textwrap import dedent
-from types import CodeType, FunctionType
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from paper_checks.claim import AnyClaim, Claim, Profile, Verdict, applicable, judge
 from paper_checks.drawn import draw
+from paper_checks.edits import Mutant
 from paper_checks.instance import Instance
+from paper_checks.noticed import Matrix, MutantResult, Notice
 from paper_checks.verify import ClaimResult, examine
 
 PROFILE = Profile("mutants", trials=600, starts=3)
@@ -33,148 +22,7 @@ SHAPES = (
 )
 """What every claim is checked on, as far as it applies; small, since a formula is wrong at every size."""
 
-Nature: TypeAlias = Literal["code", "theorem"]
-
-
-class Notice(StrEnum):
-    """What a claim's check made of a mutant."""
-
-    REFUTED = "refuted"
-    WITHHELD = "no longer supported"
-    CRASHED = "crashed"
-    SUPPORTED = "supported"
-    NOTHING = "nothing to check"
-
-
-NOTICED = {"code": (Notice.REFUTED, Notice.WITHHELD), "theorem": (Notice.REFUTED,)}
 OF_CONTROLS = {Verdict.REFUTED: Notice.REFUTED, Verdict.INCONCLUSIVE: Notice.WITHHELD}
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A wrong formula.
-
-    Parameters
-    ----------
-    what
-        What is wrong, in words.
-    where
-        The function, as ``module:name`` or ``module:Class.method`` below `loraml_theory`.
-    old, new
-        The edit; `old` occurs once in the function's source.
-    noticed_by
-        Ids of the claims that must notice it.
-    """
-
-    what: str
-    where: str
-    old: str
-    new: str
-    noticed_by: tuple[str, ...]
-
-    @property
-    def edit(self) -> str:
-        """Where and what, on one line."""
-        return f"{self.where.replace(':', '.')}: {self.old} -> {self.new}"
-
-    @cached_property
-    def function(self) -> Any:
-        """The function that is edited.
-
-        Raises
-        ------
-        TypeError
-            If `where` does not name one.
-        """
-        module, _, path = self.where.partition(":")
-        found: Any = import_module(f"loraml_theory.{module}")
-        for name in path.split("."):
-            found = inspect.getattr_static(found, name)
-        if isinstance(found, property):
-            found = found.fget
-        if not isinstance(found, FunctionType):
-            raise TypeError(f"where: got {self.where!r}, expected the name of a function")
-        return found
-
-    @cached_property
-    def code(self) -> CodeType:
-        """The edited function's code.
-
-        Raises
-        ------
-        ValueError
-            If `old` does not occur exactly once.
-        """
-        source = dedent(inspect.getsource(self.function))
-        if source.count(self.old) != 1:
-            raise ValueError(f"old: {self.old!r} occurs {source.count(self.old)} times in {self.where}, expected once")
-        return compiled(source.replace(self.old, self.new), self.function)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Let the function run the edited code, wherever it is called from."""
-        with exchanged(self.function, self.code):
-            yield
-
-
-def compiled(source: str, function: FunctionType) -> CodeType:
-    """Return the code of a function's edited source."""
-    flags = __future__.annotations.compiler_flag
-    module = compile(source, f"<mutant of {function.__qualname__}>", "exec", flags=flags, dont_inherit=True)
-    return next(c for c in module.co_consts if isinstance(c, CodeType) and c.co_name == function.__name__)
-
-
-@contextmanager
-def exchanged(function: FunctionType, code: CodeType) -> Iterator[None]:
-    """Exchange a function's code for a while."""
-    original = function.__code__
-    function.__code__ = code
-    try:
-        yield
-    finally:
-        function.__code__ = original
-
-
-@dataclass(frozen=True)
-class MutantResult:
-    """What the claims made of a mutant.
-
-    Parameters
-    ----------
-    what, edit
-        In words; and the edit of the source, empty for a mutated theorem.
-    nature
-        Of ``code``, or of a ``theorem``: a control.
-    noticed_by
-        The claims that must notice it.
-    notices
-        From the claims that were tried to what their checks made of it.
-    """
-
-    what: str
-    edit: str
-    nature: Nature
-    noticed_by: tuple[str, ...]
-    notices: Mapping[str, Notice]
-
-    @property
-    def caught(self) -> bool:
-        """Whether every claim that must notice it did: refuted it or, of code, support no longer."""
-        return all(self.notices.get(id_) in NOTICED[self.nature] for id_ in self.noticed_by)
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Mutants and what the claims made of them; `unmutated` is what the same checks make of the right code."""
-
-    unmutated: Mapping[str, Notice]
-    mutants: tuple[MutantResult, ...]
-
-    @property
-    def sound(self) -> bool:
-        """Whether the right code is supported, wherever there is something to check, and every mutant is caught."""
-        right = all(notice in (Notice.SUPPORTED, Notice.NOTHING) for notice in self.unmutated.values())
-        return right and all(mutant.caught for mutant in self.mutants)
 
 
 def mutated_theorems(results: Iterable[ClaimResult]) -> list[MutantResult]:
@@ -227,7 +75,7 @@ def matrix(
         progress(f"mutant: {mutant.what}")
         with mutant.applied():
             notices = {claim.id: _notice(claim, subjects[claim.id]) for claim in tried}
-        results.append(MutantResult(mutant.what, mutant.edit, "code", must, notices))
+        results.append(MutantResult(mutant.what, mutant.change, "code", must, notices))
     return Matrix(unmutated, tuple(results))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import nan
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -30,10 +30,8 @@ from paper_checks.claim import (
     parted,
 )
 from paper_checks.instance import Instance
+from paper_checks.noticed import Matrix
 from paper_checks.phrasing import comparison, headline, number, plural
-
-if TYPE_CHECKING:
-    from paper_checks.mutation import Matrix
 
 Study: TypeAlias = Callable[[str, int], dict[str, Any]]
 S = TypeVar("S", bound=Subject)

@@ -1,4 +1,4 @@
-"""What holds for every test: no network, one thread per worker, no display, known Hypothesis profiles.
+"""What holds for every test: no network, one thread per worker, no display, known Hypothesis profiles, steady ids.
 
 Warnings are errors by the settings in pyproject.toml.
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 
-# Read when the libraries are first imported. pytest-xdist runs one worker a core, so BLAS gets one thread.
+# Read when the libraries are first imported. pytest-xdist runs one worker a core, so BLAS gets one thread unless told.
 os.environ.update(
-    OPENBLAS_NUM_THREADS="1",
-    OMP_NUM_THREADS="1",
-    MKL_NUM_THREADS="1",
-    MPLBACKEND="Agg",
-    HF_HUB_OFFLINE="1",
+    {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    | dict(os.environ)
+    | {"MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
 )
 
 import signal
@@ -43,7 +41,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow")
 
 
+COLLECTED = pytest.StashKey[list[str]]()  # the ids of all tests, before any is left out or moved
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are numbered, as arrays are: what a library writes may hold the time or the library's version."""
+    return argname if isinstance(val, bytes) else None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[COLLECTED] = [item.nodeid for item in items]
     if not config.getoption("--run-slow"):
         for item in items:
             if item.get_closest_marker("slow"):

@@ -83,9 +83,12 @@ def open_input(path: PathLike, *, expected: str, limit: int | None = None) -> Bu
         raise InputFileError(path, f"cannot be read ({problem.strerror}), expected {expected}") from None
     try:
         _check(path, os.fstat(file.fileno()), expected, limit)
-    except InputFileError:
+        file.peek(1)  # some files of /proc are regular, and cannot be read
+    except (OSError, InputFileError) as problem:
         file.close()
-        raise
+        if isinstance(problem, InputFileError):
+            raise
+        raise InputFileError(path, f"cannot be read ({problem.strerror}), expected {expected}") from None
     return file
 
 

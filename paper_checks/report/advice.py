@@ -113,6 +113,26 @@ def _draw_left(ax: Axes, layer: Document, share: float) -> None:
     ax.legend()
 
 
+def not_analysed(found: Document) -> list[str]:
+    """Return a sentence for each reason for which weights are not analysed, those that are not compared last."""
+    reasons: dict[tuple[bool, str], list[str]] = {}
+    for item in found["skipped"]:
+        reasons.setdefault((not item["compared"], item["reason"]), []).append(item["name"])
+    kinds = {False: "Not analysed", True: "Not compared"}
+    return [f"{kinds[kind]}: {_listed(names)} {reason}" for (kind, reason), names in sorted(reasons.items())]
+
+
+def _listed(names: list[str]) -> str:
+    """Name one weight, and how many more there are.
+
+    Examples
+    --------
+    >>> _listed(["a.bias"]), _listed(["a.bias", "b.bias", "c.bias"])
+    ('a.bias', 'a.bias and 2 more,')
+    """
+    return one_line(names[0]) + (f" and {len(names) - 1} more," if len(names) > 1 else "")
+
+
 def summary(console: Console, found: Document, path: str) -> None:
     """Print what was found, a line a layer."""
     share = f"{100 * found['settings']['share']:g} %"
@@ -128,8 +148,8 @@ def summary(console: Console, found: Document, path: str) -> None:
         console.print(table)
     for sentence in found["overall"]["findings"]:
         console.print(Text(f"• {sentence}"))
-    if found["skipped"]:
-        console.print(Text(f"• {plural(len(found['skipped']), 'weight')} not analysed; the report says why.", "dim"))
+    for sentence in (*found["notes"], *not_analysed(found)):
+        console.print(Text(f"• {sentence}", "dim"))
     if found["overall"]["cannot_tell"]:
         console.print(Text("What this cannot tell", "bold"))
         for sentence in found["overall"]["cannot_tell"]:
@@ -138,4 +158,6 @@ def summary(console: Console, found: Document, path: str) -> None:
         theory = sum(layer["base"] == "LoRA-ML" for layer in found["layers"])
         count = plural(len(found["layers"]), "analysed weight")
         console.print(Text(f"Base: {found['written']}, {theory} of {count} by theory, the rest averaged"))
+        if found["unwritten"]:
+            console.print(Text(f"Not in it: {_listed(found['unwritten'])}"))
     console.print(Text(f"Report: {path}"))

@@ -18,7 +18,7 @@ import numpy as np
 
 from paper_checks import error_budget
 from paper_checks.claim import Evidence
-from paper_checks.mutation import Matrix
+from paper_checks.noticed import Matrix
 from paper_checks.verify import ClaimResult, Run
 
 SCHEMA = 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from loraml_theory.harness.errors import one_line
 from realdata.advisor.errors import AdviceError
@@ -30,11 +31,20 @@ CHECKED = 2**24
 
 @dataclass(frozen=True)
 class Skipped:
-    """A weight that is not analysed, and why."""
+    """A weight that is not analysed, and why.
+
+    Parameters
+    ----------
+    name, shape, reason
+        Of the weight.
+    compared
+        Whether all tasks have it, so that a base that is written has its mean; if not, it has the base's or none.
+    """
 
     name: str
     shape: tuple[int, ...]
     reason: str
+    compared: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +58,9 @@ class Advice:
     layers
         What was found about each matrix.
     skipped
-        What was not analysed.
+        What was not analysed, what cannot be compared after what is only averaged.
+    notes
+        What was taken to be the same though it has other names.
     settings
         How.
     adapters
@@ -57,6 +69,8 @@ class Advice:
         Names of the matrices whose LoRA-ML base is determined; the others are averaged where a base is written.
     written
         Where the base was written.
+    unwritten
+        Weights that the written base lacks.
     """
 
     tasks: tuple[str, ...]
@@ -66,6 +80,8 @@ class Advice:
     adapters: bool
     by_theory: tuple[str, ...]
     written: Path | None
+    notes: tuple[str, ...] = ()
+    unwritten: tuple[str, ...] = ()
 
 
 def advise(
@@ -99,76 +115,96 @@ def advise(
     _check_rank(tasks, settings.rank)
     if write_base is not None:
         check_target(write_base, tasks)
-    layers: list[LayerAdvice] = []
-    skipped: list[Skipped] = []
-    names = dict(tasks.described) if write_base is None else written_weights(tasks)
+    weights = dict(tasks.described) if write_base is None else written_weights(tasks)
+    walk = _Walk(tasks, settings)
     with ExitStack() as stack:
-        writer = None if write_base is None else stack.enter_context(writing_base(write_base, names))
-        for number, (name, found) in enumerate(names.items(), start=1):
-            progress(one_line(f"{number}/{len(names)} {name}"))
-            _look(tasks, name, found, settings=settings, layers=layers, skipped=skipped, writer=writer)
+        if write_base is not None:
+            walk.writer = stack.enter_context(writing_base(write_base, tasks, weights))
+        everything = {**weights, **{name: found for name, found in tasks.described.items() if name not in weights}}
+        for number, (name, found) in enumerate(everything.items(), start=1):
+            progress(one_line(f"{number}/{len(everything)} {name}"))
+            walk.look(name, found, written=name in weights)
     order = {name: i for i, name in enumerate(tasks.described)}
-    layers.sort(key=lambda layer: order[layer.name])
-    known = tasks.tasks[0].described()
-    skipped += [
-        Skipped(weight, known[weight].shape if weight in known else (), "is an embedding; its adapters do not count")
-        for weight in _embeddings(tasks)
-        if weight not in {each.name for each in skipped}
-    ]
-    by_theory = tuple(layer.name for layer in layers if determined(layer))
-    return Advice(tasks.names, tuple(layers), tuple(skipped), settings, tasks.common, by_theory, write_base)
+    layers = tuple(sorted(walk.layers, key=lambda layer: order[layer.name]))
+    left = tuple(Skipped(*each, compared=False) for each in tasks.left_out)
+    return Advice(
+        tasks.names,
+        layers,
+        (*walk.skipped, *left),
+        settings,
+        tasks.common,
+        tuple(layer.name for layer in layers if determined(layer)),
+        write_base,
+        tasks.notes,
+        () if write_base is None else tuple(name for name in _all_names(tasks) if name not in weights),
+    )
+
+
+def _all_names(tasks: Tasks) -> list[str]:
+    return [*tasks.described, *(each.name for each in tasks.left_out)]
 
 
 def _check_rank(tasks: Tasks, rank: int | None) -> None:
     """Raise unless there is a weight to look at, and one that is as large as the rank asked for."""
     sides = [min(found.matrix) for name, found in tasks.described.items() if why_not(tasks, name) is None]
     if not sides:
+        left = tasks.left_out
+        also = f"; {len(left)} cannot be compared, such as {left[0].name!r}: {left[0].reason}" if left else ""
         raise AdviceError(
             "the tasks have no weight to look at, expected floating-point matrices of two rows and columns or more that"
-            " are no embeddings"
+            f" are no embeddings{also}"
         )
     if rank is not None and rank > max(sides):
         raise AdviceError(f"--rank: got {rank}, expected at most {max(sides)}, the full rank of the largest weight")
 
 
-def _embeddings(tasks: Tasks) -> list[str]:
-    """Return the embeddings that adapters change."""
-    found = [weight for task in tasks.tasks if task.adapter is not None for weight in task.adapter.embeddings]
-    return list(dict.fromkeys(found))
+@dataclass(eq=False)
+class _Walk:
+    """What was found so far, weight by weight."""
 
+    tasks: Tasks
+    settings: Settings
+    layers: list[LayerAdvice] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    writer: TensorWriter | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
-def _look(
-    tasks: Tasks,
-    name: str,
-    found: Described,
-    *,
-    settings: Settings,
-    layers: list[LayerAdvice],
-    skipped: list[Skipped],
-    writer: TensorWriter | None,
-) -> None:
-    """Analyse or skip one weight, and write it."""
-    if name not in tasks.described:  # of the base alone
+    def look(self, name: str, found: Described, *, written: bool) -> None:
+        """Analyse or skip one weight, and write it."""
+        writer = self.writer if written else None
+        reason = why_not(self.tasks, name) if name in self.tasks.described else "is the base's alone"
+        if reason is None:
+            self._analyse(name, writer)
+            return
+        if name in self.tasks.described:
+            self.skipped.append(Skipped(name, self.tasks.described[name].shape, reason))
         if writer is not None:
-            writer.write(name, averaged(tasks, name, found))
-        return
-    reason = why_not(tasks, name)
-    if reason is None:
-        layer, span = look_at(tasks, name, settings)
-        layers.append(layer)
+            writer.write(name, self._averaged(name, found))
+        elif found.floating and found.shape:
+            _require_finite(self.tasks, name, found)
+
+    def _analyse(self, name: str, writer: TensorWriter | None) -> None:
+        layer, span = look_at(self.tasks, name, self.settings)
+        self.layers.append(layer)
         if writer is not None:
-            writer.write(name, merged_matrix(tasks, layer, span))
-        return
-    skipped.append(Skipped(name, found.shape, reason))
-    if writer is not None:
-        writer.write(name, averaged(tasks, name, found))
-    elif found.floating and found.shape:
-        _require_finite(tasks, name, found)
+            merged = merged_matrix(self.tasks, layer, span)
+            if name in self.tasks.tied.values():
+                self.kept[name] = merged
+            writer.write(name, merged)
+
+    def _averaged(self, name: str, found: Described) -> Tensor:
+        """Return what is written of a weight that is not analysed; one that is tied is what the other is."""
+        first = self.tasks.tied.get(name, name)
+        return self.kept[first] if first in self.kept else averaged(self.tasks, first, found)
 
 
 def _require_finite(tasks: Tasks, name: str, found: Described) -> None:
     """Read a weight that is not analysed, which raises where it is not finite."""
     rows, columns = found.matrix
+    if not all(task.has_plain(name) for task in tasks.tasks):
+        for task in tasks.tasks:
+            task.factors(name, found.matrix)
+        return
     step = max(1, CHECKED // max(columns, 1))
     for task in tasks.tasks:
         for start in range(0, rows, step):

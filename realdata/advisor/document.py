@@ -40,7 +40,10 @@ def document(advice: Advice, provenance: Mapping[str, Any] | None = None) -> dic
             "seed": advice.settings.seed,
         },
         "layers": [_layer(layer, advice) for layer in advice.layers],
-        "skipped": [{"name": s.name, "shape": list(s.shape), "reason": s.reason} for s in advice.skipped],
+        "skipped": [
+            {"name": s.name, "shape": list(s.shape), "reason": s.reason, "compared": s.compared} for s in advice.skipped
+        ],
+        "notes": list(advice.notes),
         "overall": {
             **found._asdict(),
             "k_ci": None if found.k_ci is None else list(found.k_ci),
@@ -48,6 +51,7 @@ def document(advice: Advice, provenance: Mapping[str, Any] | None = None) -> dic
             "cannot_tell": cannot_tell(advice),
         },
         "written": None if advice.written is None else str(advice.written),
+        "unwritten": list(advice.unwritten),
         "provenance": dict(provenance or {}),
     }
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError
 
 
-class AdviceError(ValueError):
+class AdviceError(InputError):
     """Something about the input that the user can put right; the text is one line."""
-
-    def __init__(self, text: str) -> None:
-        """Keep the text on one line."""
-        super().__init__(one_line(text))

@@ -213,7 +213,7 @@ def _advice(tasks: Tasks, weight: str, span: TaskSpan, *, rng: np.random.Generat
 
 def _span(tasks: Tasks, weight: str, rng: np.random.Generator, size: int) -> TaskSpan:
     if tasks.by_factors(weight):
-        factors = [task.adapter.factors(weight) for task in tasks.tasks if task.adapter is not None]
+        factors = [task.factors(weight, tasks.described[weight].matrix) for task in tasks.tasks]
         return span_of_factors(rng, [U for U, _ in factors], [V for _, V in factors])
     return span_of_matrices(
         rng,

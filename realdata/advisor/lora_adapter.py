@@ -2,46 +2,34 @@
 
     W_t = base + s B A,   s = alpha / r, or alpha / sqrt(r) with rank-stabilised scaling,
 
-r and alpha of each module, transposed where the base keeps its weight as (in, out).
+r and alpha of each module, transposed where the base keeps its weight as (in, out), as tables of embeddings do.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from math import isfinite, prod, sqrt
+from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from realdata.advisor.adapter_config import AdapterConfig, read_config
+from realdata.advisor.checkpoints import is_there, open_tensors
 from realdata.advisor.errors import AdviceError
-from realdata.advisor.tensor_files import LARGEST, SafetensorsFile, TensorFile, TorchFile
+from realdata.advisor.formats import CONFIG
+from realdata.advisor.naming import unwrapped
+from realdata.advisor.tensor_files import LARGEST, Described, TensorFile
 
-CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 PREFIX = "base_model.model."
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<which>[AB])(?:\.default)?\.weight")
-EMBEDDING = re.compile(r"(?P<module>.+)\.lora_embedding_[AB](?:\.default)?")
-OTHER_FORMS = {
-    "use_dora": "DoRA",
-    "lora_bias": "LoRA with biases",
-    "use_qalora": "QALoRA",
-    "use_bdlora": "BD-LoRA",
-    "kasa_config": "KaSA",
-    "monteclora_config": "MonteCLoRA",
-    "velora_config": "VeLoRA",
-    "alora_invocation_tokens": "aLoRA",
-    "arrow_config": "Arrow",
-    "layer_replication": "layer replication",
-    "target_parameters": "target_parameters",
-    "trainable_token_indices": "trainable tokens",
-}
-KEEP_BASE = (True, False, "gaussian", "orthogonal", "eva")
-"""Starts that leave the base as it is; with the others the adapter is no difference to it."""
+EMBEDDING = re.compile(r"(?P<module>.+)\.lora_embedding_(?P<which>[AB])(?:\.default)?")
+INSIDE = ".base_layer.out_proj"
+"""Where peft puts the output of nn.MultiheadAttention: inside of the layer that it wraps."""
+_WRAPPED = re.compile(r"\.(modules_to_save(\.default)?|base_layer)(?=\.)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,53 +40,81 @@ class LoraAdapter:
     ----------
     path
         Its folder.
-    base
-        What it says it is an adapter of.
+    config
+        What peft says about it.
     modules
-        Names of the adapted weights.
+        Weights that are adapted as linear maps, and the names that the configuration knows their modules by.
     embeddings
-        Names of the adapted embeddings.
+        The same of tables that are adapted.
     saved
-        Tensors that were trained in full, by the base's names, with their names in the file.
+        Tensors that were trained in full, or are beside the factors, by the base's names, with their names in the file.
+    turned
+        Weights that the base keeps as (in, out).
     """
 
     path: Path
-    base: str | None
-    modules: tuple[str, ...]
-    embeddings: tuple[str, ...]
+    config: AdapterConfig = field(repr=False)
+    modules: Mapping[str, str]
+    embeddings: Mapping[str, str]
     saved: Mapping[str, str]
-    config: Mapping[str, Any] = field(repr=False)
     file: TensorFile = field(repr=False)
     keys: Mapping[tuple[str, str], str] = field(repr=False)
+    turned: frozenset[str]
+
+    @property
+    def base(self) -> str | None:
+        """What it says it is an adapter of."""
+        return self.config.base
+
+    @property
+    def adapted(self) -> dict[str, str]:
+        """All weights that have factors, and their modules."""
+        return {**self.modules, **self.embeddings}
 
     def shape(self, weight: str) -> tuple[int, ...]:
         """Return the shape of the weight that is adapted."""
-        A, B = (self.file.tensors[self.keys[weight, which]].shape for which in "AB")
-        out = (B[0], *A[1:])
-        return out[::-1] if self.config.get("fan_in_fan_out") and len(out) == 2 else out
+        plain = self.plain_shape(weight)
+        return plain[::-1] if weight in self.turned else plain
+
+    def plain_shape(self, weight: str) -> tuple[int, ...]:
+        """Return that shape as (out, in), followed by a kernel's axes."""
+        A, B = (self._factor(weight, which).shape for which in "AB")
+        return (B[0], *A[1:])
+
+    def dtype(self, weight: str) -> Described:
+        """Return shape of the adapted weight, and dtype of its factors."""
+        return Described(self.shape(weight), self._factor(weight, "B").dtype)
 
     def rank(self, weight: str) -> int:
         """Return the adapter's rank at a weight."""
-        return self.file.tensors[self.keys[weight, "A"]].shape[0]
+        return self._factor(weight, "A").shape[0]
 
     def factors(self, weight: str) -> tuple[np.ndarray, np.ndarray]:
         """Return U and V in float64, ``(rows, r)`` and ``(columns, r)``, with ``W_t = base + U V^T``."""
-        A, B = (_flat(self.file.read(self.keys[weight, which])) for which in "AB")
+        A, B = (_flat(self.file.read(self.keys[self.adapted[weight], which])) for which in "AB")
         if not (np.all(np.isfinite(A)) and np.all(np.isfinite(B))):
             raise AdviceError(f"{self.path}: {weight} holds NaN or infinity")
-        scaled, other = B * self._scaling(weight), A.T
+        target = self.adapted[weight].partition(".base_layer.")[0]  # what is inside has its scaling from outside
+        scaled, other = B * self.config.scaling(target, self.rank(weight)), A.T
         if np.max(np.abs(scaled)) * np.max(np.abs(other)) > LARGEST:
             raise AdviceError(f"{self.path}: {weight} holds numbers beyond {LARGEST:g}")
-        return (other, scaled) if self.config.get("fan_in_fan_out") and A.ndim == 2 else (scaled, other)
+        return (other, scaled) if weight in self.turned else (scaled, other)
 
-    def _scaling(self, weight: str) -> float:
-        module, rank = weight.removesuffix(".weight"), self.rank(weight)
-        alpha = self.config["lora_alpha"]
-        for pattern, value in (self.config.get("alpha_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                alpha = value
-                break
-        return float(alpha) / (sqrt(rank) if self.config.get("use_rslora") else rank)
+    def renamed(self, names: Mapping[str, str]) -> LoraAdapter:
+        """Return the same adapter with weights under other names."""
+        modules, embeddings, saved = (
+            {names.get(weight, weight): kept for weight, kept in mapping.items()}
+            for mapping in (self.modules, self.embeddings, self.saved)
+        )
+        turned = frozenset(names.get(weight, weight) for weight in self.turned)
+        return replace(self, modules=modules, embeddings=embeddings, saved=saved, turned=turned)
+
+    def with_turned(self, weights: frozenset[str]) -> LoraAdapter:
+        """Return the same adapter on a base that keeps these weights as (in, out)."""
+        return replace(self, turned=weights | frozenset(self.embeddings))
+
+    def _factor(self, weight: str, which: str) -> Described:
+        return self.file.tensors[self.keys[self.adapted[weight], which]]
 
 
 def _flat(tensor: Tensor) -> np.ndarray:
@@ -106,96 +122,78 @@ def _flat(tensor: Tensor) -> np.ndarray:
     return array
 
 
-def is_adapter(path: Path) -> bool:
+def is_adapter(folder: Path) -> bool:
     """Return whether a folder holds an adapter."""
-    return (path / CONFIG).is_file()
+    return is_there(folder / CONFIG)
 
 
-def open_adapter(path: Path) -> LoraAdapter:
+def open_adapter(folder: Path, file: Path | None = None) -> LoraAdapter:
     """Open an adapter's folder.
+
+    Parameters
+    ----------
+    folder
+        Where its configuration is.
+    file
+        Its tensors, if not under the name that peft gives them.
 
     Raises
     ------
-    AdviceError
-        If it is damaged, or no plain LoRA.
+    InputError
+        If it is damaged, or not a plain LoRA.
     """
-    config = _config(path)
-    present = [path / name for name in WEIGHTS if (path / name).is_file()]
+    config = read_config(folder)
+    present = [folder / name for name in WEIGHTS if is_there(folder / name)] if file is None else [file]
     if not present:
-        raise AdviceError(f"{path}: has {CONFIG} but no {WEIGHTS[0]}")
-    file: TensorFile = SafetensorsFile(present[0]) if present[0].suffix == ".safetensors" else TorchFile(present[0])
-    keys: dict[tuple[str, str], str] = {}
-    embeddings: dict[str, None] = {}
-    saved = {}
-    for key in file.tensors:
-        name = key.removeprefix(PREFIX)
-        if found := FACTOR.fullmatch(name):
-            keys[f"{found['module']}.weight", found["which"]] = key
-        elif found := EMBEDDING.fullmatch(name):
-            embeddings[f"{found['module']}.weight"] = None
-        elif ".lora_" in name:
-            raise AdviceError(f"{path}: {key!r} belongs to no plain LoRA adapter")
-        else:
-            saved[re.sub(r"\.(modules_to_save(\.default)?|base_layer)\.", ".", name)] = key
-    modules = tuple(dict.fromkeys(weight for weight, _ in keys))
-    adapter = LoraAdapter(
-        path, config.get("base_model_name_or_path") or None, modules, tuple(embeddings), saved, config, file, keys
-    )
+        raise AdviceError(f"{folder}: has {CONFIG} but no {WEIGHTS[0]}")
+    adapter = _sorted(folder, config, open_tensors(present[0]))
     _check(adapter)
-    return adapter
+    turned = [weight for weight in adapter.modules if config.fan_in_fan_out and len(adapter.plain_shape(weight)) == 2]
+    return adapter.with_turned(frozenset(turned))
 
 
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((path / CONFIG).read_text("utf-8"))
-    except OSError as problem:
-        raise AdviceError(f"{path / CONFIG}: cannot be read ({problem.strerror})") from None
-    except ValueError:
-        config = None
-    if not isinstance(config, dict):
-        raise AdviceError(f"{path / CONFIG}: is damaged, expected a JSON object")
-    kind = config.get("peft_type")
-    if kind != "LORA":
-        raise AdviceError(f"{path}: is an adapter of type {kind!r}, expected 'LORA'")
-    for key, form in OTHER_FORMS.items():
-        if config.get(key):
-            raise AdviceError(f"{path}: is {form}, expected plain LoRA ({key} is set)")
-    start = config.get("init_lora_weights", True)
-    if start not in KEEP_BASE:
-        raise AdviceError(
-            f"{path}: init_lora_weights is {start!r}, which changes the base; convert it to plain LoRA with peft"
-        )
-    _check_alpha(path / CONFIG, config)
-    return config
+def _sorted(folder: Path, config: AdapterConfig, file: TensorFile) -> LoraAdapter:
+    """Sort the tensors of an adapter by what they are."""
+    keys: dict[tuple[str, str], str] = {}
+    modules: dict[str, str] = {}
+    embeddings: dict[str, str] = {}
+    saved: dict[str, str] = {}
+    for plain, key in unwrapped(folder, file.tensors).items():
+        name = plain.removeprefix("module.").removeprefix(PREFIX)
+        linear, table = FACTOR.fullmatch(name), EMBEDDING.fullmatch(name)
+        if found := linear or table:
+            weight = f"{_WRAPPED.sub('', found['module'])}.weight"
+            if (modules if linear else embeddings).setdefault(weight, found["module"]) != found["module"]:
+                raise AdviceError(f"{folder}: has factors for {weight!r} twice, expected one pair")
+            keys[found["module"], found["which"]] = key
+        elif ".lora_" in name:
+            raise AdviceError(f"{folder}: {key!r} belongs to no plain LoRA adapter")
+        else:
+            saved[_WRAPPED.sub("", name)] = key
+    return LoraAdapter(folder, config, _attention(modules), embeddings, saved, file, keys, frozenset())
 
 
-def _check_alpha(path: Path, config: Mapping[str, Any]) -> None:
-    """Raise unless every alpha is a finite number, and its pattern one that can be matched."""
-    patterns = config.get("alpha_pattern") or {}
-    if not isinstance(patterns, dict):
-        raise AdviceError(f"{path}: is damaged, alpha_pattern is {patterns!r}")
-    for name, alpha in {"lora_alpha": config.get("lora_alpha"), **patterns}.items():
-        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not isfinite(alpha):
-            raise AdviceError(f"{path}: is damaged, the alpha of {name} is {alpha!r}, expected a finite number")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as problem:
-            raise AdviceError(f"{path}: is damaged, {pattern!r} of alpha_pattern is no pattern ({problem})") from None
+def _attention(modules: Mapping[str, str]) -> dict[str, str]:
+    """Give the factors of nn.MultiheadAttention, which has an output inside, to its ``in_proj_weight``."""
+    outer = {module.removesuffix(INSIDE) for module in modules.values() if module.endswith(INSIDE)}
+    return {
+        f"{weight.removesuffix('weight')}in_proj_weight" if module in outer else weight: module
+        for weight, module in modules.items()
+    }
 
 
 def _check(adapter: LoraAdapter) -> None:
     """Raise unless every adapted weight has both factors, of the same rank."""
-    for weight in adapter.modules:
+    for weight, module in adapter.adapted.items():
         for which in "AB":
-            if (weight, which) not in adapter.keys:
+            if (module, which) not in adapter.keys:
                 raise AdviceError(f"{adapter.path}: {weight} has no lora_{which}")
-        A, B = (adapter.file.tensors[adapter.keys[weight, which]].shape for which in "AB")
+        A, B = (adapter.file.tensors[adapter.keys[module, which]].shape for which in "AB")
         if len(A) < 2 or len(B) < 2 or A[0] != B[1]:
             raise AdviceError(f"{adapter.path}: {weight} has factors of shapes {A} and {B}, expected (r, in), (out, r)")
         if 0 in (*A, *B):
             raise AdviceError(f"{adapter.path}: {weight} has empty factors, of shapes {A} and {B}")
         if any(n != 1 for n in B[2:]):
             raise AdviceError(f"{adapter.path}: {weight} has lora_B of shape {B}, expected a kernel of size one")
-    if not adapter.modules and not adapter.saved:
+    if not adapter.adapted and not adapter.saved:
         raise AdviceError(f"{adapter.path}: adapts no weight")

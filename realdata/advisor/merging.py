@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from loraml_theory.solvers import Status
 from loraml_theory.task_span import TaskSpan
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.layer import LayerAdvice
+from realdata.advisor.safetensors_file import SafetensorsFile
 from realdata.advisor.tasks import Tasks
 from realdata.advisor.tensor_files import DTYPES, Described
 
@@ -29,31 +31,72 @@ BUFFERED = 2**24
 def written_weights(tasks: Tasks) -> dict[str, Described]:
     """Return shapes and dtypes of what a checkpoint of the base holds, wide dtypes first: all stay aligned.
 
+    What the tasks do not have in common is the base's; without a base it is not written.
+
     Raises
     ------
     AdviceError
         If the tasks are adapters of a base that was not given, or a dtype cannot be written.
     """
-    under = tasks.under
-    if tasks.common and under is None:
+    beneath = tasks.beneath
+    if tasks.common and beneath is None:
         raise AdviceError("--write-base: the tasks are adapters, expected the base that they are of as --base")
-    found = dict(tasks.described) if under is None else {**under.tensors, **tasks.described}
-    if under is not None:
-        found = {name: under.tensors.get(name, each) for name, each in found.items()}
+    known = {name: each for name, each in tasks.described.items() if all(task.has_plain(name) for task in tasks.tasks)}
+    if not known:
+        raise AdviceError("--write-base: the base has none of the weights that the adapters change, under their names")
+    found = {**(beneath.tensors if beneath is not None else {}), **known}
+    if tasks.under is not None:
+        under = tasks.under.tensors
+        found = {name: each._replace(dtype=under.get(name, each).dtype) for name, each in found.items()}
     for name, each in found.items():
         if each.dtype.is_complex:
             raise AdviceError(f"--write-base: {name!r} holds complex numbers, which are not averaged")
         if each.dtype not in NAMES:
             raise AdviceError(f"--write-base: {name!r} is of the dtype {each.dtype}, which cannot be written")
-    return dict(sorted(found.items(), key=lambda item: -item[1].dtype.itemsize))
+    whole = _without_torn(tasks, found)
+    return dict(sorted(whole.items(), key=lambda item: -item[1].dtype.itemsize))
+
+
+def _without_torn(tasks: Tasks, found: Mapping[str, Described]) -> dict[str, Described]:
+    """Return what can be written: of a tensor that holds several matrices all, one after the other, or none."""
+    parts: dict[str, list[str]] = {}
+    for name in found:
+        if (where := tasks.whole(name)) is not None:
+            parts.setdefault(where.name, []).append(name)
+    views = [view for view in (tasks.beneath, tasks.tasks[0].weights) if view is not None]
+    torn = {
+        name
+        for tensor, names in parts.items()
+        if len(names) != max(sum(n.startswith(f"{tensor}[") for n in view.stored) for view in views)
+        or len({found[name] for name in names}) > 1
+        for name in names
+    }
+    return {name: each for name, each in found.items() if name not in torn}
+
+
+def announced(tasks: Tasks, weights: Mapping[str, Described]) -> dict[str, tuple[Described, tuple[str, ...]]]:
+    """Return the tensors that weights make up, with the weights of each in their order."""
+    parts: dict[str, list[str]] = {}
+    for name in weights:
+        where = tasks.whole(name)
+        parts.setdefault(name if where is None else where.name, []).append(name)
+    return {
+        tensor: (
+            weights[names[0]]
+            if names == [tensor]
+            else Described((len(names), *weights[names[0]].shape), weights[names[0]].dtype),
+            tuple(names),
+        )
+        for tensor, names in parts.items()
+    }
 
 
 def check_target(path: Path, tasks: Tasks) -> None:
     """Raise AdviceError if a base written there would take the place of what is being read."""
-    if not path.exists():
+    if not os.path.exists(path):
         return
     for file in tasks.files:
-        if path.samefile(file):
+        if os.path.samefile(path, file):
             raise AdviceError(f"--write-base: {path} is part of the input ({file}), expected another file")
 
 
@@ -67,8 +110,8 @@ def merged_matrix(tasks: Tasks, advice: LayerAdvice, span: TaskSpan) -> Tensor:
     base = None if advice.fit is None or not determined(advice) else span.lift(advice.fit.A)
     mean = _mean_of_adapters(tasks, advice.name) if span.mean is None else span.mean
     matrix = mean if base is None else mean + base.astype(mean.dtype)
-    under = tasks.under
-    dtype = (tasks.described[advice.name] if under is None else under.tensors[advice.name]).dtype
+    known = tasks.described if tasks.under is None else {**tasks.described, **tasks.under.tensors}
+    dtype = known[advice.name].dtype
     return torch.from_numpy(np.ascontiguousarray(matrix)).reshape(advice.shape).to(dtype)
 
 
@@ -93,9 +136,8 @@ def averaged(tasks: Tasks, weight: str, described: Described) -> Tensor:
     AdviceError
         If it holds NaN or infinity.
     """
-    under = tasks.under
-    if under is not None and weight not in tasks.described:
-        return under.read(weight)
+    if weight not in tasks.described and tasks.beneath is not None:
+        return tasks.beneath.read(weight)
     if not described.floating or not described.shape:
         return _first(tasks, weight)
     rows, columns = described.matrix
@@ -108,44 +150,61 @@ def averaged(tasks: Tasks, weight: str, described: Described) -> Tensor:
 
 
 def _first(tasks: Tasks, weight: str) -> Tensor:
-    task = tasks.tasks[0]
-    if task.adapter is not None and weight in task.adapter.saved:
-        return task.adapter.file.read(task.adapter.saved[weight])
-    assert task.weights is not None
-    return task.weights.read(weight)
+    return tasks.tasks[0].plain(weight)
 
 
 class TensorWriter:
-    """Writes tensors one by one, in the order that was announced."""
+    """Writes weights one by one, in the order that was announced."""
 
-    def __init__(self, file: BinaryIO, announced: Mapping[str, Described]) -> None:
+    def __init__(self, file: BinaryIO, tensors: Mapping[str, tuple[Described, tuple[str, ...]]]) -> None:
         """Write the header of a safetensors file."""
-        self._file, self._left = file, list(announced)
+        self._file, self._sum = file, 0
+        self._left = [(name, found, len(names)) for found, names in tensors.values() for name in names]
+        self._tensors = {name: found for name, (found, _) in tensors.items()}
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
         end = 0
-        for name, found in announced.items():
+        for name, found in self._tensors.items():
             start, end = end, end + found.dtype.itemsize * int(np.prod(found.shape, dtype=np.int64))
             header[name] = {"dtype": NAMES[found.dtype], "shape": list(found.shape), "data_offsets": [start, end]}
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         file.write(len(text).to_bytes(8, "little") + text)
+        self._start = 8 + len(text)
 
     def write(self, name: str, tensor: Tensor) -> None:
-        """Write the next tensor."""
-        if self._left.pop(0) != name:
-            raise AssertionError(f"{name}: out of order")
+        """Write the next weight."""
+        expected, found, parts = self._left.pop(0)
+        shape = found.shape if parts == 1 and len(found.shape) == tensor.ndim else found.shape[1:]
+        if (expected, shape, found.dtype) != (name, tuple(tensor.shape), tensor.dtype):
+            raise AssertionError(f"{name}: is not what was announced, {expected} of shape {shape}")
         bits = tensor.detach().contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
+        self._sum = crc32(bits.numpy().data, self._sum)
         self._file.write(bits.numpy().data)
 
     def finish(self) -> None:
-        """Raise unless everything was written."""
+        """Raise OSError unless everything was written, and what is read back is what was written."""
         if self._left:
-            raise AssertionError(f"{self._left[0]}: was not written")
+            raise AssertionError(f"{self._left[0][0]}: was not written")
+        self._file.flush()
+        found = SafetensorsFile(Path(self._file.name)).tensors
+        if found != self._tensors or _checksum(Path(self._file.name), self._start) != self._sum:
+            raise OSError(None, "what is read back is not what was written")
+
+
+def _checksum(path: Path, start: int) -> int:
+    found = 0
+    with path.open("rb") as file:
+        file.seek(start)
+        while part := file.read(BUFFERED):
+            found = crc32(part, found)
+    return found
 
 
 @contextmanager
-def writing_base(path: str | os.PathLike[str], announced: Mapping[str, Described]) -> Iterator[TensorWriter]:
-    """Yield a writer of a safetensors file that is there when everything is written, or not at all.
+def writing_base(
+    path: str | os.PathLike[str], tasks: Tasks, weights: Mapping[str, Described]
+) -> Iterator[TensorWriter]:
+    """Yield a writer of a safetensors file that is there when everything is written and read back, or not at all.
 
     Raises
     ------
@@ -153,6 +212,6 @@ def writing_base(path: str | os.PathLike[str], announced: Mapping[str, Described
         If it cannot be written.
     """
     with replacing(Path(path)) as file:
-        writer = TensorWriter(file, announced)
+        writer = TensorWriter(file, announced(tasks, weights))
         yield writer
         writer.finish()

@@ -1,78 +1,37 @@
-"""The tasks that were given: each a checkpoint, an adapter on a base, or a part of a bundle, with the same weights."""
+"""The tasks that were given: each a checkpoint, an adapter on a base, or a part of a bundle, as far as they agree."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from torch import Tensor
+import torch
 
 from loraml_theory.harness.errors import one_line
+from realdata.advisor.checkpoints import is_folder, open_checkpoint
+from realdata.advisor.comparison import LeftOut, check_not_empty, compared, ignoring
 from realdata.advisor.errors import AdviceError
-from realdata.advisor.lora_adapter import LoraAdapter, is_adapter, open_adapter
-from realdata.advisor.tensor_files import LARGEST, Described, TensorFile, as_matrix, open_checkpoint
+from realdata.advisor.formats import check_plain
+from realdata.advisor.lora_adapter import WEIGHTS, is_adapter, open_adapter
+from realdata.advisor.naming import unwrapped
+from realdata.advisor.one_base import (
+    added_twice,
+    check_named_bases,
+    not_in_base,
+    oriented,
+    untied,
+    with_one_set_of_names,
+    with_tied_heads,
+)
+from realdata.advisor.task_weights import TaskWeights
+from realdata.advisor.tensor_files import Described, Stored, View
+from realdata.advisor.tied import tied
+from realdata.advisor.weight_kinds import is_table, no_map, unfused
 from realdata.peft_ml.manifest import BASE, MANIFEST, BundleError, Manifest, adapter_folder, check_files, read_manifest
 
-EMBEDDING = re.compile(r"(?<![a-z])(\w*embed(ding)?s?\w*|wte|wpe|shared|relative_attention_bias)")
-
-
-@dataclass(frozen=True, eq=False)
-class TaskWeights:
-    """One task's weights.
-
-    Parameters
-    ----------
-    name
-        What the user calls it.
-    weights
-        The checkpoint, or the base that the adapter is on; None if that is not known.
-    adapter
-        What is added to it.
-    """
-
-    name: str
-    weights: TensorFile | None
-    adapter: LoraAdapter | None
-
-    def described(self) -> Mapping[str, Described]:
-        """Return shapes and dtypes of all weights that are known, with the adapter's."""
-        found = dict(self.weights.tensors) if self.weights is not None else {}
-        if self.adapter is not None:
-            for weight in self.adapter.modules:
-                dtype = self.adapter.file.tensors[self.adapter.keys[weight, "B"]].dtype
-                found.setdefault(weight, Described(self.adapter.shape(weight), dtype))
-            for weight, key in self.adapter.saved.items():
-                found[weight] = self.adapter.file.tensors[key]
-        return found
-
-    def rows(self, weight: str, rows: slice) -> np.ndarray:
-        """Return rows of a weight as a matrix, adapter included.
-
-        Raises
-        ------
-        AdviceError
-            If they hold NaN or infinity.
-        """
-        array = as_matrix(self._plain(weight, rows))
-        if self.adapter is not None and weight in self.adapter.modules:
-            U, V = self.adapter.factors(weight)
-            array = array + U[rows] @ V.T
-        if not np.all(np.isfinite(array)):
-            raise AdviceError(f"{self.name}: {weight} holds NaN or infinity, expected finite numbers")
-        if array.size and np.max(np.abs(array)) > LARGEST:
-            raise AdviceError(f"{self.name}: {weight} holds numbers beyond {LARGEST:g}")
-        return array
-
-    def _plain(self, weight: str, rows: slice) -> Tensor:
-        """Return rows of the checkpoint's tensor, or of what the adapter has in its place."""
-        if self.adapter is not None and weight in self.adapter.saved:
-            return self.adapter.file.read(self.adapter.saved[weight], rows)
-        if self.weights is None:
-            raise AdviceError(f"{self.name}: {weight} is an adapter's, and its base was not given")
-        return self.weights.read(weight, rows)
+Ignored = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +45,27 @@ class Tasks:
     base
         What --base names.
     described
-        Shapes and dtypes of the weights that tasks may differ in.
+        Shapes and dtypes of the weights that are compared: all tasks have them.
     common
         Whether all tasks are adapters of one and the same base: their differences are those of the adapters.
+    left_out
+        What is not compared.
+    tied
+        Weights that are one with another in every task, and which.
+    same_saved
+        Weights beside which all adapters have saved the same tensor: the base's.
+    notes
+        What was taken to be the same though it has other names.
     """
 
     tasks: tuple[TaskWeights, ...]
-    base: TensorFile | None
+    base: View | None
     described: Mapping[str, Described]
     common: bool
+    left_out: tuple[LeftOut, ...] = ()
+    tied: Mapping[str, str] = field(default_factory=dict)
+    same_saved: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,57 +76,75 @@ class Tasks:
     def files(self) -> tuple[Path, ...]:
         """All files that are read."""
         read = [self.base, *(task.weights for task in self.tasks)]
-        read += [task.adapter.file for task in self.tasks if task.adapter is not None]
-        return tuple(dict.fromkeys(file for part in read if part is not None for file in part.files))
+        files = [file for part in read if part is not None for file in part.files]
+        adapters = [file for task in self.tasks if task.adapter is not None for file in task.adapter.file.files]
+        return tuple(dict.fromkeys([*files, *adapters]))
 
     @property
-    def under(self) -> TensorFile | None:
+    def under(self) -> View | None:
         """The base that all adapters are on, if it is known."""
         return self.tasks[0].weights if self.common else None
 
+    @property
+    def beneath(self) -> View | None:
+        """What a written base has where the tasks have nothing to say: the adapters' base, or the one given."""
+        return self.base if self.under is None else self.under
+
+    def whole(self, weight: str) -> Stored | None:
+        """Return the tensor, by its name here, that a weight is one matrix of; None if it is a tensor itself."""
+        views = [view for view in (self.beneath, self.tasks[0].weights) if view is not None and weight in view.stored]
+        part = views[0].stored[weight].part if views else None
+        return None if part is None else Stored(weight.removesuffix(f"[{part}]"), part)
+
     def by_factors(self, weight: str) -> bool:
         """Return whether the tasks differ in a weight by their adapters alone."""
-        return self.common and all(task.adapter is not None and weight in task.adapter.modules for task in self.tasks)
+        saved = any(task.has_saved(weight) for task in self.tasks) and weight not in self.same_saved
+        return self.common and not saved and any(task.has_factors(weight) for task in self.tasks)
 
     def adapter_rank(self, weight: str) -> int | None:
         """Return the largest rank of the tasks' adapters at a weight."""
         if not self.by_factors(weight):
             return None
-        return max(task.adapter.rank(weight) for task in self.tasks if task.adapter is not None)
+        adapters = [task.adapter for task in self.tasks if task.adapter is not None and task.has_factors(weight)]
+        return max(adapter.rank(weight) for adapter in adapters)
 
 
-def open_tasks(words: Sequence[str], *, base: Path | None = None) -> Tasks:
-    """Open what ``NAME=PATH`` words name, and see that it fits together.
+def open_tasks(words: Sequence[str], *, base: Path | None = None, ignore: Sequence[str] = ()) -> Tasks:
+    """Open what ``NAME=PATH`` words name, and see what of it fits together.
 
     Parameters
     ----------
     words
-        A checkpoint, an adapter's folder or a bundle each; a bundle gives the tasks ``NAME/TASK``.
+        A checkpoint, an adapter or a bundle each; a bundle gives the tasks ``NAME/TASK``.
     base
         A checkpoint of the base.
+    ignore
+        Patterns of names that are left out.
 
     Raises
     ------
-    AdviceError
-        If a word is malformed, a name comes twice, there are fewer than two tasks, or they do not fit.
+    InputError
+        If a word is malformed, a name comes twice, there are fewer than two tasks, a file is damaged or of a format
+        that is not read, or nothing of the tasks can be compared.
     """
-    given = None if base is None else open_checkpoint(base)
+    ignored = ignoring(ignore)
+    given = None if base is None else _weights(base, ignored)
     tasks: list[TaskWeights] = []
-    paths: dict[Path, str] = {}
+    seen: dict[tuple[int, int], str] = {}
     for word in words:
         name, path = _split(word)
-        if path.resolve() in paths:
-            raise AdviceError(f"{name}: is {path}, as {paths[path.resolve()]} is; expected a checkpoint of its own")
-        paths[path.resolve()] = name
-        tasks += _opened(name, path, given)
-    names = [task.name for task in tasks]
-    for name in names:
-        if names.count(name) > 1:
-            raise AdviceError(f"{name}: comes {names.count(name)} times, expected a different name for every task")
-    if len(tasks) < 2:
-        got = "a single task" if tasks else "no task"
-        raise AdviceError(f"got {got}, expected NAME=PATH for at least two (three determine a base)")
-    return _fitted(tuple(tasks), given)
+        folder = is_folder(path)
+        if not folder and path.name in WEIGHTS and is_adapter(path.parent):
+            folder, path = True, path.parent
+        where = os.stat(path)
+        if (where.st_dev, where.st_ino) in seen:
+            raise AdviceError(
+                f"{name}: is {path}, as {seen[where.st_dev, where.st_ino]} is; expected a checkpoint of its own"
+            )
+        seen[where.st_dev, where.st_ino] = name
+        tasks += _opened(name, path, given, folder=folder, ignored=ignored)
+    _check_names([task.name for task in tasks])
+    return _fitted(tasks, given, ignore)
 
 
 def _split(word: str) -> tuple[str, Path]:
@@ -165,17 +154,35 @@ def _split(word: str) -> tuple[str, Path]:
     return name.strip(), Path(path)
 
 
-def _opened(name: str, path: Path, base: TensorFile | None) -> list[TaskWeights]:
-    if path.is_dir() and is_adapter(path):
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise AdviceError(f"{name}: comes {names.count(name)} times, expected a different name for every task")
+    if len(names) < 2:
+        got = "a single task" if names else "no task"
+        raise AdviceError(f"got {got}, expected NAME=PATH for at least two (three determine a base)")
+
+
+def _weights(path: Path, ignored: Ignored) -> View:
+    """Open a checkpoint of plain weights, its experts one by one."""
+    file = open_checkpoint(path)
+    names = unwrapped(path, file.tensors)
+    plain = {name: file.tensors[stored] for name, stored in names.items()}
+    check_plain(path, {name: found for name, found in plain.items() if ignored(name) is None})
+    return View(file, {name: Stored(names[tensor], part) for name, (tensor, part) in unfused(plain).items()})
+
+
+def _opened(name: str, path: Path, base: View | None, *, folder: bool, ignored: Ignored) -> list[TaskWeights]:
+    if folder and is_adapter(path):
         return [TaskWeights(name, base, open_adapter(path))]
-    if (path / MANIFEST).is_file() and (path / "adapters").is_dir():
+    if folder and (path / MANIFEST).is_file() and (path / "adapters").is_dir():
         manifest = _bundled(path)
-        own = open_checkpoint(path / BASE)
+        own = _weights(path / BASE, ignored)
         return [
             TaskWeights(f"{name}/{one_line(task)}", own, open_adapter(path / adapter_folder(task)))
             for task in manifest.tasks
         ]
-    return [TaskWeights(name, open_checkpoint(path), None)]
+    return [TaskWeights(name, _weights(path, ignored), None)]
 
 
 def _bundled(path: Path) -> Manifest:
@@ -188,82 +195,72 @@ def _bundled(path: Path) -> Manifest:
     return manifest
 
 
-def _fitted(tasks: tuple[TaskWeights, ...], base: TensorFile | None) -> Tasks:
-    """Return the tasks, if they have the same weights in the same shapes."""
-    first = tasks[0]
-    common = all(task.adapter is not None and task.weights is first.weights for task in tasks)
-    unknown = [task for task in tasks if task.weights is None]
+def _fitted(opened: Sequence[TaskWeights], base: View | None, ignore: Sequence[str]) -> Tasks:
+    """Return the tasks with what of their weights can be compared."""
+    first = opened[0]
+    common = all(task.adapter is not None and task.weights is first.weights for task in opened)
+    unknown = [task for task in opened if task.weights is None]
     if unknown and not common:
         raise AdviceError(f"{unknown[0].name}: is an adapter and others are checkpoints, expected its base as --base")
+    notes = check_named_bases(opened, first.weights) if common else []
+    named, renamed = with_one_set_of_names(opened, base)
+    on_base, base = with_tied_heads(named, base)
+    tasks, excluded = oriented(on_base)
+    found = compared(tasks, common=common, ignored=ignoring(ignore), excluded=excluded)
+    _check_ignored(ignore, [*found.described, *(each.name for each in found.left_out)], base)
+    check_not_empty(found)
+    fitted = Tasks(tuple(tasks), base, found.described, common, found.left_out, same_saved=_same_saved(tasks, common))
     if common:
-        _check_adapters(tasks)
-    elif base is not None:
-        _check_same("--base", base.tensors, first.name, first.described())
-    described = first.described()
-    for task in tasks[1:]:
-        _check_same(task.name, task.described(), first.name, described)
-    if common:
-        changed = {name for t in tasks if t.adapter is not None for name in (*t.adapter.modules, *t.adapter.saved)}
-        described = {name: found for name, found in described.items() if name in changed}
-    return Tasks(tasks, base, described, common)
+        notes += [*renamed, *untied(tasks), *added_twice(tasks), *not_in_base(tasks)]
+    return _with_tied(fitted, notes if common else renamed)
 
 
-def _check_adapters(tasks: Sequence[TaskWeights]) -> None:
-    """Raise unless adapters say that they are of one base and adapt the same weights, which the base has."""
-    named = [(task, task.adapter) for task in tasks if task.adapter is not None]
-    first, adapter = named[0]
-    for task, other in named:
-        if adapter.base and other.base and adapter.base != other.base:
-            raise AdviceError(f"{task.name}: its base is {other.base!r}, that of {first.name} is {adapter.base!r}")
-        for ours, theirs in ((adapter.modules, other.modules), (tuple(adapter.saved), tuple(other.saved))):
-            if strange := sorted(set(ours) ^ set(theirs)):
-                has, lacks = (first, task) if strange[0] in ours else (task, first)
-                raise AdviceError(f"{lacks.name}: does not adapt {strange[0]!r}, which {has.name} does")
-    if first.weights is not None:
-        for weight in adapter.modules:
-            found = first.weights.tensors.get(weight)
-            if found is not None and not found.floating:
-                raise AdviceError(
-                    f"{first.weights.path}: {weight!r} holds {found.dtype}, expected floating-point numbers"
-                )
-            if found is None or found.shape != adapter.shape(weight):
-                got = "nothing" if found is None else f"the shape {found.shape}"
-                raise AdviceError(
-                    f"{first.weights.path}: has {got} for {weight!r}, expected {adapter.shape(weight)} as {first.name}"
-                    " adapts it: it is not the adapters' base"
-                )
+def _check_ignored(ignore: Sequence[str], names: Sequence[str], base: View | None) -> None:
+    """Raise unless every pattern leaves something out."""
+    known = [*names, *(() if base is None else base.tensors)]
+    for pattern in ignore:
+        if not any(map(ignoring([pattern]), known)):
+            raise AdviceError(f"--ignore: {pattern!r} fits no weight, expected a pattern such as '*.classifier.*'")
 
 
-def _check_same(name: str, ours: Mapping[str, Described], first: str, theirs: Mapping[str, Described]) -> None:
-    if strange := sorted({*ours} ^ {*theirs}):
-        lacks, has = (first, name) if strange[0] in ours else (name, first)
-        raise AdviceError(f"{lacks}: has no tensor {strange[0]!r}, which {has} has; expected one architecture")
-    for weight, found in ours.items():
-        if found.shape != theirs[weight].shape:
-            raise AdviceError(
-                f"{name}: {weight!r} has the shape {found.shape}, that of {first} is {theirs[weight].shape}"
-            )
-        if found.floating != theirs[weight].floating:
-            raise AdviceError(f"{name}: {weight!r} holds {found.dtype}, that of {first} {theirs[weight].dtype}")
+def _same_saved(tasks: Sequence[TaskWeights], common: bool) -> frozenset[str]:
+    """Return the weights beside which all adapters have saved the same tensor."""
+    adapter = tasks[0].adapter
+    names = [name for name in adapter.saved if any(t.has_factors(name) for t in tasks)] if common and adapter else []
+    return frozenset(
+        name
+        for name in names
+        if all(t.has_saved(name) and torch.equal(t.plain(name), tasks[0].plain(name)) for t in tasks[1:])
+    )
+
+
+def _with_tied(tasks: Tasks, notes: Sequence[str]) -> Tasks:
+    """Return the tasks with the weights that are one in all of them."""
+    names = [
+        name
+        for name, found in tasks.described.items()
+        if found.floating and len(found.shape) > 1 and min(found.matrix) > 1
+        if all(task.has_plain(name) for task in tasks.tasks)
+    ]
+    same = tied(
+        tasks.described, names, tasks=len(tasks.tasks), read=lambda t, name, rows: tasks.tasks[t].rows(name, rows)
+    )
+    return Tasks(
+        tasks.tasks, tasks.base, tasks.described, tasks.common, tasks.left_out, same, tasks.same_saved, tuple(notes)
+    )
 
 
 def why_not(tasks: Tasks, weight: str) -> str | None:
     """Return why a weight is not analysed, None if it is."""
     found = tasks.described[weight]
-    if not found.floating:
-        return "holds no floating-point numbers"
-    if len(found.shape) < 2:
-        return "is no matrix"
-    if min(found.matrix) < 2:
-        return "has a single row or column"
-    parts = weight.split(".")
-    last = parts[-2] if parts[-1] == "weight" and len(parts) > 1 else parts[-1]
-    if len(found.shape) == 2 and EMBEDDING.search(last) and not _is_map(tasks, weight):
+    adapters = [task.adapter for task in tasks.tasks if task.adapter is not None]
+    if weight in tasks.tied:
+        return f"is tied to {tasks.tied[weight]}: the same numbers in every task"
+    if any(weight in adapter.embeddings for adapter in adapters):
+        return "is an embedding that adapters change: a table and no linear map"
+    as_map = any(weight in adapter.modules for adapter in adapters)  # tables have other factors in peft
+    if reason := no_map(weight, found, tasks.described) if not as_map or min(found.matrix) < 2 else None:
+        return reason
+    if not as_map and is_table(weight, found, tasks.described):
         return "is an embedding by its name and has no bias: a table and no linear map"
     return None
-
-
-def _is_map(tasks: Tasks, weight: str) -> bool:
-    """Return whether a weight is a linear map whatever its name: tables have no bias, and other factors in peft."""
-    adapters = [task.adapter for task in tasks.tasks if task.adapter is not None]
-    return f"{weight.removesuffix('weight')}bias" in tasks.described or any(weight in each.modules for each in adapters)

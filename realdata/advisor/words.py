@@ -223,6 +223,17 @@ def _twins(advice: Advice) -> list[tuple[int, int]]:
     ]
 
 
+def _named(names: Sequence[str]) -> str:
+    """Name one of some weights.
+
+    Examples
+    --------
+    >>> _named(["head.weight"]), _named(["head.weight", "head.bias"])
+    ('head.weight', '2 weights, such as head.weight,')
+    """
+    return names[0] if len(names) == 1 else f"{len(names)} weights, such as {names[0]},"
+
+
 def cannot_tell(advice: Advice) -> list[str]:
     """Say what the weights cannot tell."""
     T = len(advice.tasks)
@@ -236,6 +247,12 @@ def cannot_tell(advice: Advice) -> list[str]:
         said.append(
             "With three tasks, holding one out leaves two, which determine no base: the rank from the LoRA-ML base is "
             "theory's k for independent tasks, not one that was tried."
+        )
+    left = [each for each in advice.skipped if not each.compared]
+    if left:
+        said.append(
+            f"{_named([each.name for each in left])} cannot be compared and {'does' if len(left) == 1 else 'do'} not "
+            "count: the list of what was not analysed says why."
         )
     said += [
         f"{advice.tasks[t]} and {advice.tasks[s]} are the same: held out, either is among the others still."

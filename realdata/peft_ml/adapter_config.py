@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+
+from loraml_theory.harness.errors import InputError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -19,15 +22,16 @@ def prepared(model: nn.Module, adapter: PeftConfig | None, *, head: str | None) 
 
     The pattern ``all-linear`` becomes the names of all linear layers, the output layer included, but not those
     of `head`, of which every task gets a copy. The type of task is dropped: with it peft would copy what it takes
-    for the head.
+    for the head. Modules to copy are given by their full names: a full name means that module alone, another text, as
+    with peft, all modules whose names end so.
 
     Raises
     ------
     TypeError
         If `model` is no module of torch, or `adapter` no settings of peft.
     ValueError
-        If both `adapter` and `head` are None, the head is not there or not the only module that peft would copy
-        for this name, the adapter learns prompts or biases of the base, or there are no linear layers.
+        If both `adapter` and `head` are None, a module to copy is not there or has nothing to train, the adapter
+        learns prompts or biases of the base, or there are no linear layers.
     """
     from peft import LoraConfig, PeftConfig
 
@@ -49,9 +53,13 @@ def prepared(model: nn.Module, adapter: PeftConfig | None, *, head: str | None) 
     config.base_model_name_or_path = None
     if getattr(config, "target_modules", None) == "all-linear":
         config.target_modules = all_linear(model, head=head)
-    if head is not None:
-        _check_head(model, head)
-        config.modules_to_save = sorted({*(getattr(config, "modules_to_save", None) or ()), head})
+    copied = _copied(model, getattr(config, "modules_to_save", None) or (), head=head)
+    config.modules_to_save = None
+    if copied:
+        if getattr(config, "ensure_weight_tying", False):
+            raise InputError("adapter: ensure_weight_tying is for one adapter, got it with modules that tasks copy")
+        _leave_out(config, model, copied)
+        config.modules_to_save = copied
     return config
 
 
@@ -78,14 +86,53 @@ def all_linear(model: nn.Module, *, head: str | None = None) -> str:
     return "|".join(re.escape(name) for name in outside)
 
 
-def _check_head(model: nn.Module, head: str) -> None:
+def _copied(model: nn.Module, ends: Iterable[str], *, head: str | None) -> list[str]:
+    """Return the names of the modules that each task gets a copy of: the head, and those with names that end so."""
     names = [name for name, _ in model.named_modules() if name]
-    if head not in names:
-        raise ValueError(f"head: got {head!r}, expected a module of {type(model).__name__}: {_some(names)}")
-    if not any(True for _ in model.get_submodule(head).parameters()):
-        raise ValueError(f"head: {head!r} has no parameters, so tasks would share all of it")
-    if also := [name for name in names if name != head and name.endswith(head)]:
-        raise ValueError(f"head: the name {head!r} also ends that of {_some(also)}, which peft would copy as well")
+    found = set()
+    for end in ends:
+        if not (so := [end] if end in names else [name for name in names if name.endswith(end)]):
+            raise InputError(
+                f"modules_to_save: got {end!r}, expected modules of {type(model).__name__}: {_some(names)}"
+            )
+        found.update(so)
+    if head is not None:
+        if head not in names:
+            raise InputError(f"head: got {head!r}, expected a module of {type(model).__name__}: {_some(names)}")
+        found.add(head)
+    for name in sorted(found):
+        _check_copied(model.get_submodule(name), "head" if name == head else "modules_to_save", name)
+        if within := next((other for other in found if name.startswith(f"{other}.")), None):
+            raise InputError(f"head or modules_to_save: {name!r} is part of {within!r}, of which tasks get copies too")
+    return sorted(found)
+
+
+def _check_copied(module: nn.Module, field: str, name: str) -> None:
+    parameters = list(module.parameters())
+    if not parameters:
+        raise InputError(f"{field}: {name!r} has no parameters, so tasks would share all of it")
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise InputError(f"{field}: {name!r} has requires_grad off, so no task could train its copy")
+    if isinstance(module, nn.ModuleList | nn.ModuleDict):
+        raise InputError(f"{field}: {name!r} is a {type(module).__name__}, which a model never calls as a whole")
+
+
+def _leave_out(config: Any, model: nn.Module, copied: Sequence[str]) -> None:
+    """Let no adapter reach what is copied; peft would by itself, but for the full names."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    inside = "|".join(rf"{re.escape(name)}(\..*)?" for name in copied)
+    names = [name for name, _ in model.named_modules() if re.fullmatch(inside, name)]
+    targets = getattr(config, "target_modules", None)
+    if targets == NO_MODULES or (targets and not any(check_target_module_exists(config, name) for name in names)):
+        return
+    if hasattr(config, "exclude_modules"):
+        theirs = config.exclude_modules or ()
+        if not isinstance(theirs, str):
+            theirs = "|".join(rf"(.*\.)?{re.escape(name)}" for name in sorted(theirs))
+        config.exclude_modules = f"{inside}|{theirs}" if theirs else inside
+    elif targets:
+        raise InputError(f"target_modules: got {targets!r}, which reach {_some(names)}, of which each task gets a copy")
 
 
 def _some(names: list[str], most: int = 8) -> str:

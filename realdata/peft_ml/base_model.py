@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+
+from loraml_theory.harness.errors import InputError
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -67,22 +69,50 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def without_adapters(model: nn.Module) -> nn.Module:
-    """Return a deep copy of the plain model, every parameter to be trained, with no trace of peft.
+def deep_copy(model: nn.Module) -> nn.Module:
+    """Return a deep copy of a model, without the gradients and graphs of the one that is copied.
+
+    torch itself refuses to copy a tensor that a module has computed and kept, as ``torch.nn.utils.weight_norm`` does.
+
+    Raises
+    ------
+    InputError
+        If it still cannot be copied.
+    """
+    kept = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
+    try:
+        copied = copy.deepcopy(model, memo)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"model: {type(model).__name__} cannot be copied: {error}") from error
+    for parameter in copied.parameters():
+        parameter.grad = None
+    return copied
+
+
+def frozen_names(model: nn.Module) -> frozenset[str]:
+    """Return the names of a plain model's parameters that require no gradient; tied ones under each of their names."""
+    named = model.named_parameters(remove_duplicate=False)
+    return frozenset(name for name, parameter in named if not parameter.requires_grad)
+
+
+def without_adapters(model: nn.Module, *, frozen: Collection[str]) -> nn.Module:
+    """Return a deep copy of the plain model with no trace of peft.
 
     Parameters
     ----------
     model
         A model that peft's tuner has changed in place (``tuner.model``).
+    frozen
+        Names of the plain model's parameters that require no gradient; all others do.
     """
-    model = unwrapped(copy.deepcopy(model))
+    model = unwrapped(deep_copy(model))
     for module in list(model.modules()):
         for name, child in list(module._modules.items()):
             if child is not None and (plain := unwrapped(child)) is not child:
                 setattr(module, name, plain)
     if hasattr(model, "peft_config"):  # peft leaves its settings there and takes them for a second wrapping
         del model.peft_config
-    for parameter in model.parameters():
-        parameter.grad = None
-        parameter.requires_grad_(parameter.dtype.is_floating_point)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
     return model

@@ -107,6 +107,7 @@ def fine_tune(
     finetune
         ``lora`` trains fresh LoRA on every linear layer, the head included, and freezes the base; it starts at the
         base itself. ``last-layer`` draws the head anew and trains nothing else. ``full`` trains every parameter.
+        What is frozen in the base stays so.
     settings
         Of fine-tuning.
     head

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from realdata.peft_ml.adapter_config import prepared
-from realdata.peft_ml.base_model import plain_parameters, without_adapters
+from realdata.peft_ml.adapters_in_use import AdaptersInUse
+from realdata.peft_ml.base_model import frozen_names, plain_parameters, without_adapters
 from realdata.peft_ml.data import Inputs
-from realdata.peft_ml.mixed import MixedForward, Segment
+from realdata.peft_ml.mixed import Segment
 from realdata.peft_ml.mixing_check import disagreement
 from realdata.peft_ml.rows import chosen_rows, in_order, is_in_order, row_count, rows_by_task
 from realdata.peft_ml.seeding import torch_seeded
-from realdata.peft_ml.task_adapters import Switch, adapter_name, check_base_kept, redraw, with_adapters
-from realdata.peft_ml.trained import Trained
+from realdata.peft_ml.task_adapters import Switch, adapter_name, check_base_kept, check_reached, redraw, with_adapters
+from realdata.peft_ml.trained import Trained, frozen_note
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -38,7 +39,8 @@ class MetaPeftModel(nn.Module):
     Parameters
     ----------
     model
-        Any torch or transformers model. It is left as it was: what is changed is a deep copy.
+        Any torch or transformers model. It is left as it was: what is changed is a deep copy. What requires no gradient
+        in it stays frozen, in copies of the head too.
     tasks
         Names of the tasks.
     adapter
@@ -83,16 +85,20 @@ class MetaPeftModel(nn.Module):
         self.train_base = train_base
         self._adapter_names = {task: adapter_name(task) for task in self.tasks}
         self.peft = with_adapters(model, prepared(model, adapter, head=head), self._adapter_names, seed=self.seed)
+        self._frozen = frozen_names(model)
         if head is not None:
+            frozen = [name.removeprefix(f"{head}.") for name in self._frozen if name.startswith(f"{head}.")]
             for task in self.tasks:
                 with torch_seeded(self.seed, "head", task):
-                    redraw(self.head_of(task))
+                    redraw(self.head_of(task), head=head, frozen=frozen)
         self._activate = Switch(self.peft)
         check_base_kept(model, self.peft)
+        check_reached(self.peft, train_base=train_base)
         self._mark_trained()
+        first = self.adapter_parameters(self.tasks[0])
+        self._frozen_own = frozenset(name for name, parameter in first.items() if not parameter.requires_grad)
         self._has_fast_path = any(isinstance(module, nn.TransformerEncoderLayer) for module in self.modules())
-        self._mixed_forward = MixedForward(self._wrapped)
-        self._recomputing = [(n, m) for n, m in self._wrapped.named_modules() if hasattr(m, "gradient_checkpointing")]
+        self._in_use = AdaptersInUse(self.peft, self._activate)
         self._disagreements: dict[bool, str | None] = {}
         self.train(model.training)
 
@@ -111,7 +117,8 @@ class MetaPeftModel(nn.Module):
         TypeError
             If the inputs or outputs are no tensors.
         ValueError
-            If a task is unknown, the numbers of rows differ, or rows of several tasks meet gradient checkpointing.
+            If a task is unknown or the numbers of rows differ; in the backward pass, if layers run again there when
+            other adapters are in use, and not by ``torch.utils.checkpoint``.
 
         Warns
         -----
@@ -126,7 +133,6 @@ class MetaPeftModel(nn.Module):
             tasks = [self._known(name) for name in task]
             if len(set(tasks)) == 1:
                 return self._of_one(inputs, tasks[0])
-            self._check_no_recomputation()
             if self._may_mix(inputs, tasks):
                 return self._mixed(inputs, tasks)
             return self._task_by_task(inputs, tasks)
@@ -134,7 +140,7 @@ class MetaPeftModel(nn.Module):
     @property
     def mixed_rows(self) -> MixedRows:
         """Whether rows of several tasks share one forward, in the present mode, or why they do not."""
-        if reason := self._mixed_forward.obstacle():
+        if reason := self._in_use.mixed.obstacle():
             return MixedRows(False, reason)
         if self.training not in self._disagreements:
             return MixedRows(True, "to be compared with one forward per task on the first such batch")
@@ -163,7 +169,7 @@ class MetaPeftModel(nn.Module):
 
         Where tasks have heads of their own, its head is the one it came with, untrained.
         """
-        return without_adapters(self._wrapped)
+        return without_adapters(self._wrapped, frozen=self._frozen)
 
     def trained(self) -> Trained:
         """Return what is trained and what is frozen, to print before the first step and to check after one pass."""
@@ -173,16 +179,21 @@ class MetaPeftModel(nn.Module):
         possible, reason = self.mixed_rows
         rows = f"rows of several tasks: {'one forward' if possible else 'one forward per task'} ({reason})"
         off = {name: parameter for name, parameter in base.items() if not parameter.requires_grad}
+        moving = {name: parameter for name, parameter in base.items() if name not in off or name not in self._frozen}
+        own = self.all_adapter_parameters()
+        kept = {name: own[self.tasks[0]][name] for name in sorted(self._frozen_own)}
+        named = {**(base if self.train_base else {}), **{_name_of_original(name): p for name, p in kept.items()}}
         return Trained(
-            {"base": base} if self.train_base and base else {},
-            self.all_adapter_parameters(),
+            {"base": moving} if self.train_base and moving else {},
+            {task: {n: p for n, p in each.items() if n not in self._frozen_own} for task, each in own.items()},
             frozen={
                 ("base", "train_base is off" if not self.train_base else "requires_grad is off"): off,
+                ("each task's own", "requires_grad is off"): kept,
                 ("the base's own head", "each task has a copy of its own"): {
                     name: parameter for name, parameter in copied.items() if id(parameter) not in shared
                 },
             },
-            notes=[rows] if len(self.tasks) > 1 else [],
+            notes=[*frozen_note(named), *([rows] if len(self.tasks) > 1 else ())],
         )
 
     def head_of(self, task: str) -> nn.Module:
@@ -228,8 +239,8 @@ class MetaPeftModel(nn.Module):
         return task
 
     def _of_one(self, inputs: Inputs, task: str) -> Tensor:
-        self._activate(self._adapter_names[task])
-        return self._outputs(inputs)
+        with self._in_use.one(self._adapter_names[task]):
+            return self._outputs(inputs)
 
     def _outputs(self, inputs: Inputs) -> Tensor:
         return logits(self.peft(**inputs) if isinstance(inputs, Mapping) else self.peft(inputs))
@@ -244,7 +255,7 @@ class MetaPeftModel(nn.Module):
         places = torch.cat(list(rows.values()))
         segments = [Segment(self._adapter_names[task], len(indices)) for task, indices in rows.items()]
         sorted_inputs = inputs if is_in_order(places) else chosen_rows(inputs, places)
-        with self._mixed_forward.rows(segments):
+        with self._in_use.several(segments):
             return in_order([self._outputs(sorted_inputs)], [places])
 
     def _may_mix(self, inputs: Inputs, tasks: Sequence[str]) -> bool:
@@ -265,15 +276,6 @@ class MetaPeftModel(nn.Module):
             warnings.warn(f"rows of several tasks go through the model task by task: {found}", stacklevel=5)
         return found is None
 
-    def _check_no_recomputation(self) -> None:
-        """Raise if layers are run again in the backward pass, when another task's adapter is the active one."""
-        for name, module in self._recomputing:
-            if module.training and getattr(module, "gradient_checkpointing", False):
-                raise ValueError(
-                    f"task: got rows of several tasks with gradient checkpointing in {name}, "
-                    "expected one task for all rows, and backward before the next"
-                )
-
     @contextmanager
     def _own_layers_called(self) -> Iterator[None]:
         """Keep torch's transformer layers from their fast path, which reads weights past the adapters."""
@@ -288,13 +290,26 @@ class MetaPeftModel(nn.Module):
             torch.backends.mha.set_fastpath_enabled(enabled)
 
     def _mark_trained(self) -> None:
-        """Let all of the adapters, and of the base if it is trained, require gradients, and nothing else."""
+        """Let the base, if it is trained, and all adapters require gradients, but for what is to stay frozen.
+
+        That is what requires none in the model given, in copies of its modules too, and what peft itself keeps.
+        """
+        trained = []
+        for task, name in self._adapter_names.items():
+            self.peft.set_adapter(name)
+            own = self.adapter_parameters(task)
+            trained += [p for n, p in own.items() if p.requires_grad and _name_of_original(n) not in self._frozen]
+        self._activate(self._adapter_names[self.tasks[0]])
         self.peft.requires_grad_(False)
-        trained = [p for adapter in self.all_adapter_parameters().values() for p in adapter.values()]
         if self.train_base:
-            trained += self.base_parameters().values()
+            trained += [p for name, p in self.base_parameters().items() if name not in self._frozen]
         for parameter in trained:
-            parameter.requires_grad_(parameter.dtype.is_floating_point)
+            parameter.requires_grad_(True)
+
+
+def _name_of_original(copied: str) -> str:
+    """Return the plain model's name for a parameter of a copied module, from peft's without the adapter's."""
+    return copied.removeprefix("base_model.model.").replace(".modules_to_save.", ".")
 
 
 def logits(output: Any) -> Tensor:

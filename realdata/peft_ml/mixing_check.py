@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -45,7 +46,13 @@ def disagreement(
         Every adapter's parameters.
     """
     device_type = next(model.parameters()).device.type
-    with torch_seeded(0, "mixed rows"), torch.autocast(device_type, enabled=False), _disturbed(adapters):
+    with (
+        torch_seeded(0, "mixed rows"),
+        torch.autocast(device_type, enabled=False),
+        _disturbed(adapters),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "None of the inputs have requires_grad")  # of checkpoints, which is so here
         try:
             with _kept_buffers(model):
                 if model.training and (reason := _dependence(inputs, tasks, mixed)):
@@ -121,9 +128,11 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _kept_buffers(model: nn.Module) -> Iterator[None]:
-    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    kept = [(buffer, buffer.data) for buffer in model.buffers()]
     try:
+        for buffer, data in kept:
+            buffer.data = data.clone()  # .data, here too: a pending graph may have saved it
         yield
     finally:
-        for buffer, values in kept:
-            buffer.copy_(values)
+        for buffer, data in kept:
+            buffer.data = data

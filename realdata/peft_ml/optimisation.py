@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from realdata.peft_ml.base_model import deep_copy
 from realdata.peft_ml.budget import Budget
 from realdata.peft_ml.data import Batch, Inputs, Problem
 from realdata.peft_ml.settings import OptimizerName, ScheduleName
@@ -194,12 +194,8 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def trained_copy(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return a deep copy of a model on a device, all of whose parameters that can be trained are."""
-    copied = copy.deepcopy(model).to(device)
-    for parameter in copied.parameters():
-        parameter.grad = None
-        parameter.requires_grad_(parameter.dtype.is_floating_point)
-    return copied
+    """Return a deep copy of a model on a device; what is frozen in it stays so."""
+    return deep_copy(model).to(device)
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

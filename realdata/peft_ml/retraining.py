@@ -83,7 +83,7 @@ def retrain(
     Parameters
     ----------
     model
-        Any torch or transformers model; it is left as it was.
+        Any torch or transformers model; it is left as it was, and what is frozen in it stays so.
     tasks
         To retrain on.
     problem

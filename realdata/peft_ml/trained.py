@@ -169,7 +169,26 @@ def plain_trained(model: nn.Module) -> Trained:
     return Trained(
         {"model": {name: parameter for name, parameter in named.items() if name not in frozen}},
         frozen={("model", "requires_grad is off"): frozen},
+        notes=frozen_note(named),
     )
+
+
+def frozen_note(parameters: Parameters, *, most: int = 12) -> list[str]:
+    """Return a line that names the parameters with requires_grad off, if there are any.
+
+    Of more than `most`, those of a module that is frozen as a whole go by its name, as in ``encoder.*``.
+    """
+    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    if len(frozen) > most:
+        trained = {part for name in parameters.keys() - set(frozen) for part in _prefixes(name)}
+        whole = {name: next((part for part in _prefixes(name) if part not in trained), name) for name in frozen}
+        frozen = list(dict.fromkeys(part if part == name else f"{part}.*" for name, part in whole.items()))
+    return [f"requires_grad is off: {', '.join(frozen)}"] if frozen else []
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def _rows(

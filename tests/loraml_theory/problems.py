@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from loraml_theory import testing
 from loraml_theory.adapters import Parameters
 from loraml_theory.objectives import FineTuning, LoRAML, Objective, ProjectedLoRAML, StandardRetraining
+from loraml_theory.structure import GroundTruth
 from loraml_theory.testing import moments_with_spectrum, point
 
 KINDS = ("standard retraining", "LoRA-ML", "projected LoRA-ML", "fine-tuning")
@@ -106,3 +107,15 @@ def size(objective: Objective, at: Parameters, direction: Parameters) -> float:
     base = getattr(objective, "base", None)
     start = float(np.sum(base**2)) if isinstance(base, np.ndarray) else 0.0
     return 10 * (1 + float(S) + getattr(objective, "ridge", 0.0)) * (1 + float(W) + largest + start) ** 2
+
+
+def stationary_point(truth: GroundTruth, keep: list[bool]) -> np.ndarray:
+    """Fit a subset of the eigenpairs of M = R_1 - R_2: positive ones by U_1, negative ones by U_2, zeros elsewhere."""
+    values, vectors = np.linalg.eigh(truth.R[0] - truth.R[1])
+    k, U = truth.k, np.zeros((2, truth.d, truth.k))
+    for task, order in enumerate((range(truth.d - 1, truth.d - 1 - k, -1), range(k))):
+        for column, i in enumerate(order):
+            signed = values[i] if task == 0 else -values[i]
+            if keep[task * k + column] and signed > 1e-9 * np.abs(values).max():
+                U[task, :, column] = np.sqrt(signed) * vectors[:, i]
+    return U

@@ -12,6 +12,8 @@ from loraml_theory.testing import seeds
 from tests.loraml_theory.conftest import Backend
 from tests.loraml_theory.planted import planted, relative
 
+pytestmark = pytest.mark.libraries
+
 EPS = float(np.finfo(float).eps)
 
 

@@ -29,6 +29,8 @@ from loraml_theory.testing import (
     truth_with_spectrum,
 )
 
+pytestmark = pytest.mark.libraries
+
 EPS = float(np.finfo(float).eps)
 
 

@@ -21,7 +21,9 @@ from loraml_theory.objectives import LoRAML, ProjectedLoRAML
 from loraml_theory.solvers.base import ravel
 from loraml_theory.structure import GroundTruth
 from loraml_theory.testing import boosts, ground_truths, orthogonal_matrix, seeds, truth_with_spectrum
-from tests.loraml_theory.problems import Problem, inner, move, problems, size
+from tests.loraml_theory.problems import Problem, inner, move, problems, size, stationary_point
+
+pytestmark = pytest.mark.libraries
 
 EPS = float(np.finfo(float).eps)
 TWO_TASKS = ground_truths(T=2, k=st.integers(1, 3))
@@ -47,18 +49,6 @@ def assert_is_escaped(W: np.ndarray, U: np.ndarray) -> None:
     # f(h) = f(0) + h^2 term + O(h^3): the cubic part is below half of the term for small enough h
     values = [float(g.value(Parameters(U=U + h * direction))) for h in (0.0, step, step / 100)]
     assert min(values[1:]) < values[0]
-
-
-def stationary_point(truth: GroundTruth, keep: list[bool]) -> np.ndarray:
-    """Fit a subset of the eigenpairs of M = R_1 - R_2: positive ones by U_1, negative ones by U_2, zeros elsewhere."""
-    values, vectors = np.linalg.eigh(truth.R[0] - truth.R[1])
-    k, U = truth.k, np.zeros((2, truth.d, truth.k))
-    for task, order in enumerate((range(truth.d - 1, truth.d - 1 - k, -1), range(k))):
-        for column, i in enumerate(order):
-            signed = values[i] if task == 0 else -values[i]
-            if keep[task * k + column] and signed > 1e-9 * np.abs(values).max():
-                U[task, :, column] = np.sqrt(signed) * vectors[:, i]
-    return U
 
 
 @given(ground_truths(T=2, k=st.integers(1, 3), independent=True), st.data())

@@ -21,6 +21,8 @@ from loraml_theory.testing import (
     truth_with_spectrum,
 )
 
+pytestmark = pytest.mark.libraries
+
 EPS = float(np.finfo(float).eps)
 
 
@@ -75,7 +77,7 @@ def test_separation_of_dependent_factors_is_zero(truth: GroundTruth) -> None:
 
 
 def test_separation_with_a_zero_column_is_zero() -> None:
-    assert separation(np.stack([np.eye(3, 1), np.zeros((3, 1))])) == 0
+    assert separation(np.stack([np.eye(3, 1), np.zeros((3, 1))])) <= 8 * 3 * EPS
 
 
 @given(structures_violating("triple"))
@@ -85,7 +87,7 @@ def test_no_triple_of_a_violating_structure_is_separated(truth: GroundTruth) -> 
 
 def test_best_triple_finds_the_one_that_is_independent() -> None:
     U = np.eye(4)[[0, 0, 1, 2]][:, :, None]  # e1, e1, e2, e3
-    assert best_triple_separation(U) == 1
+    assert best_triple_separation(U) == pytest.approx(1)
     assert best_triple_separation(np.stack([U, U[[0, 0, 1, 1]]])) == pytest.approx([1, 0])
 
 

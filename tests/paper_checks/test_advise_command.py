@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from tests.paper_checks.conftest import Loraml
 from tests.realdata.advisor.networks import planted, random
@@ -47,6 +50,7 @@ def test_names_are_escaped(loraml: Loraml, tmp_path: Path) -> None:
         (["--write-base", "b.bin"], "--write-base: got 'b.bin', expected a name that ends in .safetensors"),
         (["--out", "."], "--out: got the current folder, expected the name of a folder of its own"),
         (["x"], "'x': expected NAME=PATH"),
+        (["--ignore", "zzz"], "--ignore: 'zzz' fits no weight, expected a pattern such as '*.classifier.*'"),
     ],
 )
 def test_wrong_options_are_one_line(loraml: Loraml, tmp_path: Path, options: list[str], text: str) -> None:
@@ -66,3 +70,40 @@ def test_a_full_disk_or_a_folder_in_the_way_is_one_line(loraml: Loraml, tmp_path
     ended = loraml("advise", *random(tmp_path, T=2), "--write-base", tmp_path / "b.safetensors")
     assert ended.status == 2
     assert "is a folder, expected the name of a file" in ended.err
+
+
+def test_names_that_are_too_long_loops_and_pipes_are_one_line(loraml: Loraml, tmp_path: Path) -> None:
+    (tmp_path / "loop.safetensors").symlink_to(tmp_path / "loop.safetensors")
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    words, out = random(tmp_path, T=2), tmp_path / "out"
+    for options in (
+        ["--out", "o" * 4000],
+        ["--out", tmp_path / "loop.safetensors"],
+        ["--out", out, "--write-base", "o" * 4000 + ".safetensors"],
+        ["--out", out, "--write-base", tmp_path / "loop.safetensors"],
+        ["--out", out, "--write-base", tmp_path / "pipe.safetensors"],
+        ["--out", out, "--base", "/dev/zero"],
+        ["--out", out, f"x={'x' * 4000}"],
+    ):
+        ended = loraml("advise", *words, *options)
+        assert (ended.status, ended.out, ended.err.count("\n")) == (2, "", 1)
+        assert len(ended.err) < 1100
+
+
+def test_what_is_left_out_is_said_everywhere(loraml: Loraml, tmp_path: Path) -> None:
+    words, out = planted(tmp_path), tmp_path / "out"
+    more = {**load_file(tmp_path / "0.safetensors"), "head.weight": torch.ones(3, 3)}
+    save_file(more, str(tmp_path / "0.safetensors"))
+    ended = loraml("advise", *words, "--ignore", "two.*", "--out", out, "--write-base", tmp_path / "b.safetensors")
+    said = " ".join(ended.out.split())
+    assert ended.status == 0
+    assert "Not compared: head.weight is not in all tasks: only t0 has it" in said
+    assert "Not compared: two.weight is left out by --ignore 'two.*'" in said
+    assert "Not analysed: one.bias is no matrix" in said
+    assert "Not in it: two.weight and 1 more" in said or "Not in it: head.weight and 1 more" in said
+    found = json.loads((out / "advice.json").read_text("utf-8"))
+    assert {skip["name"] for skip in found["skipped"] if not skip["compared"]} == {"head.weight", "two.weight"}
+    page = (out / "advice.html").read_text("utf-8")
+    assert "Not compared" in page
+    assert "only t0 has it" in page
+    assert "It lacks" in page

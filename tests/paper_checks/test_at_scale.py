@@ -13,6 +13,8 @@ from paper_checks.verify import verify
 from tests.paper_checks import fakes
 from tests.paper_checks.conftest import Loraml
 
+pytestmark = pytest.mark.libraries
+
 FULL = replace(fakes.QUICK, structures=100)
 
 

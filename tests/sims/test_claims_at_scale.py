@@ -17,6 +17,8 @@ from sims import claims_at_scale, engines, ensembles, masks, rates_at_scale, sta
 from sims.ensembles import Ensemble
 from sims.masks import Masks, Tally, count, recovery_condition
 
+pytestmark = pytest.mark.libraries
+
 FEW = 60
 THREE = Ensemble("generic", 10, 1, 3)
 CLAIMS = {name: getattr(at_scale, name) for name in ("SR_2", "SR_3", "SR_4", "ML_1", "ML_2", "ML_3", "ML_7")}

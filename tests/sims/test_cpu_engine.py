@@ -53,6 +53,7 @@ def asymmetric(given: Problem) -> Problem:
     return given._replace(start=given.start._replace(V=V))
 
 
+@pytest.mark.libraries
 @pytest.mark.parametrize("descent", DESCENTS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_follows_the_reference(descent: str, shape: dict[str, int]) -> None:

@@ -17,6 +17,8 @@ from loraml_theory.solvers.base import gradient_norm
 from loraml_theory.structure import GroundTruth
 from sims.large import recover
 
+pytestmark = pytest.mark.libraries
+
 SIZES = [(9, 1, 3), (10, 2, 3), (7, 3, 4), (8, 2, 2)]  # at the third kT > d
 
 

@@ -86,6 +86,7 @@ def test_gradients_in_float32() -> None:
     assert np.max(np.abs(_kernel_gradient(samples, point, np.float32) - exact)) < 1e-5 * np.abs(exact).max()
 
 
+@pytest.mark.libraries
 @pytest.mark.parametrize("engine", [CpuDescent(precision="float64"), TorchDescent(precision="float64")])
 @pytest.mark.parametrize(("d", "k", "T", "N"), SHAPES)
 @pytest.mark.parametrize("train_base", [True, False])

@@ -15,6 +15,8 @@ from sims.torch_engine import TorchEngine
 from tests.sims.problems import DESCENTS, by_engine, by_reference, deviation, problem
 from tests.sims.test_cpu_engine import asymmetric
 
+pytestmark = pytest.mark.libraries
+
 SHAPES = [{"d": 1, "k": 1, "T": 1, "n": 3, "trials": 1}, {"d": 5, "k": 2, "T": 4, "n": 50, "trials": 5}]
 
 

@@ -6,7 +6,6 @@ update them as they go and the outer step leaves them.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from realdata.peft_ml.base_model import deep_copy
 from realdata.peft_ml.budget import Budget
 from realdata.peft_ml.by_length import outputs_of
 from realdata.peft_ml.checkpoint import restore, snapshot
@@ -140,4 +140,4 @@ class InnerLoops:
 
     def base(self) -> nn.Module:
         """Return a copy of the model."""
-        return copy.deepcopy(self.model)
+        return deep_copy(self.model)

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from loraml_theory.harness.errors import InputError
 from realdata.peft_ml.by_length import adapted_outputs
 from realdata.peft_ml.data import Task
 from realdata.peft_ml.meta_model import MetaPeftModel
@@ -42,6 +43,8 @@ class PerTask:
         alternating = settings.scheme == "alternating"
         self.steps_to_move = settings.inner_steps + 1 if alternating else 1
         adapters = [p for adapter in model.all_adapter_parameters().values() for p in adapter.values()]
+        if alternating and not any(parameter.requires_grad for parameter in model.base_parameters().values()):
+            raise InputError("model: all of its base has requires_grad off, expected some of it for steps on the base")
         self._parts = {"base": list(model.base_parameters().values()), "adapters": adapters}
         rate = settings.learning_rate if settings.adapter_learning_rate is None else settings.adapter_learning_rate
         self._descent = Descent(

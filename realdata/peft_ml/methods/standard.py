@@ -8,7 +8,6 @@ tasks. It is the baseline SR of arXiv 2410.22264.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from realdata.peft_ml.base_model import deep_copy
 from realdata.peft_ml.by_length import outputs_of
 from realdata.peft_ml.data import Task
 from realdata.peft_ml.methods.method import Forward, Method, Setup
@@ -60,4 +60,4 @@ class _Standard:
         yield partial(outputs_of, self.model, rows_at_once=self._setup.rows_at_once)
 
     def base(self) -> nn.Module:
-        return copy.deepcopy(self.model)
+        return deep_copy(self.model)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.lora_adapter import is_adapter, open_adapter
 from realdata.advisor.tasks import open_tasks
@@ -61,11 +62,11 @@ def test_differences_are_those_that_peft_merges(tmp_path: Path, rslora: bool) ->
     assert is_adapter(folder)
     found = open_adapter(folder)
     assert set(found.modules) == {"conv.weight", "block.inner.weight"}
-    assert found.embeddings == ("table.weight",)
+    assert set(found.embeddings) == {"table.weight"}
     assert set(found.saved) == {"head.weight", "head.bias"}
     assert (found.rank("conv.weight"), found.rank("block.inner.weight")) == (2, 3)
     assert found.shape("conv.weight") == (8, 3, 3, 3)
-    for weight in found.modules:
+    for weight in found.adapted:
         U, V = found.factors(weight)
         assert np.allclose(U @ V.T, added[weight], atol=1e-5)
 
@@ -86,16 +87,19 @@ def test_weights_kept_as_in_by_out_are_transposed(tmp_path: Path) -> None:
         ({"lora_bias": True}, "is LoRA with biases"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', which changes the base"),
         ({"lora_alpha": None}, "is damaged, the alpha of lora_alpha is None, expected a finite number"),
-        ({"lora_alpha": float("nan")}, "the alpha of lora_alpha is nan, expected a finite number"),
+        ({"lora_alpha": float("nan")}, "NaN is not a JSON number"),
+        ({"lora_alpha": 10**400}, "the alpha of lora_alpha is 1000"),
+        ({"base_model_name_or_path": ["x"]}, "base_model_name_or_path is list, expected a name"),
         ({"lora_alpha": True}, "the alpha of lora_alpha is True, expected a finite number"),
         ({"alpha_pattern": ["one"]}, r"alpha_pattern is \['one'\]"),
         ({"alpha_pattern": {"one": "4"}}, "the alpha of one is '4', expected a finite number"),
-        ({"alpha_pattern": {"(": 4}}, r"'\(' of alpha_pattern is no pattern"),
+        ({"alpha_pattern": {"(": 4}}, r"alpha_pattern: '\(' holds '\(', expected names"),
+        ({"alpha_pattern": {"(a+)+b": 4}}, r"alpha_pattern: '\(a\+\)\+b' holds"),
         ({"target_parameters": ["experts"]}, "target_parameters"),
     ],
 )
 def test_other_forms_are_refused(tmp_path: Path, config: dict[str, Any], text: str) -> None:
-    with pytest.raises(AdviceError, match=text) as raised:
+    with pytest.raises(InputError, match=text) as raised:
         open_adapter(drawn_adapter(tmp_path / "a", 0, **config))
     assert "\n" not in str(raised.value)
 
@@ -103,7 +107,7 @@ def test_other_forms_are_refused(tmp_path: Path, config: dict[str, Any], text: s
 def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     folder = drawn_adapter(tmp_path / "a", 0)
     (folder / "adapter_model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(AdviceError, match="is no safetensors file, or damaged"):
+    with pytest.raises(AdviceError, match="is not a safetensors file, or damaged"):
         open_adapter(folder)
     (folder / "adapter_model.safetensors").unlink()
     with pytest.raises(AdviceError, match=r"but no adapter_model\.safetensors"):
@@ -117,15 +121,17 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
         open_adapter(adapter(tmp_path / "c", {}))
 
 
-def test_adapters_of_different_bases_or_weights_are_refused(tmp_path: Path) -> None:
+def test_adapters_of_different_bases_are_refused_and_no_factor_is_no_shift(tmp_path: Path) -> None:
     words = [f"{n}={drawn_adapter(tmp_path / n, i)}" for i, n in enumerate("ab")]
     assert open_tasks(words).common
     other = drawn_adapter(tmp_path / "c", 2, base_model_name_or_path="another/base")
     with pytest.raises(AdviceError, match="c: its base is 'another/base', that of a is 'a/base'"):
         open_tasks([*words, f"c={other}"])
     fewer = adapter(tmp_path / "d", {"one": (torch.ones(2, 16), torch.ones(24, 2))})
-    with pytest.raises(AdviceError, match=r"d: does not adapt 'two.weight', which a does"):
-        open_tasks([*words, f"d={fewer}"])
+    tasks = open_tasks([*words, f"d={fewer}"])
+    assert set(tasks.described) == {"one.weight", "two.weight"}
+    U, V = tasks.tasks[2].factors("two.weight", (20, 30))
+    assert not np.any(U @ V.T)
 
 
 def test_nan_in_a_factor_is_refused(tmp_path: Path) -> None:
@@ -147,7 +153,11 @@ def test_a_base_of_whole_numbers_is_refused(tmp_path: Path) -> None:
     words = [f"{n}={drawn_adapter(tmp_path / n, i)}" for i, n in enumerate("ab")]
     whole = {"one.weight": torch.ones(24, 16, dtype=torch.int8), "two.weight": torch.ones(20, 30)}
     save_file(whole, str(tmp_path / "base.safetensors"))
-    with pytest.raises(AdviceError, match=r"'one\.weight' holds torch\.int8, expected floating-point numbers"):
+    with pytest.raises(AdviceError, match=r"quantised .*'one\.weight' holds torch\.int8.*, expected floating-point"):
+        open_tasks(words, base=tmp_path / "base.safetensors")
+    whole["one.weight"] = torch.ones(24, 16, dtype=torch.int64)
+    save_file(whole, str(tmp_path / "base.safetensors"))
+    with pytest.raises(AdviceError, match=r"'one\.weight' holds torch\.int64, expected floating-point numbers"):
         open_tasks(words, base=tmp_path / "base.safetensors")
 
 

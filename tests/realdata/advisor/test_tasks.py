@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from loraml_theory.harness.errors import InputError
+from realdata.advisor.checkpoints import open_checkpoint
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.tasks import open_tasks, why_not
-from realdata.advisor.tensor_files import open_checkpoint
 from realdata.peft_ml.manifest import Manifest, file_digest
 from tests.realdata.advisor.networks import adapter, drawn_adapter, planted, states, write
 
@@ -30,10 +31,16 @@ def test_safetensors_torch_and_shards_give_the_same(tmp_path: Path) -> None:
     for shard in set(names.values()):
         save_file({n: W for n, W in state.items() if names[n] == shard}, str(shards / shard))
     (shards / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    for shard in set(names.values()):
+        torch.save({n: W for n, W in state.items() if names[n] == shard}, pickled / shard.replace("safetensors", "bin"))
+    listed = {n: shard.replace("safetensors", "bin") for n, shard in names.items()}
+    (pickled / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": listed}))
     single = tmp_path / "single"
     single.mkdir()
     save_file(state, str(single / "model.safetensors"))
-    for path in ("a.safetensors", "b.pt", "old.bin", "shards", "single"):
+    for path in ("a.safetensors", "b.pt", "old.bin", "shards", "pickled", "single"):
         file = open_checkpoint(tmp_path / path)
         assert set(file.tensors) == set(state)
         assert torch.equal(file.read("one.weight", slice(3, 9)), state["one.weight"][3:9])
@@ -113,21 +120,44 @@ def changed(tmp_path: Path, **changes: torch.Tensor | None) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    ("changes", "name", "reason"),
     [
-        ({"one__weight": None}, "t1: has no tensor 'one.weight', which t0 has"),
-        ({"more__weight": torch.ones(2, 2)}, "t0: has no tensor 'more.weight', which t1 has"),
-        ({"one__weight": torch.ones(24, 17)}, "t1: 'one.weight' has the shape (24, 17), that of t0 is (24, 16)"),
+        ({"one__weight": None}, "one.weight", "is not in all tasks: only t0 has it"),
+        ({"more__weight": torch.ones(2, 2)}, "more.weight", "is not in all tasks: only t1 has it"),
+        ({"one__weight": torch.ones(24, 17)}, "one.weight", "has other shapes: 24 × 16 in t0, 24 × 17 in t1"),
         (
             {"one__weight": torch.ones(24, 16, dtype=torch.int64)},
-            "t1: 'one.weight' holds torch.int64, that of t0 torch.float32",
+            "one.weight",
+            "holds other numbers: torch.float32 in t0, torch.int64 in t1",
         ),
     ],
 )
-def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
-    with pytest.raises(AdviceError) as raised:
-        open_tasks(changed(tmp_path, **changes))
-    assert text in str(raised.value)
+def test_what_does_not_fit_is_left_out_with_the_reason(
+    tmp_path: Path, changes: dict[str, Any], name: str, reason: str
+) -> None:
+    tasks = open_tasks(changed(tmp_path, **changes))
+    assert [(each.name, each.reason) for each in tasks.left_out] == [(name, reason)]
+    assert "two.weight" in tasks.described
+    assert name not in tasks.described
+
+
+def test_tasks_that_have_nothing_in_common_are_refused(tmp_path: Path) -> None:
+    words = write(tmp_path, [{"a.weight": torch.ones(3, 3)}, {"b.weight": torch.ones(3, 3)}])
+    with pytest.raises(AdviceError, match=r"no weight that can be compared: 'a\.weight' is not in all tasks: only t0"):
+        open_tasks(words)
+
+
+def test_layers_are_left_out_by_a_pattern_that_fits_one(tmp_path: Path) -> None:
+    words = planted(tmp_path, T=2)
+    tasks = open_tasks(words, ignore=["one.*", "emb?d*"])
+    assert {each.name: each.reason for each in tasks.left_out} == {
+        "one.weight": "is left out by --ignore 'one.*'",
+        "one.bias": "is left out by --ignore 'one.*'",
+        "embed_tokens.weight": "is left out by --ignore 'emb?d*'",
+    }
+    assert set(tasks.described) == {"two.weight", "steps"}
+    with pytest.raises(AdviceError, match=r"--ignore: 'ONE\.\*' fits no weight"):
+        open_tasks(words, ignore=["ONE.*"])
 
 
 @pytest.mark.parametrize(
@@ -148,7 +178,7 @@ def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[s
 def test_words_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], text: str) -> None:
     planted(tmp_path, T=2)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(AdviceError) as raised:
+    with pytest.raises(InputError) as raised:
         open_tasks(words)
     assert text in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -180,16 +210,21 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_damaged_shards_are_refused(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
-    index.write_text("{")
-    with pytest.raises(AdviceError, match="is damaged, expected a JSON object with a weight_map"):
-        open_checkpoint(tmp_path)
-    index.write_text(json.dumps({"weight_map": {"w": None}}))
-    with pytest.raises(AdviceError, match="is damaged, expected a JSON object with a weight_map"):
-        open_checkpoint(tmp_path)
-    index.write_text(json.dumps({"weight_map": {"w": "gone.safetensors"}}))
-    with pytest.raises(AdviceError, match="cannot be read"):
-        open_checkpoint(tmp_path)
-    save_file({"v": torch.ones(2)}, str(tmp_path / "gone.safetensors"))
+    listed: list[tuple[str, str]] = [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is nested too deeply"),
+        ("[]", "is damaged, expected a JSON object with a weight_map"),
+        (json.dumps({"weight_map": {"w": None}}), "is damaged, expected a JSON object with a weight_map"),
+        (json.dumps({"weight_map": {"w": "gone.safetensors"}}), "cannot be read"),
+        (json.dumps({"weight_map": {"w": "../w.safetensors"}}), r"'\.\./w\.safetensors', expected names of files in"),
+        (json.dumps({"weight_map": {"w": "/dev/zero"}}), "expected names of files in the same folder"),
+    ]
+    for text, said in listed:
+        index.write_text(text)
+        with pytest.raises(InputError, match=said):
+            open_checkpoint(tmp_path)
+    index.write_text(json.dumps({"weight_map": {"w": "v.safetensors"}}))
+    save_file({"v": torch.ones(2)}, str(tmp_path / "v.safetensors"))
     with pytest.raises(AdviceError, match="which lacks it"):
         open_checkpoint(tmp_path)
 
@@ -217,6 +252,16 @@ def test_dtypes_that_are_not_known_are_refused(tmp_path: Path, dtype: str) -> No
         ("pos_embed", (1, 9, 8), torch.float32, "single row"),
         ("mask", (4, 4), torch.int64, "no floating-point"),
         ("empty.weight", (0, 5), torch.float32, "single row"),
+        ("conv.weight", (8, 4, 3), torch.float32, None),
+        ("mixer.weight", (4, 24, 24), torch.float32, "neither a convolution nor experts"),
+        ("experts.gate_up_proj_bias", (4, 24), torch.float32, "is a bias"),
+        ("ffn.experts.mlp.w1", (96, 24), torch.float32, "holds experts in one matrix"),
+        ("experts.3.w1.weight", (96, 24), torch.float32, None),
+        ("mixer.A_log", (24, 8), torch.float32, "logarithm"),
+        ("conv.weight_v", (8, 4, 3), torch.float32, "a part that a weight is computed from"),
+        ("conv.parametrizations.weight.original1", (8, 4, 3), torch.float32, "a part that a weight is computed from"),
+        ("bins.relative_position_bias_table", (49, 4), torch.float32, "embedding"),
+        ("six.weight", (2, 2, 2, 2, 2, 2), torch.float32, "has 6 axes"),
     ],
 )
 def test_what_is_analysed(

@@ -129,7 +129,7 @@ def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path, packed: bool) -
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\n", gzip.compress(b"")])
+@pytest.mark.parametrize("data", [b"", b"\n\n", gzip.compress(b"")], ids=["no bytes", "blank lines", "gzip"])
 def test_empty_file(tmp_path: Path, data: bytes) -> None:
     assert refusal(written(tmp_path, data)).startswith(": is empty; expected dialogues")
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pytest
 import torch
-from peft import AdaLoraConfig, IA3Config, LoraConfig, PromptTuningConfig
+from peft import AdaLoraConfig, IA3Config, LoraConfig, PromptTuningConfig, VeraConfig
 from torch import Tensor, nn
 
 from realdata.peft_ml.meta_model import MetaPeftModel
 from tests.realdata.peft_ml.small_models import (
     Convolution,
     Mlp,
-    disturb,
-    rows_of,
     seeded,
-    tiny_bert,
 )
 
 LORA = LoraConfig(r=2, target_modules="all-linear")
@@ -67,8 +63,36 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], type[Exception]]] = {
     ),
     "'all-linear' matches nothing in Linear": ({"model": nn.Linear(2, 2)}, ValueError),
     "no linear layer outside its head '0'": ({"model": nn.Sequential(nn.Linear(2, 2)), "head": "0"}, ValueError),
-    "also ends that of overhead, which peft would copy as well": (
-        {"model": nn.ModuleDict({"head": nn.Linear(2, 2), "overhead": nn.Linear(2, 2)}), "head": "head"},
+    "modules_to_save: got 'tail', expected modules of Mlp: body, norm, dropout, head": (
+        {"adapter": lora(modules_to_save=["tail"])},
+        ValueError,
+    ),
+    "head: '0' is a ModuleList, which a model never calls as a whole": (
+        {"model": nn.Sequential(nn.ModuleList([nn.Linear(2, 2)]), nn.Linear(2, 2)), "head": "0"},
+        ValueError,
+    ),
+    "'0.0' is part of '0', of which tasks get copies too": (
+        {
+            "model": nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2)),
+            "head": "0",
+            "adapter": lora(target_modules=["1"], modules_to_save=["0.0"]),
+        },
+        ValueError,
+    ),
+    "adapter: ensure_weight_tying is for one adapter": (
+        {"adapter": lora(ensure_weight_tying=True), "head": "head"},
+        ValueError,
+    ),
+    "which reach head, of which each task gets a copy": (
+        {"adapter": VeraConfig(target_modules=["body", "head"]), "head": "head"},
+        ValueError,
+    ),
+    "target_modules: self_attn.out_proj is part of torch's own attention, which never calls it": (
+        {"model": nn.TransformerEncoderLayer(8, 2, 16), "adapter": lora(target_modules=["out_proj"])},
+        ValueError,
+    ),
+    "target_modules: self_attn is torch's own attention, whose adapter keeps the base untrained": (
+        {"model": nn.TransformerEncoderLayer(8, 2, 16), "adapter": lora(target_modules=["self_attn"])},
         ValueError,
     ),
     "seed: got 'x', expected an integer": ({"seed": "x"}, TypeError),
@@ -143,19 +167,3 @@ def test_outputs_that_are_no_rows(model: nn.Module, text: str) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         meta(torch.ones(2, 6), ["a", "b"])
     assert text in str(caught.value)
-
-
-def test_gradient_checkpointing_takes_one_task_at_a_time() -> None:
-    model = tiny_bert().train()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # transformers is about to rename it
-        model.gradient_checkpointing_enable()  # type: ignore[operator]
-    meta, inputs = make(model=model), rows_of(model, 2)
-    with pytest.raises(ValueError, match="rows of several tasks with gradient checkpointing in bert"):
-        meta(inputs, ["a", "b"])
-    disturb(meta)
-    meta(inputs, "a").sum().backward()
-    assert all(p.grad is not None for n, p in meta.adapter_parameters("a").items())
-    assert all(p.grad is None for p in meta.adapter_parameters("b").values())
-    meta.eval()
-    meta(inputs, ["a", "b"])

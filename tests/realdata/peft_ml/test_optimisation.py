@@ -176,11 +176,12 @@ def test_named_inputs_go_to_the_device_and_logits_come_back() -> None:
     assert torch.equal(outputs_of(Named(), batch.inputs), torch.ones(2, 3))
 
 
-def test_a_copy_to_train_has_no_trace_of_what_was_frozen() -> None:
+def test_a_copy_to_train_keeps_what_is_frozen_and_no_gradient() -> None:
     model = toy.perceptron()
     model.body.requires_grad_(False)
     model(torch.ones(1, toy.DIMENSION)).sum().backward()
     copied = trained_copy(model, torch.device("cpu"))
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in copied.parameters())
+    assert [p.requires_grad for p in copied.parameters()] == [False, False, True, True]
+    assert all(parameter.grad is None for parameter in copied.parameters())
     assert not model.body.weight.requires_grad
     assert model.head.weight.grad is not None

@@ -1,0 +1,86 @@
+"""One task's weights: a checkpoint, or an adapter on a base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from realdata.advisor.errors import AdviceError
+from realdata.advisor.lora_adapter import LoraAdapter
+from realdata.advisor.tensor_files import LARGEST, Described, View, as_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class TaskWeights:
+    """One task's weights.
+
+    Parameters
+    ----------
+    name
+        What the user calls it.
+    weights
+        The checkpoint, or the base that the adapter is on; None if that is not known.
+    adapter
+        What is added to it.
+    """
+
+    name: str
+    weights: View | None
+    adapter: LoraAdapter | None
+
+    def described(self) -> Mapping[str, Described]:
+        """Return shapes and dtypes of all weights that are known, with the adapter's."""
+        found = dict(self.weights.tensors) if self.weights is not None else {}
+        if self.adapter is not None:
+            for weight in self.adapter.adapted:
+                found.setdefault(weight, self.adapter.dtype(weight))
+            for weight, key in self.adapter.saved.items():
+                found[weight] = self.adapter.file.tensors[key]
+        return found
+
+    def has_factors(self, weight: str) -> bool:
+        """Return whether the task has an adapter's factors for a weight."""
+        return self.adapter is not None and weight in self.adapter.adapted
+
+    def has_saved(self, weight: str) -> bool:
+        """Return whether the task has a tensor of its own in place of the base's."""
+        return self.adapter is not None and weight in self.adapter.saved
+
+    def has_plain(self, weight: str) -> bool:
+        """Return whether it is known what the factors are added to."""
+        return self.has_saved(weight) or (self.weights is not None and weight in self.weights.tensors)
+
+    def rows(self, weight: str, rows: slice) -> np.ndarray:
+        """Return rows of a weight as a matrix, adapter included.
+
+        Raises
+        ------
+        AdviceError
+            If they hold NaN or infinity.
+        """
+        array = as_matrix(self.plain(weight, rows))
+        if self.adapter is not None and weight in self.adapter.adapted:
+            U, V = self.adapter.factors(weight)
+            array = array + U[rows] @ V.T
+        if not np.all(np.isfinite(array)):
+            raise AdviceError(f"{self.name}: {weight} holds NaN or infinity, expected finite numbers")
+        if array.size and np.max(np.abs(array)) > LARGEST:
+            raise AdviceError(f"{self.name}: {weight} holds numbers beyond {LARGEST:g}")
+        return array
+
+    def plain(self, weight: str, rows: slice | None = None) -> Tensor:
+        """Return rows of the checkpoint's tensor, or of what the adapter has in its place."""
+        if self.adapter is not None and weight in self.adapter.saved:
+            return self.adapter.file.read(self.adapter.saved[weight], rows)
+        if self.weights is None or weight not in self.weights.tensors:
+            raise AdviceError(f"{self.name}: {weight} is an adapter's, and its base was not given")
+        return self.weights.read(weight, rows)
+
+    def factors(self, weight: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the adapter's factors of a weight; no factor is no shift."""
+        if self.adapter is not None and self.has_factors(weight):
+            return self.adapter.factors(weight)
+        return np.zeros((shape[0], 1)), np.zeros((shape[1], 1))

@@ -1,0 +1,161 @@
+"""A torch state dict, loaded with ``weights_only`` after a look at how large and how deep it says to be."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from warnings import catch_warnings
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
+
+import torch
+from torch import Tensor
+
+from loraml_theory.harness.input_files import DEPTH, MEBIBYTE, check_regular, open_input
+from realdata.advisor.errors import AdviceError
+from realdata.advisor.pickle_depth import too_deep
+from realdata.advisor.tensor_files import Described, Rows
+
+EXPECTED = "a torch state dict"
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+"""Keys under which training scripts put the state dict."""
+LARGEST_PICKLE = 64 * MEBIBYTE
+"""Names and shapes without the numbers: some hundred bytes a tensor."""
+VIEWS = 4
+"""How many times the views of a storage may cover it: a fused weight with its parts, a matrix with its transpose."""
+_PARTS_OF_OLD = 5
+"""Pickles before the numbers in the format before torch 1.6: magic number, protocol, system, state dict, keys."""
+
+
+class TorchFile:
+    """A torch state dict, mapped into memory where its format allows.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, holds objects other than tensors of numbers that are there, or is no state dict.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Load the state dict."""
+        size = check_regular(path, expected=EXPECTED)
+        self.path, self.files = path, (path,)
+        self._state = _unwrapped(path, _load(path, size))
+        _check_storages(path, self._state, size)
+        self.tensors = {name: Described(tuple(t.shape), t.dtype) for name, t in self._state.items()}
+
+    def read(self, name: str, rows: Rows = None) -> Tensor:
+        """Return a tensor, or some rows of it."""
+        tensor = self._state[name].detach()
+        return tensor if rows is None else tensor[rows]
+
+
+def _load(path: Path, size: int) -> Any:
+    try:
+        mapped = _check_archive(path, size)
+        with catch_warnings(action="ignore"):  # of formats that torch itself would not have written
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except AdviceError:
+        raise
+    except OSError as problem:
+        raise AdviceError(f"{path}: cannot be read ({problem.strerror or problem})") from None
+    except UnpicklingError:
+        raise AdviceError(
+            f"{path}: is not a safetensors file and not a plain torch state dict; pickled objects are never loaded"
+        ) from None
+    except Exception as problem:  # a damaged pickle raises anything
+        first = str(problem).strip().splitlines() or [type(problem).__name__]
+        raise AdviceError(f"{path}: is not a tensor file that can be read, or damaged ({first[0][:120]})") from None
+
+
+def _check_archive(path: Path, size: int) -> bool:
+    """Raise unless the pickle in a file is shallow and its records fit the file; return whether it can be mapped."""
+    with open_input(path, expected=EXPECTED) as file:
+        if file.read(4) == b"PK\x03\x04":
+            _check_zip(path, size)
+            return True
+        if not size:
+            raise AdviceError(f"{path}: is empty, expected {EXPECTED}")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for _ in range(_PARTS_OF_OLD):
+                _check_pickle(path, content)
+                if content.tell() == size:
+                    break
+    return False
+
+
+def _check_zip(path: Path, size: int) -> None:
+    try:
+        with ZipFile(path) as archive:
+            records = archive.infolist()
+            if any(each.compress_type != ZIP_STORED for each in records):
+                raise AdviceError(f"{path}: holds compressed records, expected {EXPECTED} as torch.save writes it")
+            if sum(each.file_size for each in records) > size:
+                raise AdviceError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
+            pickled = [each for each in records if each.filename.endswith("data.pkl")]
+            if len(pickled) != 1 or pickled[0].file_size > LARGEST_PICKLE:
+                raise AdviceError(f"{path}: has no data.pkl of at most {LARGEST_PICKLE} bytes, expected {EXPECTED}")
+            _check_pickle(path, io.BytesIO(archive.read(pickled[0])))
+    except (BadZipFile, NotImplementedError, EOFError, OverflowError, struct.error) as problem:
+        raise AdviceError(f"{path}: is not {EXPECTED}, or damaged ({problem})") from None
+
+
+def _check_pickle(path: Path, stream: io.BytesIO | mmap.mmap) -> None:
+    try:
+        deep = too_deep(stream)
+    except (ValueError, OverflowError):
+        raise AdviceError(f"{path}: is not a safetensors file and not a plain torch state dict, or damaged") from None
+    if deep:
+        raise AdviceError(f"{path}: is nested too deeply, expected {EXPECTED} of at most {DEPTH} levels")
+
+
+def _unwrapped(path: Path, loaded: Any) -> dict[str, Tensor]:
+    """Return the state dict, which training scripts like to put under a key of its own."""
+    for key in WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise AdviceError(f"{path}: got {type(loaded).__name__}, expected a state dict of named tensors")
+    state = {}
+    for name, value in loaded.items():
+        if isinstance(value, Tensor) and isinstance(name, str):
+            _check_tensor(path, name, value)
+            state[name] = value
+        elif not str(name).endswith("_extra_state"):
+            raise AdviceError(f"{path}: {str(name)[:80]!r} is {type(value).__name__}, expected named tensors only")
+    return state
+
+
+def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
+    """Raise unless a tensor's numbers are all there, as many as it has entries."""
+    what = None
+    if tensor.is_nested or tensor.layout != torch.strided:
+        what = "is sparse or nested, expected a dense tensor (to_dense())"
+    elif tensor.is_quantized:
+        what = f"is quantised ({tensor.dtype}), expected floating-point numbers (dequantize())"
+    elif tensor.device.type != "cpu":
+        what = f"is on the device {tensor.device}, without its numbers; expected a tensor that was loaded"
+    elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        what = f"has the shape {tuple(tensor.shape)} by repeating fewer numbers, expected a tensor of its own (clone())"
+    if what is not None:
+        raise AdviceError(f"{path}: {name!r} {what}")
+
+
+def _check_storages(path: Path, state: Mapping[str, Tensor], size: int) -> None:
+    """Raise unless all numbers fit the file, and no storage is read many times over by overlapping tensors."""
+    storages: dict[int, int] = {}
+    views: dict[int, dict[tuple[Any, ...], int]] = {}
+    for tensor in state.values():
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        view = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+        views.setdefault(storage.data_ptr(), {})[view] = tensor.numel() * tensor.element_size()
+    if sum(storages.values()) > size:
+        raise AdviceError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
+    for where, found in views.items():
+        if sum(found.values()) > VIEWS * storages[where]:
+            raise AdviceError(f"{path}: holds tensors that overlap, expected tensors of their own (clone())")
