@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from loraml_theory.harness.errors import InputError
-from loraml_theory.harness.input_files import check_regular
+from loraml_theory.harness.input_files import MEBIBYTE, check_regular
 from realdata.language.settings import Head
 from realdata.peft_ml.seeding import torch_seeded
 
@@ -33,6 +33,8 @@ class EncoderError(InputError):
 PATIENCE = 5.0  # seconds
 READ = (".json", ".model", ".safetensors", ".txt")
 """What transformers reads in a folder."""
+LARGEST = 256 * MEBIBYTE
+"""Of a configuration or a vocabulary, which is read as a whole."""
 HEADS = ("classifier", "score")
 """Names that transformers has for the last layer."""
 
@@ -114,7 +116,8 @@ def _only_local(where: str) -> bool:
     if os.path.isdir(where):
         for file in Path(where).iterdir():
             if file.suffix in READ:
-                check_regular(file, expected="a file of a model")
+                limit = None if file.suffix == ".safetensors" else LARGEST
+                check_regular(file, expected="a file of a model", limit=limit)
         return True
     if _hub_answers():
         return False

@@ -93,6 +93,11 @@ def test_a_pipe_in_the_folder_is_refused_at_once(folder: Path) -> None:
     os.mkfifo(folder / "config.json")
     with pytest.raises(InputError, match=r"config\.json: is not a regular file, expected a file of a model"):
         load_encoder(folder, head="two-label", seed=0)
+    (folder / "config.json").unlink()
+    with (folder / "config.json").open("wb") as file:
+        file.truncate(2**29)  # without taking room on the disk
+    with pytest.raises(InputError, match=r"config\.json: is of 512 MiB, expected a file of a model of at most 256 MiB"):
+        load_encoder(folder, head="two-label", seed=0)
 
 
 def test_folder_without_a_model(tmp_path: Path) -> None:
