@@ -10,7 +10,7 @@ from tests.portability import AVX512, SETTINGS, in_effect, reason_to_skip
 
 @pytest.fixture(autouse=True)
 def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variables, _ in SETTINGS.values():
+    for variables, _, _ in SETTINGS.values():
         for name in variables:
             monkeypatch.delenv(name, raising=False)
 
