@@ -54,5 +54,7 @@ def _header(path: Path) -> dict[str, Described]:
             return found
     except OSError as problem:
         raise AdviceError(f"{path}: cannot be read ({problem.strerror or problem})") from None
+    except MemoryError:  # more bytes than there are addresses to map them to
+        raise AdviceError(f"{path}: cannot be read (it is too large for this machine's memory)") from None
     except SafetensorError as problem:
         raise AdviceError(f"{path}: is not a safetensors file, or damaged ({problem})") from None

@@ -284,3 +284,12 @@ def test_an_embedding_by_its_name_is_a_map_if_it_has_a_bias_or_is_adapted_as_one
     factors = {"embedding": (torch.ones(2, 5), torch.ones(6, 2))}
     adapted = open_tasks([f"{n}={adapter(tmp_path / n, factors)}" for n in "ab"])
     assert why_not(adapted, "embedding.weight") is None
+
+
+def test_a_file_larger_than_memory_is_one_line(tmp_path: Path) -> None:
+    """A terabyte that takes no place on the disk; where it can be mapped, its header is no header."""
+    save_file({"a.weight": torch.zeros(2, 2)}, str(tmp_path / "a.safetensors"))
+    with (tmp_path / "a.safetensors").open("r+b") as file:
+        file.truncate(2**41)
+    with pytest.raises(AdviceError, match=r"a\.safetensors: (cannot be read|is not a safetensors file)"):
+        open_checkpoint(tmp_path / "a.safetensors")
