@@ -217,7 +217,9 @@ def refusal(*files: Path, **changes: Any) -> str:
 
 
 def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none").endswith("none: cannot be read (No such file or directory)")
+    assert refusal(tmp_path / "none").endswith(
+        "none: cannot be read (No such file or directory), expected a file of dialogues"
+    )
     assert refusal(written(tmp_path, "")).endswith(
         "dialogues.txt: is empty; expected dialogues in the ParlAI text format"
     )
