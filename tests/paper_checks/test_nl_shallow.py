@@ -211,5 +211,5 @@ def test_bytes_that_are_no_text_are_one_line(loraml: Loraml, tmp_path: Path) -> 
     (folder / "shallow-k-runs.csv").write_bytes(b"\xff\xfe\x00" * 50)
     ended = loraml("verify", "--claim", "NL-shallow", "--records", folder, known=KNOWN)
     assert ended.status == 2
-    assert "is no table of runs" in ended.err
+    assert "begins with the byte order mark of UTF-16, expected a table of runs in UTF-8" in ended.err
     assert ended.err.count("\n") == 1

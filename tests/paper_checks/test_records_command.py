@@ -128,7 +128,7 @@ def rewritten(**changes: Any) -> Any:
 @pytest.mark.parametrize(
     ("harm", "text"),
     [
-        (damaged, "is damaged"),
+        (damaged, "expected the JSON of a run; remove it and run again"),
         (emptied, "holds an experiment but no records"),
         (other_test_set, "2 examples"),
         (other_score, "has no score 'accuracy'"),

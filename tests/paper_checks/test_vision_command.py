@@ -113,7 +113,7 @@ def test_the_example_is_a_settings_file(loraml: Loraml) -> None:
         (["--download"], "--download: goes with --data DIR, the folder to put CIFAR-10 into"),
         (["--settings", "none.toml"], "none.toml: cannot be read (No such file or directory)"),
         (["--settings", "bad.toml"], "bad.toml: model.width: got 'x', expected a whole number"),
-        (["--data", "nowhere"], "nowhere: No such file or directory, expected train-*.parquet"),
+        (["--data", "nowhere"], "nowhere: cannot be read (No such file or directory), expected train-*.parquet"),
         (["report", "nowhere"], "nowhere: holds no experiment (no experiment.json)"),
         (["report"], "Missing argument 'DIR'; see `loraml vision report --help`"),
         (["--out", "bad.toml"], "bad.toml: is a file, expected a folder or a name that is free"),
@@ -150,7 +150,9 @@ def test_a_damaged_record_is_one_line(loraml: Loraml, tmp_path: Path) -> None:
     damaged.write_text("{")
     ended = loraml("vision", "report", folder)
     assert ended.status == 2
-    assert ended.err == f"loraml: error: {damaged}: is damaged, expected the JSON of a run; remove it and run again\n"
+    assert ended.err.startswith(f"loraml: error: {damaged}: is not JSON: ")
+    assert ended.err.endswith("; expected the JSON of a run; remove it and run again\n")
+    assert ended.err.count("\n") == 1
 
 
 def test_ctrl_c_is_one_line_whatever_the_processes_do(own: Path, tmp_path: Path) -> None:
