@@ -238,7 +238,7 @@ RATES = (
         "[:, : rank - k]",
         ("FT-2",),
     ),
-    Mutant("T for T + 1 in the rank", "rates:adaptation_rank", "k * (T + 1)", "k * T", ("SR-4",)),
+    Mutant("T for T + 1 in the rank", "rates:standard_rank", "k * (T + 1)", "k * T", ("SR-4",)),
     Mutant(
         "the trace without the inverse",
         "rates:base_error",
@@ -249,8 +249,8 @@ RATES = (
     Mutant(
         "the projector on the tangent space for the one off it",
         "rates:off_tangent_spectrum",
-        "np.eye(q) - (joint.T @ E) @ (joint.T @ E).T",
-        "(joint.T @ E) @ (joint.T @ E).T",
+        "xp.eye(q, dtype=U.dtype, device=device(U)) - inside",
+        "inside",
         ("ML-3",),
     ),
     Mutant(
