@@ -12,8 +12,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
+from array_api_compat import array_namespace, device
 
-from loraml_theory.structure import GroundTruth
+from loraml_theory.spectra import INDEPENDENT
+from loraml_theory.structure import Array, GroundTruth, joint_factor, transpose
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -81,61 +83,87 @@ def sigma_for(residual: np.ndarray, rank: int, n: float, *, ratio: float, sigma_
     return signal_to_noise(residual, rank, n, sigma=1.0, sigma_x=sigma_x) / ratio
 
 
+def standard_rank(k: int, T: int, d: int) -> int:
+    """Return the rank that a generic new task needs from standard retraining, ``min(d, k(T+1))`` (SR-2)."""
+    return min(d, k * (T + 1))
+
+
+def meta_rank(k: int, T: int, d: int) -> int:
+    """Return the rank that a generic new task needs from LoRA-ML: k for T >= 3 (ML-3), min(d, 3k) for T = 2 (ML-2)."""
+    return k if T >= 3 else min(d, 3 * k)
+
+
 def adaptation_rank(method: str, k: int, T: int, d: int) -> int:
-    r"""Return the rank that a generic new task needs.
+    """Return `standard_rank` for the method ``sr``, `meta_rank` for ``lora-ml``.
 
-    From standard retraining ``min(d, k(T+1))`` (SR-2); from LoRA-ML k for T >= 3 (ML-3) and ``min(d, 3k)``
-    for T = 2 (ML-2).
-
-    Parameters
-    ----------
-    method
-        ``sr`` or ``lora-ml``.
+    Raises
+    ------
+    ValueError
+        For another method.
     """
-    if method == "sr":
-        return min(d, k * (T + 1))
-    if method == "lora-ml":
-        return k if T >= 3 else min(d, 3 * k)
-    raise ValueError(f"method: got {method!r}, expected 'sr' or 'lora-ml'")
+    ranks = {"sr": standard_rank, "lora-ml": meta_rank}
+    if method not in ranks:
+        raise ValueError(f"method: got {method!r}, expected 'sr' or 'lora-ml'")
+    return ranks[method](k, T, d)
 
 
-def off_tangent_spectrum(truth: GroundTruth) -> np.ndarray:
-    r"""Return the eigenvalues of ``sum_t P_t^perp`` on d x d matrices, ascending, ``(d^2,)``; NumPy only.
+def off_tangent_spectrum(truth: GroundTruth) -> Array:
+    r"""Return the eigenvalues of ``sum_t P_t^perp`` on d x d matrices, ascending, ``(..., d^2)``.
 
     ``P_t^perp`` projects off the tangent space ``{E U_t*^T + U_t* E^T}``: antisymmetric matrices stay as they
     are, symmetric X becomes ``(I - P_t) X (I - P_t)`` with P_t the projector on span(U_t*). The smallest
-    eigenvalue is 0 if and only if A* is not identified to first order; its inverse is the condition number
-    of recovery (ML-3).
+    eigenvalue is 0 if and only if A* is not identified to first order (ML-3).
 
     Notes
     -----
-    With q = rank [U_1*..U_T*] the operator splits exactly: symmetric matrices of the joint span (dimension
-    q(q+1)/2), the span times its complement (the eigenvalues of ``sum_t (I - P_t)`` on the span, d - q times
-    each), and everything else, where it is T.
+    On a space of dimension q = min(d, kT) that holds all spans the operator splits exactly: symmetric matrices of the
+    space (dimension q(q+1)/2), the space times its complement (the eigenvalues of ``sum_t (I - P_t)`` on the space,
+    d - q times each), and everything else, where it is T.
     """
-    U = np.asarray(truth.U_retraining)
-    T, d, _ = U.shape
-    spans = [_span(U_t) for U_t in U]
-    joint = _span(np.concatenate(spans, axis=1))
-    q = joint.shape[1]
-    off = np.stack([np.eye(q) - (joint.T @ E) @ (joint.T @ E).T for E in spans])
+    U = truth.U_retraining
+    xp, d = array_namespace(U), truth.d
+    spans = _spans(U)
+    joint = xp.linalg.svd(joint_factor(spans), full_matrices=False)[0]
+    q = int(joint.shape[-1])
+    inside = transpose(joint)[..., None, :, :] @ spans
+    off = xp.eye(q, dtype=U.dtype, device=device(U)) - inside @ transpose(inside)
+    within, across = xp.linalg.eigvalsh(_on_symmetric(off)), xp.linalg.eigvalsh(xp.sum(off, axis=-3))
+    rest = xp.zeros((*U.shape[:-3], d * d - within.shape[-1] - q * (d - q)), dtype=U.dtype, device=device(U)) + truth.T
+    return xp.sort(xp.concat([within, *[across] * (d - q), rest], axis=-1), axis=-1)
+
+
+def _spans(U: Array) -> Array:
+    """Return orthonormal bases of column spaces, ``(..., d, k)``, columns taken as directions; padded with zeros."""
+    xp = array_namespace(U)
+    lengths = xp.sqrt(xp.sum(U * U, axis=-2, keepdims=True))
+    left, values, _ = xp.linalg.svd(U / xp.where(lengths > 0, lengths, xp.ones_like(lengths)), full_matrices=False)
+    kept = values > U.shape[-2] * float(xp.finfo(U.dtype).eps) * xp.max(values, axis=-1, keepdims=True)
+    return left * xp.astype(kept, U.dtype)[..., None, :]
+
+
+def _on_symmetric(off: Array) -> Array:
+    """Return ``X -> sum_t off_t X off_t`` in the basis ``B_ij = (e_i e_j^T + e_j e_i^T) / norm_ij``, i <= j."""
+    xp, q = array_namespace(off), int(off.shape[-1])
     pairs = list(combinations_with_replacement(range(q), 2))
-    i, j = (np.array([p[a] for p in pairs]) for a in (0, 1))
-    norm = np.where(i == j, 2.0, np.sqrt(2.0))
-    inner = np.zeros((len(pairs), len(pairs)))
-    # <B_ab, P B_ij P> in the orthonormal basis B_ij = (e_i e_j^T + e_j e_i^T) / norm_ij
-    for P in off:
-        inner += 2 * (P[i][:, i] * P[j][:, j] + P[i][:, j] * P[j][:, i]) / (norm[:, None] * norm[None, :])
-    cross = np.repeat(np.linalg.eigvalsh(off.sum(axis=0)), d - q)
-    rest = np.full(d * d - len(pairs) - cross.size, float(T))
-    return np.sort(np.concatenate([np.linalg.eigvalsh(inner), cross, rest]))
+    i, j = (xp.asarray([pair[a] for pair in pairs], dtype=xp.int64, device=device(off)) for a in (0, 1))
+    norm = xp.asarray([2.0 if a == b else 2**0.5 for a, b in pairs], dtype=off.dtype, device=device(off))
+    total = xp.zeros_like(norm)
+    for t in range(off.shape[-3]):  # one task at a time: the sum over all at once is too large at large q
+        of_i, of_j = (xp.take(off[..., t, :, :], rows, axis=-2) for rows in (i, j))
+        total = total + xp.take(of_i, i, axis=-1) * xp.take(of_j, j, axis=-1)
+        total = total + xp.take(of_i, j, axis=-1) * xp.take(of_j, i, axis=-1)
+    return 2 * total / (norm[:, None] * norm[None, :])
 
 
-def _span(U: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis of the column space of ``(d, m)``, columns taken as directions."""
-    lengths = np.linalg.norm(U, axis=0)
-    left, values, _ = np.linalg.svd(U[:, lengths > 0] / lengths[lengths > 0], full_matrices=False)
-    return left[:, values > U.shape[0] * np.finfo(float).eps * values.max(initial=0.0)]
+def recovery_condition(truth: GroundTruth) -> Array:
+    """Return ``1 / lambda_min(sum_t P_t^perp)``, the amplification of misfits in the base near the truth (ML-3).
+
+    ``(...)``, infinite where A* is not identified to first order.
+    """
+    smallest = off_tangent_spectrum(truth)[..., 0]
+    xp = array_namespace(smallest)
+    found = smallest > INDEPENDENT**2
+    return xp.where(found, 1 / xp.where(found, smallest, xp.ones_like(smallest)), xp.full_like(smallest, inf))
 
 
 def base_error(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float = 1.0) -> float:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from itertools import combinations
+from math import inf
 from typing import NamedTuple
 
 from array_api_compat import array_namespace
 
-from loraml_theory.structure import Array, transpose
+from loraml_theory.structure import Array, joint_factor, transpose
+
+INDEPENDENT = 1e-10
+"""Separations above are independence; float64 resolves them to 6 digits."""
+
+DEPENDENT = 1e-13
+"""Separations below are rounding of exact dependence."""
 
 
 class Bracket(NamedTuple):
@@ -61,11 +68,10 @@ def separation(U: Array) -> Array:
     Columns are normalised since independence does not depend on their lengths.
     """
     xp = array_namespace(U)
-    m, d, k = (int(n) for n in U.shape[-3:])
-    joint = xp.reshape(xp.moveaxis(U, -3, -2), (*U.shape[:-3], d, m * k))
+    joint = joint_factor(U)
     lengths = xp.sqrt(xp.sum(joint * joint, axis=-2, keepdims=True))
     joint = joint / xp.where(lengths > 0, lengths, xp.ones_like(lengths))
-    if m * k > d:
+    if joint.shape[-1] > joint.shape[-2]:
         return xp.zeros_like(joint[..., 0, 0])
     return xp.linalg.svdvals(joint)[..., -1]
 
@@ -79,3 +85,22 @@ def best_triple_separation(U: Array) -> Array:
     for triple in combinations(range(U.shape[-3]), 3):
         best = xp.maximum(best, separation(xp.stack([U[..., t, :, :] for t in triple], axis=-3)))
     return best
+
+
+def congruence_floor(factor: Array, smallest: Array | float) -> Array:
+    r"""Return ``sigma_min(F)^2 smallest``, below every non-zero eigenvalue of ``F D F^T`` in modulus (Ostrowski).
+
+    A dependent factor breaks the assumption behind the bound; whoever asserts a theorem there is taken at their word,
+    with an infinite bound.
+
+    Parameters
+    ----------
+    factor
+        F, ``(..., d, m)``.
+    smallest
+        Smallest modulus of a non-zero eigenvalue of D, a number or ``(...)``.
+    """
+    xp = array_namespace(factor)
+    least = xp.linalg.svdvals(factor)[..., -1]
+    dependent = separation(factor[..., None, :, :]) < DEPENDENT
+    return xp.where(dependent, xp.full_like(least, inf), least**2 * smallest)

@@ -22,6 +22,13 @@ def frobenius(M: Array) -> Array:
     return xp.sqrt(xp.sum(M * M, axis=(-2, -1)))
 
 
+def joint_factor(U: Array) -> Array:
+    """Return ``[U_1, ..., U_m]``, ``(..., m, d, k) -> (..., d, m k)``."""
+    xp = array_namespace(U)
+    m, d, k = U.shape[-3:]
+    return xp.reshape(xp.moveaxis(U, -3, -2), (*U.shape[:-3], d, m * k))
+
+
 def require_real_floating(name: str, value: Array) -> None:
     """Raise unless `value` is a finite array of float64.
 

@@ -7,13 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
-from loraml_theory.spectra import best_triple_separation, separation
+from loraml_theory.spectra import DEPENDENT, INDEPENDENT, best_triple_separation, separation
 from paper_checks.claim import Assumption, Finding
 from paper_checks.exact_evidence import over_rationals
 from paper_checks.instance import Instance
-
-INDEPENDENT = 1e-10  # separations above are independence, float64 resolves them to 6 digits
-DEPENDENT = 1e-13  # separations below are rounding of exact dependence
 
 
 def independence(measured: float) -> Finding:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import sqrt
 
 import numpy as np
 
-from loraml_theory.spectra import Bracket, inertia, rounding_level, separation
-from paper_checks.assumptions import DEPENDENT
+from loraml_theory.spectra import Bracket, congruence_floor, inertia, rounding_level
 from paper_checks.claim import Evidence
 from paper_checks.error_budget import FALSE_ALARM, quantile, skewness
 from paper_checks.instance import Instance
@@ -27,18 +26,17 @@ def inertia_evidence(
     M: np.ndarray,
     *,
     factor: np.ndarray,
-    middle: np.ndarray,
+    smallest: float,
     predicted: tuple[int, int],
 ) -> list[Evidence]:
-    r"""Compare the inertia of M with a prediction, where theory says ``M = factor middle factor^T``.
+    r"""Compare the inertia of M with a prediction, where theory says ``M = factor D factor^T``.
 
-    Sylvester's law fixes the inertia; Ostrowski's bound ``sigma_min(factor)^2 min |eig(middle)|`` on the smallest
-    non-zero eigenvalue says whether float64 can see it: if the bound is not clearly above rounding, the count is
-    decidable only where it agrees.
+    Sylvester's law fixes the inertia; the `congruence_floor`, given the `smallest` non-zero ``|eig(D)|``, says whether
+    float64 can see it: if it is not clearly above rounding, the count is decidable only where it agrees.
     """
     cut = level(instance)
     counts = inertia(M, np.asarray(cut))
-    floor = congruence_floor(factor, middle)
+    floor = float(congruence_floor(factor, smallest))
     reason = (
         f"counted exactly; eigenvalues below {cut:.1e} (8 sqrt(d) eps max||W_t||_F) are rounding, above {10 * cut:.1e} "
         f"they are not; theory bounds the smallest from below by {floor:.1e}"
@@ -66,18 +64,6 @@ def inertia_evidence(
             )
         )
     return rows
-
-
-def congruence_floor(factor: np.ndarray, middle: np.ndarray) -> float:
-    """Bound the smallest non-zero eigenvalue of ``factor middle factor^T`` from below (Ostrowski).
-
-    A dependent factor breaks the assumption behind every use of the bound; a control that asserts the claim there
-    is taken at its word, with an infinite bound.
-    """
-    if float(separation(factor[None, ...])) < DEPENDENT:
-        return inf
-    nonzero = np.abs(np.linalg.eigvalsh(middle))
-    return float(np.linalg.svd(factor, compute_uv=False)[-1] ** 2 * nonzero[nonzero > 1e-12].min())
 
 
 def zero_evidence(

@@ -206,7 +206,7 @@ RATES = (
         Edit(ast.Pow, "svd", becomes="left"),
         ("FT-2",),
     ),
-    Mutant("T for T + 1 in the rank", "rates:adaptation_rank", Edit(ast.Add, "T", becomes="left"), ("SR-4",)),
+    Mutant("T for T + 1 in the rank", "rates:standard_rank", Edit(ast.Add, "T", becomes="left"), ("SR-4",)),
     Mutant("the trace without the inverse", "rates:base_error", Edit(ast.Div, "1", becomes="right"), ("ML-7",)),
     Mutant(
         "the projector on the tangent space for the one off it",

@@ -10,10 +10,11 @@ import numpy as np
 
 from loraml_theory.closed_forms import spectral_recovery, standard_retraining
 from loraml_theory.moments import population
-from loraml_theory.rates import adaptation_rank, signal_to_noise
+from loraml_theory.rates import meta_rank, signal_to_noise, standard_rank
 from paper_checks.claim import Evidence, Note, Profile
 from paper_checks.error_budget import FALSE_ALARM, quantile, skewness
 from paper_checks.measure import RESOLUTION, VISIBLE, mean_evidence
+from paper_checks.minimisers import AMPLIFICATION
 from paper_checks.trials import (
     BIAS,
     FIRST_ORDER,
@@ -64,25 +65,15 @@ def standard_base(truth: GroundTruth) -> np.ndarray:
     return standard_retraining(population(truth.W_retraining))
 
 
-def standard_rank(k: int, T: int, d: int) -> int:
-    """Return the rank that a new task needs from standard retraining (SR-2)."""
-    return adaptation_rank("sr", k, T, d)
-
-
 def recovered_base(truth: GroundTruth) -> np.ndarray:
     """Return LoRA-ML's population minimiser at T >= 3 (ML-6)."""
     return spectral_recovery(truth.W_retraining, truth.k).A
 
 
 def recovery_rounding(truth: GroundTruth) -> float:
-    """Bound the rounding error of `recovered_base`: 30 eps times condition times max||W_t||_F (ML-6)."""
+    """Bound the rounding error of `recovered_base`: `AMPLIFICATION` eps times condition times max||W_t||_F (ML-6)."""
     condition = float(spectral_recovery(truth.W_retraining, truth.k).condition)
-    return 30 * float(np.finfo(float).eps) * condition * float(truth.retraining_scale)
-
-
-def meta_rank(k: int, T: int, d: int) -> int:
-    """Return the rank that a new task needs from LoRA-ML at T >= 3 (ML-3)."""
-    return adaptation_rank("lora-ml", k, T, d)
+    return AMPLIFICATION * float(np.finfo(float).eps) * condition * float(truth.retraining_scale)
 
 
 @dataclass(frozen=True)

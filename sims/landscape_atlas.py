@@ -17,7 +17,6 @@ from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.structure import GroundTruth
 from sims.atlas_ends import Ends, descend, newton, repeated
 from sims.engine import Engine
-from sims.ensembles import Ensemble
 from sims.seeding import stream
 
 SIGMA = 0.1
@@ -120,7 +119,7 @@ def _place(scale: Scale, engine: Engine, kind: str, *, k: int, T: int, N: float,
     """Run all methods at one place, then sort their ends by the least value that any of them knows."""
     d, place = scale.d, {"d": scale.d, "k": k, "T": T}
     rng = {what: stream(seed, f"atlas: {what}", kind=kind, **place) for what in ("structures", "starts")}
-    truth = _truths(rng["structures"], kind, scale.structures, d=d, k=k, T=T)
+    truth = zoo.KINDS[kind](rng["structures"], d, k, T, batch=(scale.structures,))
     moments = population(truth.W_retraining)
     if not isinf(N):
         data = stream(seed, "atlas: data", kind=kind, N=int(N), **place)
@@ -132,13 +131,6 @@ def _place(scale: Scale, engine: Engine, kind: str, *, k: int, T: int, N: float,
         known = np.min(np.concatenate([end.value for end in best], axis=1), axis=1)
     for (solver, start), end in ends.items():
         yield Cell(kind, d, k, T, N, solver, start, *_sorted(end, known, moments, truth))
-
-
-def _truths(rng: np.random.Generator, kind: str, count: int, *, d: int, k: int, T: int) -> GroundTruth:
-    if kind == "generic":
-        return Ensemble(kind, d, k, T).draw(rng, count)
-    one = zoo.KINDS[kind](rng, d, k, T)
-    return GroundTruth(np.stack([one.A_star] * count), np.stack([one.U_star] * count))
 
 
 def _starts(rng: np.random.Generator, count: int, truth: GroundTruth, moments: Moments) -> dict[str, np.ndarray]:

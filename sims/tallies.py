@@ -27,6 +27,7 @@ def tally(
     function: Callable[..., Masks],
     ensemble: Ensemble,
     *,
+    purpose: str,
     structures: int,
     seed: int,
     draws: Draws = no_draws,
@@ -39,17 +40,19 @@ def tally(
     engine
         Where it is evaluated. On a processor one block a core runs at a time, on a card one.
     function
-        Of `sims.claims_at_scale` or `sims.rates_at_scale`.
+        From A* ``(B, d, d)``, U* ``(B, T+1, d, k)`` and what is drawn to `Masks`; array-API code.
+    purpose
+        What is drawn for it, beside the structures, depends on this name.
     ensemble, structures, seed
         What is drawn, in whole blocks.
     draws
-        Further random numbers, from the stream of the block that belongs to the function's name.
+        Further random numbers, from the stream of the block.
     options
         Further arguments of the function.
     """
 
     def run(number: int) -> Tally:
-        block = ensemble.block(number, seed, purpose=function.__name__)
+        block = ensemble.block(number, seed, purpose=purpose)
         found = engine.evaluate(function, block.truth.A_star, block.truth.U_star, *draws(block), **options)
         return count(Masks(*found), first=block.first)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loraml_theory.structure_file import read_structure
-from paper_checks import registry
-from paper_checks.claim import PROFILES, Verdict
+from paper_checks import claims, registry
+from paper_checks.claim import PROFILES, Claim, Verdict
 from paper_checks.cli import main
 from paper_checks.verify import check
 
@@ -78,14 +81,25 @@ def test_verdicts_are_explained() -> None:
     assert all(f"| `{verdict}` |" in text for verdict in Verdict)
 
 
-def test_claim_of_the_recipe_is_supported_and_its_controls_refuted() -> None:
-    module: dict[str, Any] = {}
-    exec(blocks("CONTRIBUTING.md", "python")[0], module)
-    claim = module["CLAIM"]
-    assert claim.id not in {known.id for known in registry.claims()}
-    result = check(claim, claim.instances(0), PROFILES["quick"], seed=0)
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claim]:
+    """Add the recipe's claim where the registry looks, as if there were no other."""
+    (tmp_path / "own_1.py").write_text(blocks("CONTRIBUTING.md", "python")[0], "utf-8")
+    monkeypatch.setattr(claims, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "paper_checks.claims.own_1", raising=False)
+    registry.claims.cache_clear()
+    (claim,) = registry.get(["OWN-1"])
+    assert isinstance(claim, Claim)
+    yield claim
+    registry.claims.cache_clear()
+
+
+def test_claim_of_the_recipe_is_supported_and_its_controls_refuted(recipe: Claim) -> None:
+    profile = replace(PROFILES["quick"], structures=1, engine="cpu")
+    result = check(recipe, recipe.instances(0), profile, seed=0, at_scale=True)
     assert result.verdict is Verdict.SUPPORTED, result.reason
-    assert {control.verdict for control in result.controls} == {Verdict.REFUTED}
+    assert [control.verdict for control in result.controls] == 2 * [Verdict.REFUTED]
+    assert {item.kind for item in result.evidence} == {"exact", "numerical", "statistical"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

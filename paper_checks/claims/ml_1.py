@@ -11,13 +11,17 @@ from loraml_theory.adapters import Parameters
 from loraml_theory.moments import draw
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
-from loraml_theory.spectra import numerical_rank
-from paper_checks import at_scale, exact_evidence
+from loraml_theory.spectra import numerical_rank, rounding_level
+from loraml_theory.structure import Array, GroundTruth
+from paper_checks import exact_evidence
+from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import carry, with_integers
 from paper_checks.instance import Instance
 from paper_checks.measure import level, zero_evidence
-from paper_checks.minimisers import Minimiser, Points, all_minimisers
+from paper_checks.minimisers import Minimiser, Points, all_minimisers, solve_each
+from sims.ensembles import Ensemble, starts
+from sims.masks import Masks, at_most, masks
 
 
 def _twice(k: int) -> int:
@@ -113,6 +117,25 @@ def finite_sample_minimiser(instance: Instance, _profile: Profile) -> Iterator[M
     yield Minimiser("finite N", objective.base(end.parameters), end.parameters.U, 0.0)
 
 
+def has_ranks(A_star: Array, U_star: Array, start: Array, *, residual_rank: Callable[[int], int] = _thrice) -> Masks:
+    """Count the ranks of A - A* and W_{T+1} - A at the minimiser that Newton finds from a start."""
+    truth = GroundTruth(A_star, U_star)
+    end = solve_each(truth, start)
+    cut = rounding_level(truth.scale, truth.d) + end.misfit  # a point's misfit bounds its excess rank (Weyl)
+    held, undecided = at_most(numerical_rank(end.base - A_star, cut), _twice(truth.k))
+    held_too, undecided_too = at_most(numerical_rank(truth.W_test - end.base, cut), residual_rank(truth.k))
+    failed = ~(held | undecided) | ~(held_too | undecided_too)
+    return masks(held & held_too, (undecided | undecided_too) & ~failed, end.unconverged, end.elsewhere)
+
+
+RANKS = Statement(
+    "rank(A - A*) <= 2k and rank(W_{T+1} - A) <= 3k at the minimiser Newton finds",
+    has_ranks,
+    (Ensemble("generic", 10, 1, 2), Ensemble("generic", 10, 1, 3), Ensemble("asymmetric", 12, 2, 4)),
+    "ml_1",
+    starts,
+)
+
 CLAIM = Claim(
     id="ML-1",
     title="Every LoRA-ML minimiser adapts with rank 3k",
@@ -139,5 +162,5 @@ CLAIM = Claim(
         ),
     ),
     instances=with_integers,
-    at_scale=at_scale.ML_1,
+    at_scale=at_scale(RANKS, controls={"rank(W_{T+1} - A) <= 2k at T = 2": RANKS.mutated(residual_rank=_twice)}),
 )

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
+from array_api_compat import array_namespace, device
 
 from loraml_theory.closed_forms import boost, two_task_orbit
-from loraml_theory.spectra import separation
-from loraml_theory.structure import GroundTruth
-from paper_checks import at_scale, exact_evidence
-from paper_checks.assumptions import INDEPENDENT, RETRAINING_PAIR_INDEPENDENT, TWO_TASKS
+from loraml_theory.spectra import INDEPENDENT, congruence_floor, rounding_level, separation
+from loraml_theory.structure import Array, GroundTruth, frobenius, joint_factor, transpose
+from paper_checks import exact_evidence
+from paper_checks.assumptions import RETRAINING_PAIR_INDEPENDENT, TWO_TASKS
+from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import carry, draw, with_integers
 from paper_checks.instance import Instance
 from paper_checks.measure import inertia_evidence, level, zero_evidence
-from paper_checks.minimisers import Minimiser, draw_boost, minimiser, random_starts, solve
+from paper_checks.minimisers import Minimiser, draw_boost, minimiser, misfit, random_starts, solve, solve_each
+from sims.ensembles import Ensemble, orbit, starts
+from sims.masks import Masks, inertia_masks, masks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Count = Callable[[int], int]
 Element = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 RationalElement = Callable[[np.random.Generator, int, int], np.ndarray]
 RAPIDITIES = (0.3, 1.5)
+
+
+def _thrice(k: int) -> int:
+    return 3 * k
 
 
 def _orthogonal(rng: np.random.Generator, rapidities: np.ndarray) -> np.ndarray:
@@ -41,13 +51,13 @@ def check(
     *,
     element: Element = draw_boost,
     rational_element: RationalElement = exact_evidence.draw_boost,
-    non_zero: Callable[[int], int] = lambda k: k,
-    needed: Callable[[int], int] = lambda k: 3 * k,
+    non_zero: Count = lambda k: k,
+    needed: Count = _thrice,
 ) -> Iterator[Evidence | Note]:
     """Construct minimisers from O(k, k), count their ranks, and find the group element behind solvers' minimisers."""
     truth, k = instance.truth, instance.truth.k
     rng = instance.rng("orbit")
-    pair = np.concatenate(list(truth.U_retraining[:2]), axis=1)
+    pair = np.concatenate(list(truth.U_retraining), axis=1)
     for active in sorted({k, k - 1}, reverse=True):
         rapidities = np.concatenate([rng.uniform(*RAPIDITIES, active), np.zeros(k - active)])
         H = element(rng, rapidities)
@@ -58,7 +68,7 @@ def check(
             point.misfit / float(truth.retraining_scale),
             condition=float(np.linalg.norm(H, 2)) ** 2,
         )
-        middle = np.diag(np.repeat([1.0, 0.0], k)) - H[:, :k] @ H[:, :k].T
+        smallest = float(_smallest(H))
         count = non_zero(active)
         if count:
             yield from inertia_evidence(
@@ -66,21 +76,30 @@ def check(
                 f"A - A*, {active} non-zero rapidities",
                 point.A - truth.A_star,
                 factor=pair,
-                middle=middle,
+                smallest=smallest,
                 predicted=(count, count),
             )
         if active == k:
-            yield from _adaptation(instance, point, pair, middle, needed)
+            yield from _adaptation(instance, point, min(1.0, smallest), needed)
     yield from _converse(instance, profile, pair)
     yield from _exact(instance, rational_element, non_zero, needed)
 
 
-def _exact(
-    instance: Instance,
-    element: RationalElement,
-    non_zero: Callable[[int], int],
-    needed: Callable[[int], int],
-) -> Iterator[Evidence]:
+def _leading(like: Array) -> Array:
+    """Return diag(I_k, 0), ``(2k, 2k)``, for a matrix H of the group."""
+    xp, m = array_namespace(like), int(like.shape[-1])
+    first = xp.astype(2 * xp.arange(m, device=device(like)) < m, like.dtype)
+    return first[:, None] * xp.eye(m, dtype=like.dtype, device=device(like))
+
+
+def _smallest(H: Array) -> Array:
+    """Return the smallest non-zero ``|eig(D)|``, where ``A - A* = [U_1*, U_2*] D [U_1*, U_2*]^T``, ``(...)``."""
+    xp, k = array_namespace(H), H.shape[-1] // 2
+    moduli = xp.abs(xp.linalg.eigvalsh(_leading(H) - H[..., :k] @ transpose(H[..., :k])))
+    return xp.min(xp.where(moduli > 1e-12, moduli, xp.full_like(moduli, inf)), axis=-1)
+
+
+def _exact(instance: Instance, element: RationalElement, non_zero: Count, needed: Count) -> Iterator[Evidence]:
     """Construct minimisers from rational elements of O(k, k), and decide misfit and inertia over Q."""
     truth = exact_evidence.over_rationals(instance)
     if truth is None:
@@ -101,22 +120,19 @@ def _exact(
             yield from exact_evidence.signs(instance, what, truth.W_test - A, (needed(k) - k, k))
 
 
-def _adaptation(
-    instance: Instance, point: Minimiser, pair: np.ndarray, middle: np.ndarray, needed: Callable[[int], int]
-) -> Iterator[Evidence | Note]:
+def _adaptation(instance: Instance, point: Minimiser, smallest: float, needed: Count) -> Iterator[Evidence | Note]:
     """Count the inertia (2k, k) of ``W_3 - A`` where the test task is independent of the other two."""
     truth, k = instance.truth, instance.truth.k
     apart = float(separation(truth.U_star))
     if apart <= INDEPENDENT:
         yield Note(instance.name, f"assumption I does not clearly hold (separation {apart:.1e}): 3k is not judged")
         return
-    whole = np.block([[np.eye(k), np.zeros((k, 2 * k))], [np.zeros((2 * k, k)), -middle]])
     yield from inertia_evidence(
         instance,
         "W_3 - A, all rapidities non-zero",
         truth.W_test - point.A,
-        factor=np.concatenate([truth.U_star[-1], pair], axis=1),
-        middle=whole,
+        factor=joint_factor(truth.U_star),
+        smallest=smallest,
         predicted=(needed(k) - k, k),
     )
 
@@ -176,6 +192,59 @@ def _coinciding(seed: int) -> Instance:
     return Instance("U_2* = U_1* d=10 k=1 T=2", GroundTruth(truth.A_star, truth.U_star[[0, 0, 2]]), seed)
 
 
+def on_the_orbit(
+    A_star: Array, U_star: Array, rapidities: Array, rotations: Array, *, needed: Count = _thrice
+) -> Masks:
+    """Construct a point of the orbit from non-zero rapidities ``(B, k)`` and orthogonal rotations ``(2, B, 2, k, k)``.
+
+    It is a minimiser, ``A - A*`` has inertia (k, k), and ``W_3 - A`` (needed - k, k).
+    """
+    truth = GroundTruth(A_star, U_star)
+    xp, k = array_namespace(A_star), truth.k
+    H = boost(rapidities, rotations[0, ...], rotations[1, ...])
+    A, U = two_task_orbit(truth, H)
+    size = xp.linalg.matrix_norm(H, ord=2) ** 2
+    tolerance = size * 100 * truth.d * float(xp.finfo(A.dtype).eps) * truth.scale
+    smallest, cut = _smallest(H), rounding_level(truth.scale, truth.d)
+    pair = congruence_floor(joint_factor(truth.U_retraining), smallest)
+    whole = congruence_floor(joint_factor(U_star), xp.minimum(smallest, xp.ones_like(smallest)))
+    base = inertia_masks(A - A_star, cut, pair, (k, k))
+    test = inertia_masks(truth.W_test - A, cut, whole, (needed(k) - k, k))
+    fits = misfit(truth, A, U) <= tolerance
+    failed = ~fits | ~(base[0] | base[1]) | ~(test[0] | test[1])
+    undecided = (base[1] | test[1]) & ~failed
+    return masks(fits & base[0] & test[0], undecided | (tolerance > 1e-3 * truth.scale))
+
+
+def in_the_group(A_star: Array, U_star: Array, start: Array) -> Masks:
+    """Find the ``[U_1, U_2] = [U_1*, U_2*] H`` of the minimiser that Newton finds from a start; ``H J H^T = J``."""
+    truth = GroundTruth(A_star, U_star)
+    xp, end = array_namespace(A_star), solve_each(truth, start)
+    F, U = joint_factor(truth.U_retraining), joint_factor(end.U)
+    H = xp.linalg.pinv(F) @ U
+    J = 2 * _leading(H) - xp.eye(H.shape[-1], dtype=H.dtype, device=device(H))
+    size, smallest = xp.linalg.matrix_norm(H, ord=2), xp.linalg.svdvals(F)[..., -1]
+    # U J U^T = F J F^T + E with ||E|| <= 2 misfit and rounding; both bounds follow
+    error = 10 * (2 * end.misfit + rounding_level(truth.scale, truth.d))
+    bounds = error / (smallest * size) ** 2, error / (smallest * frobenius(F))
+    in_group = frobenius(H @ J @ transpose(H) - J) / size**2 <= bounds[0]
+    in_span = frobenius(U - F @ H) / (frobenius(F) * size) <= bounds[1]
+    return masks(in_group & in_span, ~(xp.maximum(*bounds) < 1e-3), end.unconverged, end.elsewhere)
+
+
+TWO = Ensemble("generic", 10, 1, 2), Ensemble("asymmetric", 12, 2, 2)
+ORBIT = Statement(
+    "a drawn orbit point is a minimiser, A - A* has inertia (k, k), W_3 - A (2k, k)",
+    on_the_orbit,
+    (*TWO, Ensemble("generic", 20, 4, 2)),
+    "ml_2_orbit",
+    orbit,
+)
+CONVERSE = Statement(
+    "the minimiser Newton finds is [U_1*, U_2*] H with H in O(k, k)", in_the_group, TWO, "ml_2_converse", starts
+)
+
+
 def figure(ax: Axes, instance: Instance) -> None:
     """Draw the singular values of W_3 - A and the misfit along the orbit."""
     truth, k = instance.truth, instance.truth.k
@@ -219,6 +288,6 @@ CLAIM = Claim(
         Control("broken assumption: U_2* = U_1*", check, _coinciding, on_given=False),
     ),
     instances=with_integers,
-    at_scale=at_scale.ML_2,
+    at_scale=at_scale(ORBIT, CONVERSE, controls={"rank(W_3 - A) = 2k": ORBIT.mutated(needed=lambda k: 2 * k)}),
     figure=figure,
 )

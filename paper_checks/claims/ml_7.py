@@ -5,35 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from loraml_theory.adapters import Parameters
-from loraml_theory.closed_forms import boost, two_task_orbit
-from loraml_theory.moments import draw
+from loraml_theory.closed_forms import boost, spectral_recovery, two_task_orbit
+from loraml_theory.moments import Moments, draw
 from loraml_theory.objectives import ProjectedLoRAML
-from loraml_theory.rates import base_error, off_tangent_spectrum
+from loraml_theory.rates import base_error, meta_rank, off_tangent_spectrum, standard_rank
 from loraml_theory.solvers import newton
-from loraml_theory.spectra import best_triple_separation, separation
-from paper_checks import at_scale, exact_evidence
-from paper_checks.assumptions import (
-    ALL_TASKS_INDEPENDENT,
-    INDEPENDENT,
-    SOME_TRIPLE_INDEPENDENT,
-    TEST_FACTOR_OF_FULL_RANK,
-)
+from loraml_theory.spectra import INDEPENDENT, best_triple_separation, separation
+from loraml_theory.structure import Array, GroundTruth
+from paper_checks import exact_evidence
+from paper_checks.assumptions import ALL_TASKS_INDEPENDENT, SOME_TRIPLE_INDEPENDENT, TEST_FACTOR_OF_FULL_RANK
+from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Assumption, Claim, Control, Evidence, Finding, Note, Profile
 from paper_checks.claims.ft_2 import deficient
 from paper_checks.drawn import carry, with_one_integer
+from paper_checks.error_coverage import COVERAGE, Rank, covered, inside, test_noise
 from paper_checks.instance import Instance
 from paper_checks.measure import mean_evidence
-from paper_checks.minimisers import draw_boost, recovery_condition, smallest_shift
+from paper_checks.minimisers import asserted_condition, draw_boost, smallest_shift
 from paper_checks.task_growth import (
     Line,
     grow,
     growth_figure,
-    meta_rank,
     recovered_base,
     recovery_rounding,
     slope_evidence,
@@ -48,11 +45,10 @@ from paper_checks.trials import (
     predicted_parameter_error,
     without_sigma_x,
 )
+from sims.ensembles import Block, Ensemble, orbit
+from sims.masks import Masks
 
-if TYPE_CHECKING:
-    from loraml_theory.structure import GroundTruth
-
-Base = Callable[["GroundTruth"], np.ndarray]
+Base = Callable[[GroundTruth], np.ndarray]
 NOISE = 1e-3  # of the finite-N experiment: parameter noise over the smallest shift, times the condition number
 LARGE_N = 10**9
 
@@ -73,11 +69,11 @@ def check(
     profile: Profile,
     *,
     base: Base = recovered_base,
-    predicted_rank: Callable[[int, int, int], int] = meta_rank,
+    predicted_rank: Rank = meta_rank,
     rate: Rate = predicted_parameter_error,
     two_task_rank: Callable[[int], int] = lambda k: 3 * k,
     finite_n_error: Callable[..., float] = base_error,
-    residual_rank: Callable[[int, int, int], int] = meta_rank,
+    residual_rank: Rank = meta_rank,
     base_rounding: Callable[[GroundTruth], float] = recovery_rounding,
     separated: float = INDEPENDENT,
 ) -> Iterator[Evidence | Note]:
@@ -97,9 +93,7 @@ def check(
     yield from _exact(instance, predicted_rank, two_task_rank)
 
 
-def _exact(
-    instance: Instance, predicted_rank: Callable[[int, int, int], int], two_task_rank: Callable[[int], int]
-) -> Iterator[Evidence]:
+def _exact(instance: Instance, predicted_rank: Rank, two_task_rank: Callable[[int], int]) -> Iterator[Evidence]:
     """Decide over Q which rank fine-tuning needs: from the base of T' = 3..T tasks, and from a point of the orbit."""
     truth = exact_evidence.over_rationals(instance)
     if truth is None:
@@ -138,7 +132,7 @@ def _two_tasks(
 def _finite_n(instance: Instance, profile: Profile, finite_n_error: Callable[..., float]) -> Iterator[Evidence | Note]:
     """Measure the base's error at N = 10^9, with as much noise as keeps to first order, and in the paper's setting."""
     truth = instance.truth
-    condition, smallest = recovery_condition(truth), smallest_shift(truth)
+    condition, smallest = float(asserted_condition(truth)), smallest_shift(truth)
     sigma = NOISE * smallest / condition * np.sqrt(LARGE_N) / truth.d
     for setting in (Setting(LARGE_N, sigma, 1.5), Setting(PAPER_N, PAPER_SETTING.sigma, PAPER_SETTING.sigma_x)):
         noise = setting.sigma * truth.d / np.sqrt(setting.n)  # size of the least-squares errors
@@ -166,7 +160,7 @@ def _base_error(
     errors = np.sum(objective.base(end.parameters) ** 2, axis=(-2, -1))
     # a gradient of E U moves the base by E: it must be far below the noise, seen through the smallest factor
     size = setting.sigma_x * setting.sigma * truth.d / np.sqrt(setting.n)
-    enough = 1e-3 * size * np.sqrt(smallest_shift(truth)) / recovery_condition(truth)
+    enough = 1e-3 * size * np.sqrt(smallest_shift(truth)) / float(asserted_condition(truth))
     unconverged = int(np.sum(end.gradient_norm > enough))
     if unconverged:
         yield Note(instance.name, f"base error at {setting}: not judged, {unconverged} of {trials} did not converge")
@@ -190,6 +184,48 @@ def _second_minimiser(truth: GroundTruth) -> np.ndarray:
     return np.asarray(two_task_orbit(truth.with_tasks([0, 1]), boost(np.ones(truth.k)))[0])
 
 
+def error_is_flat(
+    A_star: Array, U_star: Array, noise: Moments, *, rank: Rank = meta_rank, standard: bool = False
+) -> Masks:
+    """Fine-tune LoRA-ML's base from T >= 3 tasks at rank k, or the `standard` one; compare with FT-2 at `rank`."""
+    truth = GroundTruth(A_star, U_star)
+    found = spectral_recovery(truth.W_retraining, truth.k)
+    base, condition = (standard_base(truth), 1.0) if standard else (found.A, found.condition)
+    predicted = rank(truth.k, truth.T, truth.d)
+    return inside(truth, base, noise, fitted=truth.k, predicted=predicted, condition=condition)
+
+
+def error_at_two_tasks(
+    A_star: Array, U_star: Array, noise: Moments, rapidities: Array, rotations: Array, *, rank: Rank = meta_rank
+) -> Masks:
+    """Fine-tune a point of the orbit of two tasks, drawn as in ML-2, at rank 3k; compare with FT-2 at `rank`."""
+    truth = GroundTruth(A_star, U_star)
+    base, _ = two_task_orbit(truth, boost(rapidities, rotations[0, ...], rotations[1, ...]))
+    sizes = truth.k, truth.T, truth.d
+    return inside(truth, base, noise, fitted=meta_rank(*sizes), predicted=rank(*sizes))
+
+
+def _noise_and_orbit(block: Block) -> tuple[Any, ...]:
+    return *test_noise(block), *orbit(block)
+
+
+FLAT = Statement(
+    f"error at rank k in FT-2's central {COVERAGE:.0%} interval of that rank",
+    error_is_flat,
+    (Ensemble("generic", 10, 1, 3), Ensemble("generic", 10, 1, 5), Ensemble("asymmetric", 12, 2, 4)),
+    "ml_7",
+    test_noise,
+    share=covered(meta_rank),
+)
+FLAT_AT_TWO = Statement(
+    f"error at rank 3k from two tasks in FT-2's central {COVERAGE:.0%} interval of that rank",
+    error_at_two_tasks,
+    (Ensemble("generic", 10, 1, 2), Ensemble("asymmetric", 12, 2, 2)),
+    "ml_7_two_tasks",
+    _noise_and_orbit,
+    share=covered(meta_rank),
+)
+
 CLAIM = Claim(
     id="ML-7",
     title="After LoRA-ML the test error does not grow with T",
@@ -210,7 +246,7 @@ CLAIM = Claim(
         ),
         Control(
             "mutated: error of rank k(T+1), growing with T",
-            partial(check, predicted_rank=lambda k, T, d: min(d, k * (T + 1))),
+            partial(check, predicted_rank=standard_rank),
             carry("generic", 20, 1, 3),
         ),
         Control(
@@ -247,6 +283,14 @@ CLAIM = Claim(
         ),
     ),
     instances=with_one_integer,
-    at_scale=at_scale.ML_7,
+    at_scale=at_scale(
+        FLAT,
+        FLAT_AT_TWO,
+        controls={
+            "error of rank k(T+1), growing with T": FLAT.mutated(rank=standard_rank),
+            "the same of the base of standard retraining": FLAT.mutated(standard=True),
+            "rank 2k at T = 2": FLAT_AT_TWO.mutated(rank=lambda k, _T, _d: 2 * k),
+        },
+    ),
     figure=growth_figure,
 )

@@ -13,13 +13,17 @@ from loraml_theory.closed_forms import spectral_recovery, standard_retraining
 from loraml_theory.moments import population
 from loraml_theory.objectives import FineTuning
 from loraml_theory.solvers import newton
-from loraml_theory.structure import GroundTruth
-from paper_checks import at_scale, exact_evidence
+from loraml_theory.spectra import congruence_floor, rounding_level
+from loraml_theory.structure import Array, GroundTruth, joint_factor
+from paper_checks import exact_evidence
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
+from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Profile
 from paper_checks.drawn import carry, with_integers
 from paper_checks.instance import Instance
 from paper_checks.measure import inertia_evidence, level
+from sims.ensembles import Ensemble
+from sims.masks import Masks, inertia_masks, masks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +31,16 @@ if TYPE_CHECKING:
     from loraml_theory.exact import Rationals
 
 
-def residual(truth: GroundTruth) -> np.ndarray:
-    """Return ``W_{T+1} - A_SR`` of the population, ``(d, d)``."""
+Signs = Callable[[int, int], tuple[int, int]]
+"""From (k, T) to the numbers of positive and negative eigenvalues."""
+
+
+def _signs(k: int, T: int) -> tuple[int, int]:
+    return k, k * T
+
+
+def residual(truth: GroundTruth) -> Array:
+    """Return ``W_{T+1} - A_SR`` of the population, ``(..., d, d)``."""
     return truth.W_test - standard_retraining(population(truth.W_retraining))
 
 
@@ -42,28 +54,23 @@ def exact_residual(instance: Instance) -> Rationals | None:
     return truth.W_test - exactly(truth.W_retraining)
 
 
-def congruence(truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
-    """Return F and D of the proof, ``W_{T+1} - A_SR = F D F^T``: ``(d, k(T+1))`` and diagonal."""
-    factor = np.concatenate([truth.U_star[-1], *truth.U_retraining], axis=1)
-    return factor, np.diag(np.repeat([1.0, -1.0 / truth.T], [truth.k, truth.k * truth.T]))
+def congruence(truth: GroundTruth) -> tuple[Array, float]:
+    """Return F, ``(..., d, k(T+1))``, and the smallest |D| of the proof, ``W_{T+1} - A_SR = F D F^T``, D diagonal."""
+    return joint_factor(truth.U_star), 1 / truth.T
 
 
-def check(
-    instance: Instance,
-    _profile: Profile,
-    *,
-    inertia: Callable[[int, int], tuple[int, int]] = lambda k, T: (k, k * T),
-) -> Iterator[Evidence]:
+def check(instance: Instance, _profile: Profile, *, inertia: Signs = _signs) -> Iterator[Evidence]:
     """Count the eigenvalues of the residual's sign; reach the floor of symmetric fine-tuning."""
     truth = instance.truth
     M, k, T = residual(truth), truth.k, truth.T
-    factor, middle = congruence(truth)
-    yield from inertia_evidence(instance, "W_{T+1} - A_SR", M, factor=factor, middle=middle, predicted=inertia(k, T))
+    factor, smallest = congruence(truth)
+    predicted = inertia(k, T)
+    yield from inertia_evidence(instance, "W_{T+1} - A_SR", M, factor=factor, smallest=smallest, predicted=predicted)
     if truth.d <= 12:
         yield _symmetric_floor(instance, M)
     exactly = exact_residual(instance)
     if exactly is not None:
-        yield from exact_evidence.signs(instance, "W_{T+1} - A_SR", exactly, inertia(k, T))
+        yield from exact_evidence.signs(instance, "W_{T+1} - A_SR", exactly, predicted)
 
 
 def _symmetric_floor(instance: Instance, M: np.ndarray) -> Evidence:
@@ -86,6 +93,25 @@ def _symmetric_floor(instance: Instance, M: np.ndarray) -> Evidence:
         "max||W_t||_F over ||W_{T+1} - A_SR||_F",
         decidable=bool(end.converged),
     )
+
+
+def has_inertia(A_star: Array, U_star: Array, *, inertia: Signs = _signs) -> Masks:
+    """Count the signs of every structure's residual."""
+    truth = GroundTruth(A_star, U_star)
+    cut = rounding_level(truth.scale, truth.d)
+    return masks(*inertia_masks(residual(truth), cut, congruence_floor(*congruence(truth)), inertia(truth.k, truth.T)))
+
+
+INERTIA = Statement(
+    "W_{T+1} - A_SR has inertia (k, kT)",
+    has_inertia,
+    (
+        Ensemble("generic", 10, 1, 3),
+        Ensemble("asymmetric", 12, 2, 4),
+        Ensemble("scaled", 12, 1, 5),
+        Ensemble("generic", 20, 3, 5),
+    ),
+)
 
 
 def figure(ax: Axes, instance: Instance) -> None:
@@ -132,6 +158,8 @@ CLAIM = Claim(
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),
     instances=with_integers,
-    at_scale=at_scale.SR_2,
+    at_scale=at_scale(
+        INERTIA, controls={"rank kT in place of k(T+1)": INERTIA.mutated(inertia=lambda k, T: (k, k * (T - 1)))}
+    ),
     figure=figure,
 )

@@ -6,19 +6,29 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import best_rank_error, fine_tune
-from loraml_theory.moments import draw, population
+from loraml_theory.moments import Moments, draw, population
 from loraml_theory.objectives import FineTuning
 from loraml_theory.solvers import newton
-from paper_checks import at_scale, exact_evidence
+from loraml_theory.spectra import congruence_floor, rounding_level
+from loraml_theory.structure import Array, GroundTruth, frobenius
+from paper_checks import exact_evidence
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
+from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.claims.sr_2 import congruence, exact_residual, residual
 from paper_checks.drawn import carry, with_integers
 from paper_checks.instance import Instance
-from paper_checks.measure import congruence_floor, level
+from paper_checks.measure import level
+from sims.ensembles import Block, Ensemble, noise
+from sims.masks import Masks, masks
+from sims.staged import newton_in_stages
+
+Count = Callable[[int, int], int]
+"""From (k, T) to a rank."""
 
 
 def _half_tail(M: np.ndarray, rank: int) -> float:
@@ -30,7 +40,7 @@ def check(
     profile: Profile,
     *,
     floor: Callable[[np.ndarray, int], float] = _half_tail,
-    needed: Callable[[int, int], int] = lambda k, T: k * (T + 1),
+    needed: Count = lambda k, T: k * (T + 1),
 ) -> Iterator[Evidence | Note]:
     """Fine-tune the base of standard retraining at ranks k and k(T+1) - 1: population, solver, and samples."""
     truth = instance.truth
@@ -114,9 +124,79 @@ def _positive(instance: Instance, M: np.ndarray, rank: int, whole: float) -> Evi
         "at least",
         0.0,
         "ten times the squared rounding of max||W_t||_F is clearly positive",
-        decidable=congruence_floor(*congruence(instance.truth)) > 10 * level(instance),
+        decidable=float(congruence_floor(*congruence(instance.truth))) > 10 * level(instance),
     )
 
+
+def _k(k: int, _T: int) -> int:
+    return k
+
+
+def _one_below(k: int, T: int) -> int:
+    return k * (T + 1) - 1
+
+
+def _start_and_samples(block: Block, *, rank: Count) -> tuple[np.ndarray, Moments]:
+    """Draw standard normal U and V of a rank, ``(2, B, d, r)``, and moments of ``y = eps`` from n = 2d samples."""
+    truth = block.truth
+    start = block.rng.standard_normal((2, len(truth.A_star), truth.d, rank(truth.k, truth.T)))
+    return start, *noise(block, samples=2)
+
+
+def keeps_the_floor(
+    A_star: Array, U_star: Array, start: Array, samples: Moments, *, rank: Count, rank_of_floor: Count | None = None
+) -> Masks:
+    """Descend by Newton in the population, and fit the closed form to samples with noise of 1 % of the residual.
+
+    Parameters
+    ----------
+    A_star, U_star
+        The structures.
+    start, samples
+        See `_start_and_samples`.
+    rank, rank_of_floor
+        Rank of the shifts, and the rank whose floor is asserted: the same unless given.
+    """
+    truth = GroundTruth(A_star, U_star)
+    xp, (k, T) = array_namespace(A_star), (truth.k, truth.T)
+    M, cut = residual(truth), rounding_level(truth.scale, truth.d)
+    base, r = truth.W_test - M, rank(k, T)
+    whole = frobenius(M) ** 2 / 2
+    floor = best_rank_error(M, (rank_of_floor or rank)(k, T)) / 2
+    rounding = 1e3 * truth.d * float(xp.finfo(M.dtype).eps) * truth.scale**2
+    attained = frobenius(fine_tune(population(truth.W_test), base, r) - truth.W_test) ** 2 / 2
+    scale = xp.sqrt(frobenius(M))[..., None, None] / truth.d**0.5
+    end = newton_in_stages(
+        lambda some: FineTuning(population(truth.W_test[some]), base[some]),
+        Parameters(U=scale * start[0, ...], V=scale * start[1, ...]),
+        relative_tolerance=1e-9,
+    )
+    noisy = Moments(
+        samples.S, truth.W_test + (frobenius(M) / 100)[..., None, None] * samples.W, samples.noise, samples.n
+    )
+    fitted = frobenius(fine_tune(noisy, base, r) - truth.W_test) ** 2 / 2
+    success = (
+        (xp.abs(attained - floor) <= rounding)
+        & (end.value >= floor - rounding - 1e-12 * whole)
+        & (fitted >= floor - rounding)
+        & (floor > 5 * cut**2)
+    )
+    return masks(success, congruence_floor(*congruence(truth)) <= 10 * cut, ~end.converged)
+
+
+def _floor(name: str, rank: Count, *ensembles: Ensemble) -> Statement:
+    return Statement(
+        f"no shift of rank {name} from Newton or samples is below the positive floor, the closed form attains it",
+        keeps_the_floor,
+        ensembles,
+        "sr_3",
+        partial(_start_and_samples, rank=rank),
+        {"rank": rank},
+    )
+
+
+THREE = Ensemble("generic", 10, 1, 3)
+FLOOR = _floor("k(T+1) - 1", _one_below, THREE)
 
 CLAIM = Claim(
     id="SR-3",
@@ -148,5 +228,9 @@ CLAIM = Claim(
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),
     instances=with_integers,
-    at_scale=at_scale.SR_3,
+    at_scale=at_scale(
+        FLOOR,
+        _floor("k", _k, THREE, Ensemble("asymmetric", 12, 2, 3)),
+        controls={"the tail from i >= r": FLOOR.mutated(rank_of_floor=lambda k, T: _one_below(k, T) - 1)},
+    ),
 )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+from array_api_compat import array_namespace
 
-from loraml_theory.closed_forms import best_rank_error
-from paper_checks import at_scale
+from loraml_theory.closed_forms import best_rank_error, fine_tune
+from loraml_theory.moments import Moments
+from loraml_theory.rates import standard_rank
+from loraml_theory.structure import Array, GroundTruth, frobenius
 from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
+from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import all_but, carry
+from paper_checks.error_coverage import COVERAGE, Rank, covered, inside, test_noise, with_noise
 from paper_checks.instance import Instance
-from paper_checks.measure import level
-from paper_checks.task_growth import Line, grow, growth_figure, slope_evidence, standard_base, standard_rank
+from paper_checks.measure import VISIBLE, level
+from paper_checks.task_growth import Line, grow, growth_figure, slope_evidence, standard_base
 from paper_checks.trials import (
     Rate,
     fine_tuning_errors,
@@ -24,9 +28,8 @@ from paper_checks.trials import (
     setting_for,
     without_sigma_x,
 )
-
-if TYPE_CHECKING:
-    from loraml_theory.structure import GroundTruth
+from sims.ensembles import Ensemble
+from sims.masks import Masks, masks
 
 
 def check(
@@ -34,9 +37,9 @@ def check(
     profile: Profile,
     *,
     rate: Rate = predicted_parameter_error,
-    rank: Callable[[int, int, int], int] = standard_rank,
+    rank: Rank = standard_rank,
     base: Callable[[GroundTruth], np.ndarray] = standard_base,
-    residual_rank: Callable[[int, int, int], int] = standard_rank,
+    residual_rank: Rank = standard_rank,
 ) -> Iterator[Evidence | Note]:
     """Fine-tune at rank k(T'+1) after retraining on T' = 2..T tasks; and at rank k, where a floor stays."""
     line = Line(base=standard_base, rank=standard_rank, predicted_rank=rank, rate=rate, residual_rank=residual_rank)
@@ -76,6 +79,37 @@ def _floor(instance: Instance, profile: Profile, base: Callable[[GroundTruth], n
         )
 
 
+def error_grows(A_star: Array, U_star: Array, noise: Moments, *, rank: Rank = standard_rank) -> Masks:
+    """Fine-tune standard retraining's base at rank k(T+1), and compare its error with FT-2's of rank `rank`."""
+    truth = GroundTruth(A_star, U_star)
+    sizes = truth.k, truth.T, truth.d
+    return inside(truth, standard_base(truth), noise, fitted=standard_rank(*sizes), predicted=rank(*sizes))
+
+
+def stays_above(A_star: Array, U_star: Array, noise: Moments, *, from_truth: bool = False) -> Masks:
+    """Fine-tune at rank k, and compare the error with ``sum_{i>k} sigma_i^2(W_{T+1} - A_SR)``."""
+    truth = GroundTruth(A_star, U_star)
+    standard = standard_base(truth)
+    floor = best_rank_error(truth.W_test - standard, truth.k)
+    base = truth.A_star if from_truth else standard
+    moments, _ = with_noise(truth, base, truth.k, noise)
+    error = frobenius(fine_tune(moments, base, truth.k) - truth.W_test) ** 2
+    xp = array_namespace(error)
+    rounding = (1e2 * truth.d * float(xp.finfo(error.dtype).eps) * truth.scale) ** 2
+    return masks(error >= floor * (1 - 1e-9) - rounding, rounding > VISIBLE * floor)
+
+
+THREE = tuple(Ensemble("generic", 10, 1, T) for T in (2, 3, 5))
+GROWTH = Statement(
+    f"error at rank k(T+1) in FT-2's central {COVERAGE:.0%} interval of that rank",
+    error_grows,
+    (*THREE, Ensemble("asymmetric", 12, 2, 3)),
+    "sr_4",
+    test_noise,
+    share=covered(standard_rank),
+)
+STAYS = Statement("error at rank k above sum_{i>k} sigma_i^2", stays_above, THREE, "sr_4_floor", test_noise)
+
 CLAIM = Claim(
     id="SR-4",
     title="After standard retraining the test error grows with T",
@@ -114,6 +148,13 @@ CLAIM = Claim(
         ),
     ),
     instances=all_but("scaled"),  # shifts that differ by 10^10: rounding can hide the smallest at rank k(T+1)
-    at_scale=at_scale.SR_4,
+    at_scale=at_scale(
+        GROWTH,
+        STAYS,
+        controls={
+            "rank kT in place of k(T+1)": GROWTH.mutated(rank=lambda k, T, d: min(d, k * T)),
+            "the floor holds for the base A* too": STAYS.mutated(from_truth=True),
+        },
+    ),
     figure=growth_figure,
 )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from loraml_theory import closed_forms, landscape, moments, spectra, zoo
+from loraml_theory import closed_forms, landscape, moments, rates, spectra, zoo
 from loraml_theory import objectives as objective
 from loraml_theory.adapters import Parameters, shift
 from loraml_theory.moments import Moments
@@ -19,7 +19,7 @@ from loraml_theory.solvers import (
     newton,
 )
 from loraml_theory.solvers.base import Solution
-from loraml_theory.structure import GroundTruth, frobenius, require_real_floating, transpose
+from loraml_theory.structure import GroundTruth, frobenius, joint_factor, require_real_floating, transpose
 from loraml_theory.testing import boost_with, moments_with_spectrum, orthogonal_matrix, point
 from tests.loraml_theory.conftest import Backend
 from tests.loraml_theory.problems import stationary_point
@@ -91,6 +91,7 @@ def lowest(m: Moments, where: Parameters) -> Any:
 CASES = {
     "transpose": Case(transpose, lambda s: (truth(s).A_star,)),
     "frobenius": Case(frobenius, lambda s: (truth(s).W,)),
+    "joint_factor": Case(joint_factor, lambda s: (truth(s).U_star,)),
     "truth": Case(lambda t: (t.R, t.W_test, t.W_retraining, t.U_retraining, t.scale), lambda s: (truth(s),)),
     "with_tasks": Case(lambda t: t.with_tasks([2, 0]), lambda s: (truth(s),)),
     "moments": Case(lambda m: (m.C, m.yy, m.task(1)), lambda s: (data(s),)),
@@ -128,6 +129,14 @@ CASES = {
     "separation": Case(spectra.separation, lambda s: (truth(s).U_retraining[:3],)),
     "separation, too many columns": Case(spectra.separation, lambda s: (truth(s).U_star,)),
     "best_triple_separation": Case(spectra.best_triple_separation, lambda s: (truth(s).U_retraining,)),
+    "congruence_floor": Case(
+        lambda U: spectra.congruence_floor(joint_factor(U), 0.5), lambda s: (truth(s).U_retraining[:3],)
+    ),
+    "congruence_floor, too many columns": Case(
+        lambda U: 1 / spectra.congruence_floor(joint_factor(U), 0.5), lambda s: (truth(s).U_star,)
+    ),
+    "off_tangent_spectrum": Case(rates.off_tangent_spectrum, lambda s: (truth(s),)),
+    "recovery_condition": Case(rates.recovery_condition, lambda s: (truth(s),)),
     "task_losses": Case(objective.task_losses, lambda s: (data(s), truth(s).W_retraining)),
     "standard retraining": Case(
         lambda m, A, dA: everything(objective.StandardRetraining(m), Parameters(A), Parameters(dA)),

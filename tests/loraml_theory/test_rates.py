@@ -54,6 +54,24 @@ def test_the_spectrum_of_orthogonal_unit_factors() -> None:
     assert rates.base_error(truth, 100, sigma=2.0, sigma_x=0.5) == pytest.approx(16 / 100 * (3 + 1.5 + 1))
 
 
+@pytest.mark.parametrize("kind", ["generic", "scaled", "repeated-task"])
+@pytest.mark.parametrize("size", [(10, 1, 3), (8, 2, 3), (6, 2, 5), (5, 1, 7), (12, 2, 4)])
+def test_a_batch_has_the_spectra_of_its_elements(kind: str, size: tuple[int, int, int]) -> None:
+    batch = zoo.KINDS[kind](np.random.default_rng(0), *size, batch=(2, 2))
+    found = rates.off_tangent_spectrum(batch)
+    assert found.shape == (2, 2, size[0] ** 2)
+    for place in np.ndindex(2, 2):
+        one = GroundTruth(batch.A_star[place], batch.U_star[place])
+        assert found[place] == pytest.approx(rates.off_tangent_spectrum(one), rel=1e-9, abs=1e-12)
+    identified = found[..., 0] > 1e-12
+    assert rates.recovery_condition(batch)[identified] * found[..., 0][identified] == pytest.approx(1.0)
+
+
+def test_the_condition_of_dependent_tasks_is_huge() -> None:
+    truth = zoo.repeated_task(np.random.default_rng(0), 6, 1, 3, batch=(60,))
+    assert np.min(rates.recovery_condition(truth)) > 1e12
+
+
 @given(ground_truths(T=st.integers(3, 5), independent=True), st.floats(0.01, 10))
 def test_the_base_error_is_at_least_the_theory_s_bound(truth: GroundTruth, sigma: float) -> None:
     error = rates.base_error(truth, 1000, sigma=sigma, sigma_x=2.0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,12 +9,13 @@ from hypothesis import strategies as st
 
 from loraml_theory.spectra import (
     best_triple_separation,
+    congruence_floor,
     inertia,
     numerical_rank,
     rounding_level,
     separation,
 )
-from loraml_theory.structure import GroundTruth
+from loraml_theory.structure import GroundTruth, joint_factor
 from loraml_theory.testing import (
     ground_truths,
     orthogonal_matrix,
@@ -80,6 +83,20 @@ def test_separation_of_dependent_factors_is_zero(truth: GroundTruth) -> None:
 
 def test_separation_with_a_zero_column_is_zero() -> None:
     assert separation(np.stack([np.eye(3, 1), np.zeros((3, 1))])) <= 8 * 3 * EPS
+
+
+@given(ground_truths(independent=True), st.floats(0.1, 1))
+def test_no_eigenvalue_of_a_congruence_is_below_its_floor(truth: GroundTruth, smallest: float) -> None:
+    F = joint_factor(truth.U_star)
+    D = np.where(np.arange(F.shape[1]) % 2, 1.0, -smallest)
+    values = np.sort(np.abs(np.linalg.eigvalsh((F * D) @ F.T)))[-F.shape[1] :]
+    floor = congruence_floor(F, smallest)
+    assert 0 < floor <= values[0] + 8 * truth.d * EPS * values[-1]
+
+
+@given(structures_violating("independence"))
+def test_a_dependent_factor_has_no_floor(truth: GroundTruth) -> None:
+    assert congruence_floor(np.stack([joint_factor(truth.U_star)] * 2), np.array([1.0, 0.5])).tolist() == [inf, inf]
 
 
 @given(structures_violating("triple"))

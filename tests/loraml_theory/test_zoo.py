@@ -31,6 +31,18 @@ def test_every_kind_has_the_sizes_asked_for_and_one_seed_one_truth(kind: str, se
     assert not np.array_equal(truth.A_star, other.A_star)
 
 
+@pytest.mark.parametrize("kind", zoo.KINDS)
+def test_a_batch_holds_truths_of_the_kind_that_differ(kind: str) -> None:
+    batch = zoo.KINDS[kind](np.random.default_rng(0), 8, 1, 3, batch=(2, 3))
+    assert (batch.A_star.shape, batch.U_star.shape) == ((2, 3, 8, 8), (2, 3, 4, 8, 1))
+    same = kind == "spurious"
+    assert np.array_equal(batch.U_star[0, 0], batch.U_star[1, 2]) == same
+    alone = zoo.KINDS[kind](np.random.default_rng(0), 8, 1, 3)
+    of_one = zoo.KINDS[kind](np.random.default_rng(0), 8, 1, 3, batch=(1,))
+    assert np.array_equal(of_one.A_star[0], alone.A_star)
+    assert np.array_equal(of_one.U_star[0], alone.U_star)
+
+
 @pytest.mark.parametrize("kind", ["generic", "asymmetric", "orthogonal", "scaled"])
 @given(seed=seeds())
 def test_generic_kinds_are_independent(kind: str, seed: int) -> None:

@@ -35,6 +35,13 @@ def test_a_run_uses_no_more_intervals_than_were_allocated(id_: str) -> None:
     assert used.spent <= used.allocated
 
 
+def test_ensembles_use_no_more_intervals_than_were_allocated() -> None:
+    profile = replace(PROFILES["full"], structures=0, engine="cpu")
+    for claim in registry.claims():
+        used = list(claim.at_scale.check(0, profile)) if claim.at_scale else []
+        assert len(used) <= MOST_INTERVALS.get(claim.id, 0), f"{claim.id}: list its intervals in MOST_INTERVALS"
+
+
 def test_student_s_interval_has_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a level where it can be seen: 4000 means of 20 chi-squares, skewed, miss at most 5 % with room for chance."""
     monkeypatch.setattr(error_budget, "FALSE_ALARM", 0.05)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from loraml_theory import zoo
 from loraml_theory.moments import population
 from paper_checks.atlas_command import summary
 from sims import atlas_ends, atlas_report, engines, landscape_atlas
@@ -81,7 +82,7 @@ def test_too_few_steps_are_no_spurious_minima(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_saddle_is_a_descent_that_has_not_ended() -> None:
-    truth = landscape_atlas._truths(np.random.default_rng(0), "generic", 2, d=6, k=1, T=3)
+    truth = zoo.generic(np.random.default_rng(0), 6, 1, 3, batch=(2,))
     moments = population(truth.W_retraining)
     at_zero = atlas_ends.evaluated(moments, np.zeros((2, 3, 6, 1)), (2, 1))
     assert np.all(at_zero.stationary)
@@ -90,7 +91,7 @@ def test_a_saddle_is_a_descent_that_has_not_ended() -> None:
 
 
 def test_overflow_is_not_converged() -> None:
-    truth = landscape_atlas._truths(np.random.default_rng(0), "generic", 2, d=6, k=1, T=3)
+    truth = zoo.generic(np.random.default_rng(0), 6, 1, 3, batch=(2,))
     moments = population(truth.W_retraining)
     far = atlas_ends.evaluated(moments, np.full((2, 3, 6, 1), np.nan), (2, 1))
     assert landscape_atlas._sorted(far, np.zeros(2), moments, truth)[2].sum() == 2

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from loraml_theory import zoo
-from loraml_theory.rates import off_tangent_spectrum
-from paper_checks import at_scale
+from paper_checks import at_scale, error_coverage, minimisers, registry
 from paper_checks.claim import PROFILES, AtScale, Outcome, Verdict, judge, parted
-from sims import claims_at_scale, engines, ensembles, masks, rates_at_scale, staged, tallies
+from paper_checks.claims import ml_1, ml_2, ml_3, sr_2, sr_4
+from sims import engines, ensembles, staged, tallies
 from sims.ensembles import Ensemble
-from sims.masks import Masks, Tally, count, recovery_condition
+from sims.masks import Masks, Tally, count
 
 pytestmark = pytest.mark.libraries
 
 FEW = 60
 THREE = Ensemble("generic", 10, 1, 3)
-CLAIMS = {name: getattr(at_scale, name) for name in ("SR_2", "SR_3", "SR_4", "ML_1", "ML_2", "ML_3", "ML_7")}
+CLAIMS = {claim.id: claim.at_scale for claim in registry.claims() if claim.at_scale}
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +31,12 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tallied(function: Callable[..., Masks], ensemble: Ensemble, structures: int = FEW, **options: Any) -> Tally:
-    return tallies.tally(engines.get("cpu"), function, ensemble, structures=structures, seed=0, **options)
+    return tallies.tally(engines.get("cpu"), function, ensemble, purpose="", structures=structures, seed=0, **options)
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_statements_hold_and_controls_do_not(name: str) -> None:
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_statements_hold_and_controls_do_not(claim: AtScale) -> None:
     """At 60 structures an interval holds for all but a share of 1e-5 of seeds; the controls' shares are far off."""
-    claim: AtScale = CLAIMS[name]
     profile = replace(PROFILES["full"], structures=FEW)
     evidence, notes = parted(claim.check(0, profile))
     assert judge(evidence) is Verdict.SUPPORTED
@@ -52,24 +51,6 @@ def test_the_quick_profile_has_no_structures_and_the_full_one_ten_thousand() -> 
     assert (PROFILES["quick"].structures, PROFILES["full"].structures) == (0, 10_000)
 
 
-def test_structures_do_not_depend_on_how_many_there_are() -> None:
-    first = THREE.block(1, 0, purpose="one")
-    again = THREE.block(1, 0, purpose="other")
-    assert np.array_equal(first.truth.U_star, again.truth.U_star)
-    assert first.rng.random() != again.rng.random()
-    assert not np.array_equal(first.truth.U_star, THREE.block(0, 0, purpose="one").truth.U_star)
-    assert tallied(claims_at_scale.sr_2, THREE, 3 * FEW) == Tally(success=3 * FEW)
-
-
-def test_of_the_masks_the_strongest_counts_and_the_first_failure_is_named() -> None:
-    flags = np.eye(5, dtype=bool)
-    found = Masks(flags[0] | flags[3], flags[1] | flags[2] | flags[3], flags[2] | flags[3], flags[3])
-    assert count(found, first=10) == Tally(1, 1, 1, 1, 1, first_failure=14)
-    both = Tally(1, 0, 0, 0, 0) + Tally(1, 2, 3, 4, 5, first_failure=7)
-    assert both == Tally(2, 2, 3, 4, 5, first_failure=7)
-    assert (both.judged, both.structures) == (4, 16)
-
-
 @pytest.mark.parametrize(
     ("counts", "outcome"),
     [
@@ -81,7 +62,7 @@ def test_of_the_masks_the_strongest_counts_and_the_first_failure_is_named() -> N
     ],
 )
 def test_one_failure_refutes_a_theorem_and_what_is_not_judged_does_not(counts: Tally, outcome: Outcome) -> None:
-    evidence = at_scale._evidence(at_scale._INERTIA, THREE, counts)
+    evidence = at_scale._evidence(sr_2.INERTIA, THREE, counts)
     assert evidence.outcome is outcome
     if counts.failure:
         assert "first failure: structure 3" in evidence.reason
@@ -94,12 +75,12 @@ def test_dependence_below_rounding_is_undecided() -> None:
     truth = THREE.block(0, 0, purpose="").truth
     U = truth.U_star.copy()
     U[:, 2] = U[:, 0] + U[:, 1] + 1e-9 * U[:, 2]
-    assert count(claims_at_scale.sr_2(truth.A_star, U)) == Tally(undecided=FEW)
+    assert count(sr_2.has_inertia(truth.A_star, U)) == Tally(undecided=FEW)
 
 
 def test_too_few_steps_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staged.newton_in_stages, "__kwdefaults__", {"stages": (2, 2)})
-    counts = tallied(claims_at_scale.ml_1, THREE, draws=at_scale._start)
+    counts = tallied(ml_1.has_ranks, THREE, draws=ensembles.starts)
     assert counts.unconverged == counts.structures == FEW
 
 
@@ -108,46 +89,34 @@ def test_spurious_minima_are_no_failures_of_recovery() -> None:
     truth = zoo.spurious(np.random.default_rng(0), 3, 1, 3)
     rng, many = np.random.default_rng(1), 200
     A, U = np.stack([truth.A_star] * many), np.stack([truth.U_star] * many)
-    counts = count(claims_at_scale.ml_3(A, U, 2 * rng.standard_normal((many, 3, 3, 1))))
+    counts = count(ml_3.is_the_truth(A, U, 2 * rng.standard_normal((many, 3, 3, 1))))
     assert counts.elsewhere > 5
     assert counts.failure == 0
     assert counts.success > 50
 
 
-def test_stages_end_where_one_run_does() -> None:
-    truth = THREE.block(0, 0, purpose="").truth
-    start = ensembles.starts(np.random.default_rng(0), truth)
-    one = claims_at_scale._solve(truth, start)
-    assert np.max(one[2]) < 1e-9
-    assert not np.any(one[3] | one[4])
-
-
-@pytest.mark.parametrize("size", [(10, 1, 3), (8, 2, 3), (6, 2, 5), (5, 1, 7), (12, 2, 4)])
-def test_the_batched_condition_is_that_of_the_spectrum(size: tuple[int, int, int]) -> None:
-    truths = [zoo.generic(np.random.default_rng(seed), *size) for seed in range(3)]
-    found = recovery_condition(np.stack([truth.U_retraining for truth in truths]))
-    assert found == pytest.approx([1 / off_tangent_spectrum(truth)[0] for truth in truths], rel=1e-9)
-
-
-def test_the_condition_of_dependent_tasks_is_huge() -> None:
-    truth = Ensemble("repeated-task", 6, 1, 3).block(0, 0, purpose="").truth
-    assert np.min(recovery_condition(truth.U_retraining)) > 1e12
+def test_newton_in_stages_reaches_the_minimum() -> None:
+    block = THREE.block(0, 0, purpose="")
+    truth = block.truth
+    end = minimisers.solve_each(truth, *ensembles.starts(block))
+    assert np.max(end.misfit) < 1e-9
+    assert not np.any(end.unconverged | end.elsewhere)
 
 
 def test_an_error_s_interval_has_the_stated_probability() -> None:
-    low, high = rates_at_scale.central(2, 10)
+    low, high = error_coverage.central(2, 10)
     draws = np.random.default_rng(0).chisquare(2 * 18, 100_000)
     assert np.mean((draws >= low) & (draws <= high)) == pytest.approx(0.9, abs=0.005)  # 5 standard errors
-    assert 0 < rates_at_scale.coverage_tolerance(2, 10) < 1e-3
+    assert 0 < error_coverage.coverage_tolerance(2, 10) < 1e-3
 
 
 def test_torch_gives_the_same_masks() -> None:
     pytest.importorskip("torch")
     block = Ensemble("asymmetric", 7, 2, 2).block(0, 0, purpose="torch")
     for function, draws in (
-        (claims_at_scale.ml_2_orbit, at_scale._orbit(block)),
-        (claims_at_scale.ml_2_converse, at_scale._start(block)),
-        (rates_at_scale.sr_4, at_scale._noise(block)),
+        (ml_2.on_the_orbit, ensembles.orbit(block)),
+        (ml_2.in_the_group, ensembles.starts(block)),
+        (sr_4.error_grows, error_coverage.test_noise(block)),
     ):
         arguments = (block.truth.A_star, block.truth.U_star, *draws)
         ours, theirs = (engines.get(name).evaluate(function, *arguments) for name in ("cpu", "torch"))
@@ -157,7 +126,7 @@ def test_torch_gives_the_same_masks() -> None:
 def test_functions_are_array_api_code() -> None:
     strict = pytest.importorskip("array_api_strict")
     block = Ensemble("asymmetric", 7, 1, 3).block(0, 0, purpose="strict")
-    for function, draws in ((claims_at_scale.sr_2, ()), (claims_at_scale.ml_3, at_scale._start(block))):
+    for function, draws in ((sr_2.has_inertia, ()), (ml_3.is_the_truth, ensembles.starts(block))):
         arguments = (block.truth.A_star, block.truth.U_star, *draws)
         found = count(function(*map(strict.asarray, arguments)))
         assert found == count(function(*arguments)) == Tally(success=FEW)
@@ -165,7 +134,6 @@ def test_functions_are_array_api_code() -> None:
 
 def test_visible_rounding_hides_an_error() -> None:
     block = THREE.block(0, 0, purpose="")
-    noise = at_scale._noise(block)[0]
+    (noise,) = error_coverage.test_noise(block)
     large = 1e13 * np.ones((FEW, 10, 10)) + block.truth.A_star
-    assert count(rates_at_scale.sr_4(large, block.truth.U_star, noise)) == Tally(undecided=FEW)
-    assert masks.VISIBLE == 1e-2
+    assert count(sr_4.error_grows(large, block.truth.U_star, noise)) == Tally(undecided=FEW)
