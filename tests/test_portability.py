@@ -13,6 +13,7 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for variables, _, _ in SETTINGS.values():
         for name in variables:
             monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)  # Dask sets it in a process that has started a cluster
 
 
 def test_a_variable_that_is_set_already_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_a_bundle_whose_files_are_not_those_of_its_manifest_is_refused(tmp_path:
     with pytest.raises(AdviceError, match=r"base\.safetensors is damaged, its SHA-256 is not that of the manifest"):
         open_tasks([f"x={folder}"])
     (folder / "base.safetensors").unlink()
-    with pytest.raises(AdviceError, match=r"base\.safetensors cannot be read"):
+    with pytest.raises(AdviceError, match=r"base\.safetensors: cannot be read"):
         open_tasks([f"x={folder}"])
     (folder / "manifest.json").write_text("{}")
     with pytest.raises(AdviceError, match="has the schema None, expected"):
