@@ -64,7 +64,8 @@ class TaskWeights:
         array = as_matrix(self.plain(weight, rows))
         if self.adapter is not None and weight in self.adapter.adapted:
             U, V = self.adapter.factors(weight)
-            array = array + U[rows] @ V.T
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
+                array = array + U[rows] @ V.T
         if not np.all(np.isfinite(array)):
             raise AdviceError(f"{self.name}: {weight} holds NaN or infinity, expected finite numbers")
         if array.size and np.max(np.abs(array)) > LARGEST:

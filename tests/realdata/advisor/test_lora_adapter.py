@@ -17,7 +17,7 @@ from loraml_theory.harness.errors import InputError
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.lora_adapter import is_adapter, open_adapter
 from realdata.advisor.tasks import open_tasks
-from tests.realdata.advisor.networks import adapter, drawn_adapter
+from tests.realdata.advisor.networks import SHAPES, adapter, drawn_adapter
 
 
 class Net(nn.Module):
@@ -139,6 +139,17 @@ def test_nan_in_a_factor_is_refused(tmp_path: Path) -> None:
     A[0, 0] = torch.nan
     with pytest.raises(AdviceError, match=r"c\.weight holds NaN or infinity"):
         open_adapter(adapter(tmp_path / "a", {"c": (A, torch.ones(7, 2))})).factors("c.weight")
+
+
+def test_a_signalling_nan_in_the_base_is_refused_without_a_warning(tmp_path: Path) -> None:
+    """A damaged byte makes one; adding to it warns."""
+    base = {name: torch.ones(rows, columns) for name, (rows, columns) in SHAPES.items()}
+    base["one.weight"].view(torch.int32)[0, 0] = 0x7FA00000
+    save_file(base, str(tmp_path / "base.safetensors"))
+    words = [f"{n}={drawn_adapter(tmp_path / n, i)}" for i, n in enumerate("ab")]
+    tasks = open_tasks(words, base=tmp_path / "base.safetensors")
+    with pytest.raises(AdviceError, match=r"a: one\.weight holds NaN or infinity"):
+        tasks.tasks[0].rows("one.weight", slice(None))
 
 
 def test_empty_factors_and_numbers_beyond_all_measure_are_refused(tmp_path: Path) -> None:
