@@ -29,7 +29,7 @@ SIGMA_X = 1.5
 Rank = Callable[[int, int, int], int]
 """From (k, T, d) to a rank."""
 
-test_noise = partial(noise, sigma_x=SIGMA_X)
+unit_noise = partial(noise, sigma_x=SIGMA_X)
 """Draw a test task's moments of ``y = eps``, eps of standard deviation 1."""
 
 

@@ -23,7 +23,7 @@ from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Assumption, Claim, Control, Evidence, Finding, Note, Profile
 from paper_checks.claims.ft_2 import deficient
 from paper_checks.drawn import carry, with_one_integer
-from paper_checks.error_coverage import COVERAGE, Rank, covered, inside, test_noise
+from paper_checks.error_coverage import COVERAGE, Rank, covered, inside, unit_noise
 from paper_checks.instance import Instance
 from paper_checks.measure import mean_evidence
 from paper_checks.minimisers import asserted_condition, draw_boost, smallest_shift
@@ -206,7 +206,7 @@ def error_at_two_tasks(
 
 
 def _noise_and_orbit(block: Block) -> tuple[Any, ...]:
-    return *test_noise(block), *orbit(block)
+    return *unit_noise(block), *orbit(block)
 
 
 FLAT = Statement(
@@ -214,7 +214,7 @@ FLAT = Statement(
     error_is_flat,
     (Ensemble("generic", 10, 1, 3), Ensemble("generic", 10, 1, 5), Ensemble("asymmetric", 12, 2, 4)),
     "ml_7",
-    test_noise,
+    unit_noise,
     share=covered(meta_rank),
 )
 FLAT_AT_TWO = Statement(

@@ -16,7 +16,7 @@ from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.drawn import all_but, carry
-from paper_checks.error_coverage import COVERAGE, Rank, covered, inside, test_noise, with_noise
+from paper_checks.error_coverage import COVERAGE, Rank, covered, inside, unit_noise, with_noise
 from paper_checks.instance import Instance
 from paper_checks.measure import VISIBLE, level
 from paper_checks.task_growth import Line, grow, growth_figure, slope_evidence, standard_base
@@ -105,10 +105,10 @@ GROWTH = Statement(
     error_grows,
     (*THREE, Ensemble("asymmetric", 12, 2, 3)),
     "sr_4",
-    test_noise,
+    unit_noise,
     share=covered(standard_rank),
 )
-STAYS = Statement("error at rank k above sum_{i>k} sigma_i^2", stays_above, THREE, "sr_4_floor", test_noise)
+STAYS = Statement("error at rank k above sum_{i>k} sigma_i^2", stays_above, THREE, "sr_4_floor", unit_noise)
 
 CLAIM = Claim(
     id="SR-4",

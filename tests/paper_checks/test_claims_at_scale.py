@@ -116,7 +116,7 @@ def test_torch_gives_the_same_masks() -> None:
     for function, draws in (
         (ml_2.on_the_orbit, ensembles.orbit(block)),
         (ml_2.in_the_group, ensembles.starts(block)),
-        (sr_4.error_grows, error_coverage.test_noise(block)),
+        (sr_4.error_grows, error_coverage.unit_noise(block)),
     ):
         arguments = (block.truth.A_star, block.truth.U_star, *draws)
         ours, theirs = (engines.get(name).evaluate(function, *arguments) for name in ("cpu", "torch"))
@@ -134,6 +134,6 @@ def test_functions_are_array_api_code() -> None:
 
 def test_visible_rounding_hides_an_error() -> None:
     block = THREE.block(0, 0, purpose="")
-    (noise,) = error_coverage.test_noise(block)
+    (noise,) = error_coverage.unit_noise(block)
     large = 1e13 * np.ones((FEW, 10, 10)) + block.truth.A_star
     assert count(sr_4.error_grows(large, block.truth.U_star, noise)) == Tally(undecided=FEW)
