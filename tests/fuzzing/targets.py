@@ -236,7 +236,7 @@ test = 2
 [turns]
 max_length = 32
 [model]
-name = "random"
+name = "tiny-random"
 head = "two-label"
 [retraining]
 batch_size = 4
