@@ -59,7 +59,7 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, reader: s
     assert "is a folder" in refusal(read, tmp_path)
     assert "cannot be read (Too many levels of symbolic links)" in refusal(read, tmp_path / "loop")
     assert "cannot be read (No such file or directory)" in refusal(read, tmp_path / "two\nlines")
-    assert "is not a file name (embedded null byte)" in refusal(read, Path("a\0b"))
+    assert "is not a file name (" in refusal(read, Path("a\0b"))
     assert "cannot be read (File name too long)" in refusal(read, tmp_path / ("x" * 4000))
 
 
@@ -146,11 +146,11 @@ def test_other_encodings_are_named(tmp_path: Path, content: bytes, text: str) ->
         ("NaN", "NaN is not a JSON number"),
         ('{"a": -Infinity}', "-Infinity is not a JSON number"),
         ("9" * 5000, "is not JSON"),
-        ("[" * 100_000, "is nested too deeply"),
-        ('{"a":' * 5000, "is nested too deeply"),
+        ("[" * 100_000 + "]" * 100_000, "is nested too deeply"),
+        ('{"a":' * 5000 + "1" + "}" * 5000, "is nested too deeply"),
         ("[" * (DEPTH + 1) + "]" * (DEPTH + 1), "is nested too deeply"),
     ],
-    ids=["empty", "cut", "NaN", "infinity", "digits", "open lists", "open tables", "one level too many"],
+    ids=["empty", "cut", "NaN", "infinity", "digits", "lists", "tables", "one level too many"],
 )
 def test_what_is_not_json_is_named(tmp_path: Path, content: str, text: str) -> None:
     assert text in refusal(read_json, written(tmp_path / "a.json", content))
