@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -48,9 +48,9 @@ def test_what_ships() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shipped_certificates_are_valid(name: str) -> None:
-    started = perf_counter()
+    started = process_time()
     content = check.check(json.dumps(points.document(name)))
-    assert perf_counter() - started < 5
+    assert process_time() - started < 5
     T, d, k = content.shape
     assert f"d{d}-k{k}-T{T}" == name
     assert 0 < content.lower < content.upper
@@ -301,7 +301,7 @@ def test_numbers_that_would_take_hours_are_refused_at_once(number: Callable[[int
     for part, key in (("structure", "U_star"), ("point", "U")):
         document[part][key] = [[[number(100 * t + i)] for i in range(100)] for t in range(3)]
     document["structure"].update(d=100)
-    started = perf_counter()
+    started = process_time()
     with pytest.raises((UnreadableError, InvalidError)):
         check.check(sealed(document))
-    assert perf_counter() - started < 10
+    assert process_time() - started < 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -116,12 +116,12 @@ def test_best_base_leaves_the_reduced_value(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(("d", "k", "T"), [(30, 1, 3), (30, 2, 5), (30, 3, 5)])
 def test_exact_checks_at_full_size_take_seconds(d: int, k: int, T: int) -> None:
-    started = perf_counter()
+    started = process_time()
     truth = RationalTruth.of(zoo.integer(np.random.default_rng(d + k), d, k, T))
     assert inertia(truth.W_test - standard_retraining(truth.W_retraining)) == (k, k * T)
     assert pins_base(truth.W_retraining, k)
     assert non_zero(recover(truth.W_retraining, k) - truth.A_star) == 0
-    assert perf_counter() - started < 10
+    assert process_time() - started < 10
 
 
 @settings(max_examples=10)

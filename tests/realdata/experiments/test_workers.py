@@ -96,7 +96,7 @@ def test_a_full_disk_ends_everything(tmp_path: Path, workers: int) -> None:
     source = Listed(["full x", "wait y" if workers == 2 else "do y", "do a"])
     began = time.monotonic()
     work_off(source, Deeds(tmp_path), workers=workers)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60  # what the other job waits
     assert source.ends == {"full x": Lost("some/file: No space left on device", fatal=True)}
     assert list(tmp_path.iterdir()) == []
 
