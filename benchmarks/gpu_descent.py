@@ -15,8 +15,8 @@ from loraml_theory.adapters import Parameters
 from loraml_theory.moments import draw
 from loraml_theory.objectives import LoRAML
 from loraml_theory.solvers.gradient import alternating_gradient_descent
-from sims.cupy_engine import CupyEngine
-from sims.engine import EngineError, Schedule
+from sims.engines.cupy_engine import CupyEngine
+from sims.engines.engine import EngineError, Schedule
 
 PREDICTED = {"float64": 36_000, "float32": 55_000}  # an H100, on paper
 

@@ -15,8 +15,8 @@ from problems import retraining, seconds, start, timed, truths
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments, from_samples
-from sims.cpu_engine import CpuEngine
-from sims.engine import Schedule
+from sims.engines.cpu_engine import CpuEngine
+from sims.engines.engine import Schedule
 
 D, K, T, N = 10, 1, 3, 5000
 FEW, EVERY = 100, 100

@@ -12,8 +12,8 @@ from problems import peak_memory, retraining, timed, truths
 
 from loraml_theory.closed_forms import fine_tune, spectral_recovery, standard_retraining
 from loraml_theory.moments import draw
-from sims.cpu_engine import CpuEngine
-from sims.engine import Schedule
+from sims.engines.cpu_engine import CpuEngine
+from sims.engines.engine import Schedule
 
 D, K, T = 10, 1, 3
 AT_ONCE = 10_000

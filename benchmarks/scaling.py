@@ -11,8 +11,8 @@ import argparse
 
 from problems import exponent, retraining, seconds
 
-from sims.cpu_engine import CpuEngine
-from sims.engine import Schedule
+from sims.engines.cpu_engine import CpuEngine
+from sims.engines.engine import Schedule
 from sims.kernels.simd import LANES
 
 AXES: dict[str, list[int]] = {

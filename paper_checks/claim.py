@@ -9,7 +9,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
-from paper_checks.instance import Instance
+from paper_checks.evidence.instance import Instance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

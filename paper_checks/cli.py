@@ -1,4 +1,4 @@
-"""The command `loraml`: options in, one of `paper_checks.commands` out.
+"""The command `loraml`: options in, one of `paper_checks.commands.common` out.
 
 Typer only parses: each function here returns the work as a callable, which `main` runs outside of it. So what
 Typer makes of interrupts, closed pipes and end-of-file errors, which differs between versions, plays no part.
@@ -18,16 +18,14 @@ from typing import Annotated, TypeAlias
 import typer
 
 from loraml_theory.harness.errors import InputError, one_line
-from paper_checks import (
-    advise_command,
-    atlas_command,
-    certify_command,
-    commands,
-    figure_cli,
-    language_command,
-    sweep_command,
-    vision_command,
-)
+from paper_checks.commands import advise as advise_command
+from paper_checks.commands import atlas as atlas_command
+from paper_checks.commands import certify as certify_command
+from paper_checks.commands import common as commands
+from paper_checks.commands import figure_cli
+from paper_checks.commands import language as language_command
+from paper_checks.commands import sweep as sweep_command
+from paper_checks.commands import vision as vision_command
 
 Work: TypeAlias = Callable[[], tuple[int, str]]
 

@@ -29,9 +29,9 @@ from paper_checks.claim import (
     judge,
     parted,
 )
-from paper_checks.instance import Instance
-from paper_checks.noticed import Matrix
-from paper_checks.phrasing import comparison, headline, number, plural
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.phrasing import comparison, headline, number, plural
+from paper_checks.mutation.noticed import Matrix
 
 Study: TypeAlias = Callable[[str, int], dict[str, Any]]
 S = TypeVar("S", bound=Subject)

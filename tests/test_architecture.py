@@ -60,7 +60,7 @@ def test_imports_go_one_way() -> None:
     [
         ("loraml_theory", "import realdata", "realdata"),
         ("loraml_theory", "def lazy():\n    from paper_checks.claim import Claim", "paper_checks.claim"),
-        ("loraml_theory", "import numpy, sims.sweep as sweep", "sims.sweep"),
+        ("loraml_theory", "import numpy, sims.sweep.running as sweep", "sims.sweep.running"),
         ("sims", "from realdata import methods", "realdata"),
         ("sims", "if TYPE_CHECKING:\n    import paper_checks", "paper_checks"),
         ("realdata", "importlib.import_module('sims.backend')", "sims.backend"),

@@ -21,13 +21,13 @@ QUALIFIED = {
 }
 TEMPORARY = ("realdata/advisor/",)  # its readers are moved to the harness on their own
 ALLOWED = {
-    ("loraml_theory/atomic.py", "partial.open"): "writes a new file",
+    ("loraml_theory/harness/atomic.py", "partial.open"): "writes a new file",
     (
         "loraml_theory/certified/check.py",
         "json.loads",
     ): "shares no code with anything; its text was read by the harness",
-    ("sims/store.py", "(folder / '.lock').open"): "after check_lock",
-    ("sims/store.py", "os.open"): "a folder, to flush it",
+    ("sims/sweep/store.py", "(folder / '.lock').open"): "after check_lock",
+    ("sims/sweep/store.py", "os.open"): "a folder, to flush it",
     ("realdata/experiments/folder.py", "FileLock"): "after check_lock",
     ("realdata/experiments/folder.py", "json.loads"): "of what json.dumps has just made",
     ("realdata/experiments/jobs.py", "self.spec.open"): "opens an experiment, not a file",
@@ -42,9 +42,9 @@ ALLOWED = {
     ("realdata/peft_ml/whole_folder.py", "path.open"): "flushes what was just written",
     ("realdata/vision/cifar_batches.py", "tarfile.open"): "of what open_packed gives",
     ("realdata/vision/decoding.py", "Image.open"): "of bytes that read_bytes gave",
-    ("paper_checks/advise_command.py", "(out / name).read_bytes"): "reads back what was just written",
+    ("paper_checks/commands/advise.py", "(out / name).read_bytes"): "reads back what was just written",
     ("paper_checks/cli.py", "os.open"): "the null device, in the place of a closed standard output",
-    ("paper_checks/orders.py", "json.loads"): "of what json.dumps has just made",
+    ("paper_checks/evidence/orders.py", "json.loads"): "of what json.dumps has just made",
     ("paper_checks/report/verdicts.py", "json.loads"): "of a resource of the package",
 }
 """By module and call, why what is opened there is not a user's file, or was looked at before."""

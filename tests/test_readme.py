@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from loraml_theory.structure_file import read_structure
+from loraml_theory.harness.structure_file import read_structure
 from paper_checks import claims, registry
 from paper_checks.claim import PROFILES, Claim, Verdict
 from paper_checks.cli import main

@@ -10,9 +10,9 @@ from typing import Any
 
 from flint import fmpq, fmpz
 
-from loraml_theory.atomic import replacing
 from loraml_theory.certified.prove import PRECISION, Proof
 from loraml_theory.exact.rational import Rationals
+from loraml_theory.harness.atomic import replacing
 
 SCHEMA = 1
 KIND = "strict spurious local minimum of LoRA-ML"

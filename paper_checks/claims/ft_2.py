@@ -11,13 +11,13 @@ import numpy as np
 from loraml_theory import moments
 from loraml_theory.rates import degrees_of_freedom, excess_rank_degrees, signal_to_noise
 from loraml_theory.structure import GroundTruth
-from paper_checks import exact_evidence
-from paper_checks.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import carry, draw, with_one_integer
-from paper_checks.instance import Instance
-from paper_checks.measure import mean_evidence
-from paper_checks.trials import (
+from paper_checks.evidence import exact_evidence
+from paper_checks.evidence.assumptions import TEST_FACTOR_OF_FULL_RANK
+from paper_checks.evidence.drawn import carry, draw, with_one_integer
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.measure import mean_evidence
+from paper_checks.evidence.trials import (
     BIAS,
     FIRST_ORDER,
     PAPER_SETTING,

@@ -13,15 +13,15 @@ from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import numerical_rank, rounding_level
 from loraml_theory.structure import Array, GroundTruth
-from paper_checks import exact_evidence
-from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import carry, with_integers
-from paper_checks.instance import Instance
-from paper_checks.measure import level, zero_evidence
-from paper_checks.minimisers import Minimiser, Points, all_minimisers, solve_each
-from sims.ensembles import Ensemble, starts
-from sims.masks import Masks, at_most, masks
+from paper_checks.evidence import exact_evidence
+from paper_checks.evidence.at_scale import Statement, at_scale
+from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.measure import level, zero_evidence
+from paper_checks.evidence.minimisers import Minimiser, Points, all_minimisers, solve_each
+from sims.ensembles.ensembles import Ensemble, starts
+from sims.ensembles.masks import Masks, at_most, masks
 
 
 def _twice(k: int) -> int:

@@ -13,16 +13,16 @@ from array_api_compat import array_namespace, device
 from loraml_theory.closed_forms import boost, two_task_orbit
 from loraml_theory.spectra import INDEPENDENT, congruence_floor, rounding_level, separation
 from loraml_theory.structure import Array, GroundTruth, frobenius, joint_factor, transpose
-from paper_checks import exact_evidence
-from paper_checks.assumptions import RETRAINING_PAIR_INDEPENDENT, TWO_TASKS
-from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import carry, draw, with_integers
-from paper_checks.instance import Instance
-from paper_checks.measure import inertia_evidence, level, zero_evidence
-from paper_checks.minimisers import Minimiser, draw_boost, minimiser, misfit, random_starts, solve, solve_each
-from sims.ensembles import Ensemble, orbit, starts
-from sims.masks import Masks, inertia_masks, masks
+from paper_checks.evidence import exact_evidence
+from paper_checks.evidence.assumptions import RETRAINING_PAIR_INDEPENDENT, TWO_TASKS
+from paper_checks.evidence.at_scale import Statement, at_scale
+from paper_checks.evidence.drawn import carry, draw, with_integers
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.measure import inertia_evidence, level, zero_evidence
+from paper_checks.evidence.minimisers import Minimiser, draw_boost, minimiser, misfit, random_starts, solve, solve_each
+from sims.ensembles.ensembles import Ensemble, orbit, starts
+from sims.ensembles.masks import Masks, inertia_masks, masks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

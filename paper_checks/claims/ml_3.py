@@ -17,14 +17,14 @@ from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.structure import Array, GroundTruth, frobenius, transpose
-from paper_checks import exact_evidence
-from paper_checks.assumptions import SOME_TRIPLE_INDEPENDENT, THREE_TASKS
-from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import carry, with_integers
-from paper_checks.instance import Instance
-from paper_checks.measure import zero_evidence
-from paper_checks.minimisers import (
+from paper_checks.evidence import exact_evidence
+from paper_checks.evidence.assumptions import SOME_TRIPLE_INDEPENDENT, THREE_TASKS
+from paper_checks.evidence.at_scale import Statement, at_scale
+from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.measure import zero_evidence
+from paper_checks.evidence.minimisers import (
     AMPLIFICATION,
     Minimiser,
     Points,
@@ -35,8 +35,8 @@ from paper_checks.minimisers import (
     smallest_shift,
     solve_each,
 )
-from sims.ensembles import Ensemble, starts
-from sims.masks import Masks, masks
+from sims.ensembles.ensembles import Ensemble, starts
+from sims.ensembles.masks import Masks, masks
 
 LARGEST_HESSIAN = 1280  # unknowns: some seconds on whole numbers, 20 on floats taken as they stand
 

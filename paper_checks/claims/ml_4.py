@@ -15,13 +15,13 @@ from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.solvers.base import gradient_norm
-from paper_checks import exact_evidence
-from paper_checks.assumptions import TWO_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.derivatives import derivative_evidence
-from paper_checks.drawn import carry, with_integers
-from paper_checks.instance import Instance
-from paper_checks.minimisers import GLOBAL, random_starts, solve, stationary
+from paper_checks.evidence import exact_evidence
+from paper_checks.evidence.assumptions import TWO_TASKS
+from paper_checks.evidence.derivatives import derivative_evidence
+from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.minimisers import GLOBAL, random_starts, solve, stationary
 
 
 @dataclass(frozen=True)

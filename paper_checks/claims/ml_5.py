@@ -12,13 +12,13 @@ from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers.base import gradient_norm
-from paper_checks import exact_evidence
-from paper_checks.assumptions import THREE_TASKS
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.derivatives import derivative_evidence
-from paper_checks.drawn import carry, draw
-from paper_checks.instance import Instance
-from paper_checks.minimisers import random_starts, solve, stationary
+from paper_checks.evidence import exact_evidence
+from paper_checks.evidence.assumptions import THREE_TASKS
+from paper_checks.evidence.derivatives import derivative_evidence
+from paper_checks.evidence.drawn import carry, draw
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.minimisers import random_starts, solve, stationary
 
 FAR = 1e-4  # misfits above this, relative to max||W_t||_F, are not the global minimum by slow convergence
 

@@ -17,17 +17,17 @@ from loraml_theory.rates import base_error, meta_rank, off_tangent_spectrum, sta
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import INDEPENDENT, best_triple_separation, separation
 from loraml_theory.structure import Array, GroundTruth
-from paper_checks import exact_evidence
-from paper_checks.assumptions import ALL_TASKS_INDEPENDENT, SOME_TRIPLE_INDEPENDENT, TEST_FACTOR_OF_FULL_RANK
-from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Assumption, Claim, Control, Evidence, Finding, Note, Profile
 from paper_checks.claims.ft_2 import deficient
-from paper_checks.drawn import carry, with_one_integer
-from paper_checks.error_coverage import COVERAGE, Rank, covered, inside, unit_noise
-from paper_checks.instance import Instance
-from paper_checks.measure import mean_evidence
-from paper_checks.minimisers import asserted_condition, draw_boost, smallest_shift
-from paper_checks.task_growth import (
+from paper_checks.evidence import exact_evidence
+from paper_checks.evidence.assumptions import ALL_TASKS_INDEPENDENT, SOME_TRIPLE_INDEPENDENT, TEST_FACTOR_OF_FULL_RANK
+from paper_checks.evidence.at_scale import Statement, at_scale
+from paper_checks.evidence.drawn import carry, with_one_integer
+from paper_checks.evidence.error_coverage import COVERAGE, Rank, covered, inside, unit_noise
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.measure import mean_evidence
+from paper_checks.evidence.minimisers import asserted_condition, draw_boost, smallest_shift
+from paper_checks.evidence.task_growth import (
     Line,
     grow,
     growth_figure,
@@ -36,7 +36,7 @@ from paper_checks.task_growth import (
     slope_evidence,
     standard_base,
 )
-from paper_checks.trials import (
+from paper_checks.evidence.trials import (
     FEWEST,
     PAPER_N,
     PAPER_SETTING,
@@ -45,8 +45,8 @@ from paper_checks.trials import (
     predicted_parameter_error,
     without_sigma_x,
 )
-from sims.ensembles import Block, Ensemble, orbit
-from sims.masks import Masks
+from sims.ensembles.ensembles import Block, Ensemble, orbit
+from sims.ensembles.masks import Masks
 
 Base = Callable[[GroundTruth], np.ndarray]
 NOISE = 1e-3  # of the finite-N experiment: parameter noise over the smallest shift, times the condition number

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from loraml_theory.harness.errors import one_line
-from paper_checks.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
-from paper_checks.experiment import Experiment, ExperimentError
-from paper_checks.orders import check_orders, mutations, settings_said
+from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
+from paper_checks.evidence.experiment import Experiment, ExperimentError
+from paper_checks.evidence.orders import check_orders, mutations, settings_said
 from realdata.language.settings import PROFILES, settings
 
 CONVAI2_VALIDATION = "8727c24ba426d2cdab14b83021ad0958df93fe462d442780f409c6c8b5180c5d"

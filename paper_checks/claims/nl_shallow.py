@@ -10,9 +10,9 @@ from math import nan
 import numpy as np
 
 from paper_checks.claim import Control, Evidence, Note, Outcome, Profile, judge
-from paper_checks.empirical import EmpiricalClaim
-from paper_checks.phrasing import number, plural
-from paper_checks.shallow_runs import ShallowRuns
+from paper_checks.evidence.empirical import EmpiricalClaim
+from paper_checks.evidence.phrasing import number, plural
+from paper_checks.evidence.shallow_runs import ShallowRuns
 from sims.shallow.settings import RUNS, SOLVERS, VALUES, Cell, cells
 from sims.shallow.tables import SETTING, Paired, median_interval, over_axis
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from loraml_theory.harness.errors import one_line
-from paper_checks.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
-from paper_checks.experiment import Experiment, ExperimentError
-from paper_checks.orders import check_orders, mutations, settings_said
+from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
+from paper_checks.evidence.experiment import Experiment, ExperimentError
+from paper_checks.evidence.orders import check_orders, mutations, settings_said
 from realdata.vision.settings import PROFILES, settings
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -15,11 +15,11 @@ from loraml_theory.moments import Moments, from_samples, population
 from loraml_theory.objectives import StandardRetraining
 from loraml_theory.solvers import newton
 from loraml_theory.structure import GroundTruth
-from paper_checks import exact_evidence
 from paper_checks.claim import Claim, Control, Evidence, Profile
-from paper_checks.drawn import carry, with_integers
-from paper_checks.instance import Instance
-from paper_checks.measure import zero_evidence
+from paper_checks.evidence import exact_evidence
+from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.measure import zero_evidence
 
 
 def _truth_formula(truth: GroundTruth) -> np.ndarray:

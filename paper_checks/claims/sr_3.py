@@ -15,17 +15,17 @@ from loraml_theory.objectives import FineTuning
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import congruence_floor, rounding_level
 from loraml_theory.structure import Array, GroundTruth, frobenius
-from paper_checks import exact_evidence
-from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
-from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
 from paper_checks.claims.sr_2 import congruence, exact_residual, residual
-from paper_checks.drawn import carry, with_integers
-from paper_checks.instance import Instance
-from paper_checks.measure import level
-from sims.ensembles import Block, Ensemble, noise
-from sims.masks import Masks, masks
-from sims.staged import newton_in_stages
+from paper_checks.evidence import exact_evidence
+from paper_checks.evidence.assumptions import ALL_TASKS_INDEPENDENT
+from paper_checks.evidence.at_scale import Statement, at_scale
+from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.measure import level
+from sims.engines.staged import newton_in_stages
+from sims.ensembles.ensembles import Block, Ensemble, noise
+from sims.ensembles.masks import Masks, masks
 
 Count = Callable[[int, int], int]
 """From (k, T) to a rank."""

@@ -12,15 +12,15 @@ from loraml_theory.closed_forms import best_rank_error, fine_tune
 from loraml_theory.moments import Moments
 from loraml_theory.rates import standard_rank
 from loraml_theory.structure import Array, GroundTruth, frobenius
-from paper_checks.assumptions import ALL_TASKS_INDEPENDENT
-from paper_checks.at_scale import Statement, at_scale
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile
-from paper_checks.drawn import all_but, carry
-from paper_checks.error_coverage import COVERAGE, Rank, covered, inside, unit_noise, with_noise
-from paper_checks.instance import Instance
-from paper_checks.measure import VISIBLE, level
-from paper_checks.task_growth import Line, grow, growth_figure, slope_evidence, standard_base
-from paper_checks.trials import (
+from paper_checks.evidence.assumptions import ALL_TASKS_INDEPENDENT
+from paper_checks.evidence.at_scale import Statement, at_scale
+from paper_checks.evidence.drawn import all_but, carry
+from paper_checks.evidence.error_coverage import COVERAGE, Rank, covered, inside, unit_noise, with_noise
+from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.measure import VISIBLE, level
+from paper_checks.evidence.task_growth import Line, grow, growth_figure, slope_evidence, standard_base
+from paper_checks.evidence.trials import (
     Rate,
     fine_tuning_errors,
     halved,
@@ -28,8 +28,8 @@ from paper_checks.trials import (
     setting_for,
     without_sigma_x,
 )
-from sims.ensembles import Ensemble
-from sims.masks import Masks, masks
+from sims.ensembles.ensembles import Ensemble
+from sims.ensembles.masks import Masks, masks
 
 
 def check(

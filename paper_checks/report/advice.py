@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loraml_theory.harness.errors import one_line
-from paper_checks.phrasing import number, plural
+from paper_checks.evidence.phrasing import number, plural
 from paper_checks.report.figures import CYCLE, INK, Picture, axes, encode
 from paper_checks.report.html import typeset
 

@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from paper_checks import error_budget
 from paper_checks.claim import Evidence, Outcome, Verdict
-from paper_checks.phrasing import expected, headline, measured, number, plural
+from paper_checks.evidence import error_budget
+from paper_checks.evidence.phrasing import expected, headline, measured, number, plural
 from paper_checks.report.figures import picture
 from paper_checks.report.real import section
 from paper_checks.report.terminal import NOTICES

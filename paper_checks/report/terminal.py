@@ -12,8 +12,8 @@ from rich.text import Text
 
 from loraml_theory.harness.errors import one_line
 from paper_checks.claim import AnyClaim, Verdict
-from paper_checks.noticed import Matrix, Notice
-from paper_checks.phrasing import expected, headline, measured
+from paper_checks.evidence.phrasing import expected, headline, measured
+from paper_checks.mutation.noticed import Matrix, Notice
 from paper_checks.verify import ClaimResult, Run
 
 LOOKS = {

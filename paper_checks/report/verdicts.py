@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from paper_checks import error_budget
 from paper_checks.claim import Evidence
-from paper_checks.noticed import Matrix
+from paper_checks.evidence import error_budget
+from paper_checks.mutation.noticed import Matrix
 from paper_checks.verify import ClaimResult, Run
 
 SCHEMA = 1

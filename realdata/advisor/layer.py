@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from loraml_theory.adaptation import Apart, HeldOut, hold_out, independence, linear_surrogate, rank_for_share
-from loraml_theory.noise_rank import Noise
 from loraml_theory.rates import adaptation_rank, degrees_of_freedom
-from loraml_theory.shared_base import SharedBase, chance_of_share
-from loraml_theory.shift_rank import Differences, ShiftRank, estimate_shift_rank, task_differences
-from loraml_theory.task_span import EXACT, TaskSpan, span_of_factors, span_of_matrices
+from loraml_theory.statistics.adaptation import Apart, HeldOut, hold_out, independence, linear_surrogate, rank_for_share
+from loraml_theory.statistics.noise_rank import Noise
+from loraml_theory.statistics.shared_base import SharedBase, chance_of_share
+from loraml_theory.statistics.shift_rank import Differences, ShiftRank, estimate_shift_rank, task_differences
+from loraml_theory.statistics.task_span import EXACT, TaskSpan, span_of_factors, span_of_matrices
 from realdata.advisor.tasks import Tasks
 
 SHOWN = 64
@@ -66,7 +66,7 @@ class LayerAdvice:
     share_apart
         That over the largest ``||W_t||_F^2``; None for adapters, whose base need not be known.
     differences, shift_rank, noise
-        See `loraml_theory.shift_rank`.
+        See `loraml_theory.statistics.shift_rank`.
     null
         p-value, share left and share left by chance at `null_rank`; None where nothing differs.
     fit_rank

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loraml_theory.atomic import replacing
+from loraml_theory.harness.atomic import replacing
 from loraml_theory.solvers import Status
-from loraml_theory.task_span import TaskSpan
+from loraml_theory.statistics.task_span import TaskSpan
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.layer import LayerAdvice
 from realdata.advisor.safetensors_file import SafetensorsFile

@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from loraml_theory.atomic import replacing
+from loraml_theory.harness.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

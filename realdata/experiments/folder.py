@@ -21,7 +21,7 @@ from os.path import lexists
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from loraml_theory.atomic import replacing
+from loraml_theory.harness.atomic import replacing
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import MEBIBYTE, read_json
 from loraml_theory.harness.lock_files import check_lock

@@ -13,7 +13,7 @@ from pathlib import Path
 from sys import float_info
 from typing import Any, NamedTuple
 
-from loraml_theory.atomic import replacing
+from loraml_theory.harness.atomic import replacing
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import MEBIBYTE, read_json
 from realdata.experiments.schemas import first_problem

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from loraml_theory.atomic import replacing
+from loraml_theory.harness.atomic import replacing
 from loraml_theory.harness.errors import InputError
 from realdata.experiments.drawing import LOOKS, Figure, svg, write_png
 from realdata.experiments.figures import figures, n_text

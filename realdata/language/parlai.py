@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from loraml_theory.atomic import replacing
+from loraml_theory.harness.atomic import replacing
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import decoded
 from loraml_theory.harness.packed_files import open_packed

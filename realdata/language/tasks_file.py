@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from io import StringIO
 
-from loraml_theory.atomic import replacing
+from loraml_theory.harness.atomic import replacing
 from realdata.language.splits import Assignment
 
 COLUMNS = ("task", "dialogue", "turns", "role", "part")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from loraml_theory.atomic import replacing
+from loraml_theory.harness.atomic import replacing
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import check_regular, read_bytes
 from realdata.peft_ml.data import Examples

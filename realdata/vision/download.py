@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from loraml_theory.atomic import replacing
+from loraml_theory.harness.atomic import replacing
 from loraml_theory.harness.input_files import open_input
 from realdata.vision.images import ImageDataError, reason
 

@@ -10,7 +10,7 @@ from threading import Event
 
 import numpy as np
 
-from sims.cpu_engine import usable_cores
+from sims.engines.cpu_engine import usable_cores
 from sims.kernels import sigmoid_network as kernel
 from sims.kernels.vectors import lanes_of
 from sims.shallow.descent import require_batch

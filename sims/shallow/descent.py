@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from sims import engines
-from sims.engine import EngineError
+from sims.engines.engine import EngineError
 from sims.shallow.network import Network, Samples
 from sims.shallow.settings import AdamW
 

@@ -7,9 +7,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loraml_theory.atomic import replacing
-from sims import plotting
-from sims.linear_figures import LONG, MEANINGS
+from loraml_theory.harness import plotting
+from loraml_theory.harness.atomic import replacing
+from sims.linear.figures import LONG, MEANINGS
 from sims.shallow.results import Result, Study, results
 from sims.shallow.settings import METHODS, VARIANTS, Cell, Variant
 from sims.shallow.tables import central, curves_csv, run_rows, runs_csv

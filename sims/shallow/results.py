@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from loraml_theory.atomic import replacing
 from loraml_theory.harness.array_files import open_arrays
+from loraml_theory.harness.atomic import replacing
 from sims.shallow.descent import Descent
 from sims.shallow.draws import Run, draw_run, draw_start
 from sims.shallow.runs import STARTS, Retrained, Tuned, fine_tune, retrain, retrain_by_second_order

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sims.engine import recorded_steps
+from sims.engines.engine import recorded_steps
 from sims.shallow.descent import Descent
 from sims.shallow.draws import Run, tuning_start
 from sims.shallow.network import Network, Samples, losses, values

@@ -57,8 +57,8 @@ def certificate(folder: Path) -> None:
 
 def spec(folder: Path) -> None:
     """Write the spec of a sweep, with every key, and a folder that it was begun in."""
-    from sims.spec import example, read
-    from sims.sweep import run
+    from sims.sweep.running import run
+    from sims.sweep.spec import example, read
 
     (folder / "spec.toml").write_text(example(), "utf-8")
     (folder / "small.toml").write_text('method = "sr"\nn = [20, 40, 80]\nseeds = 4\n', "utf-8")
@@ -82,7 +82,7 @@ def records(folder: Path) -> None:
 def shallow_records(folder: Path) -> None:
     """Write tables of runs of the two-layer network."""
     from paper_checks.claims.nl_shallow import drawn_runs
-    from tests.paper_checks.test_nl_shallow import written
+    from tests.paper_checks.claims.test_nl_shallow import written
 
     written(folder / "records", drawn_runs(0, ratio=1.5))
 
@@ -199,7 +199,7 @@ def _replace(place: str, function: Callable[..., Any]) -> None:
 
 def _without_pictures() -> None:
     """Leave out what draws, which takes seconds and reads nothing, and what is computed anew."""
-    for place in ("sims.rate_plots:write_pictures", "sims.shallow.figures:draw", *DRAWN):
+    for place in ("sims.rates.plots:write_pictures", "sims.shallow.figures:draw", *DRAWN):
         _replace(place, lambda *_, **__: "")
     for name in ("retrain", "fine_tune"):
         _replace(f"sims.shallow.results:{name}", reached)
@@ -253,8 +253,8 @@ TARGETS: dict[str, Target] = {
         structure,
         statuses=frozenset({0, 1}),
     ),
-    "sweep": Target(("sweep", "spec.toml", "--out", "out"), spec, _stub("sims.sweep:_compute")),
-    "sweep-resumed": Target(("sweep", "small.toml", "--out", "sweep"), spec, _stub("sims.sweep:_compute")),
+    "sweep": Target(("sweep", "spec.toml", "--out", "out"), spec, _stub("sims.sweep.running:_compute")),
+    "sweep-resumed": Target(("sweep", "small.toml", "--out", "sweep"), spec, _stub("sims.sweep.running:_compute")),
     "rates": Target(("rates", "sweep", "--out", "out"), rates, _without_pictures, frozenset({0, 1})),
     "figure-shallow": Target(
         (*("figure", "shallow", "--engine", "torch", "--out", "figures", "--vary", "T"), *FEW),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loraml_theory.task_span import TaskSpan, span_of_matrices
+from loraml_theory.statistics.task_span import TaskSpan, span_of_matrices
 
 
 class Planted(NamedTuple):

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from paper_checks import cli, commands, registry
+from paper_checks import cli, registry
 from paper_checks.claim import AnyClaim
+from paper_checks.commands import common as commands
 from tests.paper_checks import fakes
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from paper_checks.claims.nl_vision import CLASSES
-from paper_checks.experiment import Experiment
+from paper_checks.evidence.experiment import Experiment
 from realdata.experiments.records import Record, RunKey, write_record
 from realdata.experiments.tables import Results
 from realdata.peft_ml.budget import Count

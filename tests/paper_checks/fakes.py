@@ -10,7 +10,7 @@ import numpy as np
 
 from loraml_theory.structure import GroundTruth
 from paper_checks.claim import PROFILES, Assumption, Check, Claim, Control, Evidence, Finding, Note, Profile
-from paper_checks.instance import Instance
+from paper_checks.evidence.instance import Instance
 
 QUICK = PROFILES["quick"]
 

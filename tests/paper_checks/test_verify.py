@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paper_checks.claim import Claim, Verdict
-from paper_checks.instance import Instance
+from paper_checks.evidence.instance import Instance
 from paper_checks.verify import ClaimResult, check, verify
 from tests.paper_checks import fakes
 from tests.paper_checks.fakes import assumption, claim, control, instance, measures_size, says_nothing, size

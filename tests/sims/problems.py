@@ -11,7 +11,7 @@ from loraml_theory.adapters import Parameters
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import FineTuning, LoRAML, StandardRetraining
 from loraml_theory.solvers.gradient import alternating_gradient_descent, gradient_descent
-from sims.engine import Engine, Iterates, Schedule
+from sims.engines.engine import Engine, Iterates, Schedule
 
 
 class Problem(NamedTuple):

@@ -12,10 +12,13 @@ import pytest
 
 from loraml_theory import zoo
 from loraml_theory.moments import population
-from paper_checks.atlas_command import summary
-from sims import atlas_ends, atlas_report, engines, landscape_atlas
-from sims.landscape_atlas import BASIN, GD, METHODS, NEWTON, Cell, Scale, survey
-from sims.proportions import clopper_pearson, korn_graubard
+from paper_checks.commands.atlas import summary
+from sims import engines
+from sims.atlas import ends as atlas_ends
+from sims.atlas import landscape as landscape_atlas
+from sims.atlas import report as atlas_report
+from sims.atlas.landscape import BASIN, GD, METHODS, NEWTON, Cell, Scale, survey
+from sims.ensembles.proportions import clopper_pearson, korn_graubard
 
 TINY = Scale(6, (1, 2), (2, 3), (inf, 100), 6, 3)
 

@@ -1,0 +1,139 @@
+"""One look for all pictures of simulations, and labels that stand beside what they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from loraml_theory.harness.atomic import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT, GREY = "#2b2e34", "#e3e1dc", "#6b7078"
+# Okabe and Ito's blue and vermilion, from light to dark: told apart with any colour vision, and in grey
+SHADES = {"LoRA-ML": ("#4fa6dc", "#0072b2", "#00365a"), "SR": ("#ec8b47", "#d55e00", "#7d3500")}
+CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#4d4d4d", "#7a2e8e")
+MARKERS = "os^DvPX*"
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+}
+
+
+@contextmanager
+def figure(width: float, height: float) -> Iterator[Figure]:
+    """Yield an empty figure that no user setting and no other figure has an influence on; sizes in inches."""
+    from cycler import cycler
+    from matplotlib import style
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
+    with style.context({**STYLE, "axes.prop_cycle": cycler(color=CYCLE)}, after_reset=True):
+        yield Figure(figsize=(width, height), layout=layout)
+
+
+def save(picture: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all, the same every time."""
+    page = BytesIO()
+    picture.savefig(page, format="png", metadata={"Software": None})
+    with replacing(path) as file:
+        file.write(page.getvalue())
+
+
+def decimals(value: float | None, places: int = 3) -> str:
+    """Return a number with so many decimals, never a negative zero, or a dash where there is none.
+
+    Examples
+    --------
+    >>> decimals(-1e-6), decimals(None), decimals(float("-inf"))
+    ('0.000', '–', '-∞')
+    """
+    if value is None or isnan(value):
+        return "–"
+    return f"{round(value, places) + 0.0:.{places}f}".replace("inf", "∞")
+
+
+def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, gap: float = 0.047) -> None:
+    """Write labels to the right of curves, moved apart where they would overlap; the y axis is logarithmic.
+
+    Parameters
+    ----------
+    ends
+        Where each curve ends, in data coordinates, its label, and the colour of both.
+    x
+        Where all curves end, in data coordinates.
+    gap
+        Least distance of two labels, as a share of the axis.
+    """
+    low, high = np.log(ax.get_ylim())
+    order = sorted(ends, key=lambda end: end[0])
+    wanted = [(np.log(y) - low) / (high - low) for y, _, _ in order]
+    for (y, text, colour), place in zip(order, spread(wanted, gap), strict=True):
+        ax.annotate(
+            text,
+            (x, y),
+            (1.03, place),
+            xycoords="data",
+            textcoords="axes fraction",
+            color=colour,
+            verticalalignment="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 1,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Return ascending places in 0..1 nearest to the ascending wanted ones that are at least `gap` apart.
+
+    Examples
+    --------
+    >>> spread([0.0, 0.5, 0.5], 0.2)
+    [0.0, 0.4, 0.6]
+    >>> spread([0.95, 0.95], 0.2)
+    [0.8, 1.0]
+    """
+    # isotonic regression of (wanted - i gap): neighbours that are out of order share their mean; then the bounds
+    blocks: list[list[float]] = []
+    for i, place in enumerate(wanted):
+        blocks.append([place - i * gap])
+        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    highest = max(0.0, 1 - (len(wanted) - 1) * gap)
+    moved = [float(np.clip(np.mean(block), 0, highest)) for block in blocks for _ in block]
+    return [round(place + i * gap, 6) for i, place in enumerate(moved)]

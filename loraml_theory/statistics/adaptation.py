@@ -1,0 +1,230 @@
+r"""From given tasks: whether they determine a base, which one, and the rank that a new task needs.
+
+All in the coordinates of a `TaskSpan`; NumPy arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import sqrt
+
+import numpy as np
+
+from loraml_theory.solvers import Status
+from loraml_theory.statistics.noise_rank import Noise
+from loraml_theory.statistics.shared_base import SharedBase, fit_shared_base
+from loraml_theory.statistics.task_span import TaskSpan
+from loraml_theory.structure import Array
+
+OVERSAMPLING = 8
+RIDGE = 0.1
+"""Of the fit, over the squared ratio of the noise's edge to a shift's smallest singular value."""
+BASE_ERROR = 2.0
+"""What is allowed for the error of a base, over that of a mean of as many tasks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """What separates tasks that were held out from a base of the others, ``W_t - base``.
+
+    Parameters
+    ----------
+    ranks
+        How many of its singular values stand above the noise, for each task.
+    left
+        ``sum_{i > r} s_i^2`` for r = 0, 1, .., ``(tasks, ranks)``; r goes as far as the span shows.
+    """
+
+    ranks: tuple[int, ...]
+    left: Array
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Every task held out in turn.
+
+    Parameters
+    ----------
+    sr, ml
+        From the mean, and from the LoRA-ML base of the other tasks; None if that was not asked for.
+    variance
+        Of the noise in an entry of ``W_t - base``.
+    statuses
+        How the descents to the LoRA-ML bases ended.
+    """
+
+    sr: Apart
+    ml: Apart | None
+    variance: float
+    statuses: tuple[Status, ...]
+
+
+def independence(span: TaskSpan, k: int, *, noise: Noise) -> float:
+    r"""Return how clearly some triple of tasks has independent column spans and independent row spans.
+
+    For a triple take ``(W_t - W_s)/sqrt(2)`` and ``(W_t + W_s - 2 W_r)/sqrt(6)``, whose noise is again independent,
+    side by side and one above the other: ranks are at most 3k, and 3k each if and only if both spans are independent.
+    The answer is the smaller of the two 3k-th singular values over what noise reaches, for the best triple: above 1 the
+    triple is independent, as ML-3 needs.
+
+    Parameters
+    ----------
+    span
+        At least three tasks.
+    k
+        Rank of the shifts.
+    noise
+        Of a task.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three tasks.
+    """
+    if span.T < 3:
+        raise ValueError(f"span: got {span.T} tasks, expected at least 3")
+    p, q = span.shape
+    if 3 * k > min(p, q):
+        return 0.0
+    C = _narrowed(span.cores, k * span.T + OVERSAMPLING)[0]
+    edges = noise.edge((p, 2 * q)), noise.edge((2 * p, q))
+    best = 0.0
+    for t, s, r in combinations(range(span.T), 3):
+        pair = (C[t] - C[s]) / sqrt(2), (C[t] + C[s] - 2 * C[r]) / sqrt(6)
+        values = [np.linalg.svd(np.concatenate(pair, axis=axis), compute_uv=False) for axis in (1, 0)]
+        clear = [float(v[3 * k - 1]) / max(e, 1e-300) for v, e in zip(values, edges, strict=True) if len(v) >= 3 * k]
+        best = max(best, min(clear)) if len(clear) == 2 else best
+    return min(best, 1e15)
+
+
+def linear_surrogate(span: TaskSpan, k: int, *, noise: Noise) -> tuple[SharedBase, float]:
+    r"""Fit the LoRA-ML base of the tasks; `SharedBase.A` is in the coordinates of the cores, around the mean.
+
+    The fit is made in the leading directions of all tasks together, kT and some more, with the ridge
+
+        0.1 (edge / s)^2,   s the median of the differences' 2k-th singular values,
+
+    which vanishes with the noise: it keeps the base from diverging where no minimum exists, and moves it by less than a
+    tenth of what noise does.
+
+    Parameters
+    ----------
+    span
+        The tasks, at least two.
+    k
+        Rank of the shifts.
+    noise
+        Of a task.
+
+    Returns
+    -------
+    The fit, and its residual's share of the energy of the deviations from the mean, in all of the space.
+    """
+    return _fit(span.cores, np.diag(span.gram), k, edge=noise.edge(span.shape, variance=2.0))
+
+
+def _fit(cores: Array, energies: Array, k: int, *, edge: float) -> tuple[SharedBase, float]:
+    T, mean = len(cores), np.mean(cores, axis=0)
+    small, left, right = _narrowed(cores - mean, k * T + OVERSAMPLING)
+    k = min(k, *small.shape[1:])
+    differences = [np.linalg.svd(small[t] - small[s], compute_uv=False) for t, s in combinations(range(T), 2)]
+    weakest = float(np.median([values[min(2 * k, len(values)) - 1] for values in differences]))
+    fit = fit_shared_base(small, k, ridge=RIDGE * min(edge / weakest, 1.0) ** 2 if weakest > 0 else RIDGE)
+    total = float(np.sum(energies))
+    outside = max(total - float(np.sum(small**2)), 0.0)
+    base = SharedBase(mean + left @ fit.A @ right.T, fit.left, fit.status, fit.start, fit.iterations)
+    return base, (fit.left + outside) / total if total > 0 else 0.0
+
+
+def _narrowed(C: Array, m: int) -> tuple[Array, Array, Array]:
+    """Return ``L^T C_t R`` with the m leading left and right singular directions of all tasks together, L and R."""
+    sizes = np.linalg.norm(C, axis=(1, 2), keepdims=True)
+    apart = C / np.where(sizes > 0, sizes, 1.0)
+    left = np.linalg.svd(np.concatenate(list(apart), axis=1), full_matrices=False)[0][:, :m]
+    right = np.linalg.svd(np.concatenate(list(apart), axis=0), full_matrices=False)[2][:m].T
+    return left.T @ C @ right, left, right
+
+
+def hold_out(span: TaskSpan, k: int | None, *, noise: Noise) -> HeldOut:
+    """Hold out every task in turn: what rank separates it from the mean, and from the LoRA-ML base, of the others.
+
+    Parameters
+    ----------
+    span
+        The tasks, at least two.
+    k
+        Rank of the LoRA-ML shifts; None for the means alone. Three other tasks at least determine a base.
+    noise
+        Of a task. A singular value counts that exceeds what noise of the variance ``sigma^2 (1 + 2/(T - 1))`` reaches:
+        that of the task, and of a base with twice the error of a mean.
+    """
+    T = span.T
+    variance = 1 + BASE_ERROR / (T - 1)
+    edge = noise.edge(span.shape, variance=variance)
+    mean = [span.cores[t] * (T / (T - 1)) for t in range(T)]  # from that of the others, as deviations sum to zero
+    fits = [_fit_without(span, t, k, noise=noise) for t in range(T)] if k else []
+    return HeldOut(
+        sr=_apart(span, mean, edge),
+        ml=_apart(span, [span.cores[t] - fit.A for t, fit in enumerate(fits)], edge) if fits else None,
+        variance=variance * noise.sigma**2,
+        statuses=tuple(fit.status for fit in fits),
+    )
+
+
+def _fit_without(span: TaskSpan, t: int, k: int, *, noise: Noise) -> SharedBase:
+    """Fit the LoRA-ML base of all tasks but one, in the coordinates of the cores."""
+    others = [s for s in range(span.T) if s != t]
+    return _fit(span.cores[others], np.diag(span.gram)[others], k, edge=noise.edge(span.shape, variance=2.0))[0]
+
+
+def _apart(span: TaskSpan, residuals: Sequence[Array], edge: float) -> Apart:
+    """Take the singular values of residuals within the cores; outside of them the base is the mean of the others."""
+    T, ranks, left = span.T, [], []
+    for t, residual in enumerate(residuals):
+        values = np.linalg.svd(residual, compute_uv=False)
+        outside = float(span.gram[t, t] - np.sum(span.cores[t] ** 2)) * (T / (T - 1)) ** 2
+        ranks.append(int(np.sum(values > edge)))
+        left.append(np.append(np.cumsum(values[::-1] ** 2)[::-1], 0.0) + _unseen(span, outside))
+    return Apart(tuple(ranks), np.stack(left))
+
+
+def _unseen(span: TaskSpan, outside: float) -> float:
+    """Return the energy outside of the cores; rounding where they are all of the space."""
+    return max(outside, 0.0) if span.Q is not None or span.P is not None else 0.0
+
+
+def rank_for_share(left: Array, shape: tuple[int, int], *, share: float, variance: float, whole: float) -> int | None:
+    r"""Return the least rank r that leaves at most a share of a residual, noise not counted.
+
+        sum_{i > r} s_i^2 - v (p - r)(q - r) <= (1 - share) (whole - v p q)
+
+    Parameters
+    ----------
+    left
+        ``sum_{i > r} s_i^2`` for r = 0, 1, .., ``(ranks,)``.
+    shape
+        p and q.
+    share
+        Between 0 and 1.
+    variance
+        v, that of the noise in an entry.
+    whole
+        The energy that the share is of: that of the residual from the mean, whatever base `left` is from.
+
+    Returns
+    -------
+    None where the ranks that are known do not suffice.
+
+    Examples
+    --------
+    >>> rank_for_share(np.array([100.0, 30.0, 4.0, 0.0]), (3, 3), share=0.95, variance=0.0, whole=100.0)
+    2
+    """
+    p, q = shape
+    r = np.arange(len(left))
+    signal = np.asarray(left) - variance * np.maximum(p - r, 0) * np.maximum(q - r, 0)
+    allowed = (1 - share) * max(whole - variance * p * q, 0.0)
+    enough = np.flatnonzero(signal <= allowed + 1e-12 * whole)
+    return int(enough[0]) if enough.size else None

@@ -1,0 +1,1 @@
+"""The commands of `loraml`, one file each."""

@@ -1,0 +1,82 @@
+"""The claims' assumptions as predicates on instances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import combinations
+
+import numpy as np
+
+from loraml_theory.spectra import DEPENDENT, INDEPENDENT, best_triple_separation, separation
+from paper_checks.claim import Assumption, Finding
+from paper_checks.evidence.exact_evidence import over_rationals
+from paper_checks.evidence.instance import Instance
+
+
+def independence(measured: float) -> Finding:
+    """Decide joint independence from a `separation`; between the two thresholds float64 cannot tell."""
+    if measured > INDEPENDENT:
+        return Finding(True, measured)
+    return Finding(False if measured < DEPENDENT else None, measured)
+
+
+def _independent(instance: Instance, tasks: slice) -> Finding:
+    """Decide whether some tasks' factors are jointly independent."""
+    return _exactly(instance, [tuple(range(instance.truth.T + 1)[tasks])], separation(instance.truth.U_star[tasks]))
+
+
+def _exactly(instance: Instance, groups: Iterable[tuple[int, ...]], measured: float) -> Finding:
+    """Decide whether some group of tasks is jointly independent: over Q where the instance is known exactly.
+
+    What is so over Q but float64 cannot see stays undecided, since most of what a claim checks is in float64.
+    """
+    seen, truth = independence(float(measured)), over_rationals(instance)
+    if truth is None:
+        return seen
+    from loraml_theory.exact import rank
+
+    joint = (np.concatenate(list(truth.U_star[list(group)]), axis=1) for group in groups)
+    if any(rank(factor) == factor.shape[1] for factor in joint):
+        return seen if seen.holds else Finding(None, seen.measured)
+    return Finding(False, seen.measured)
+
+
+def _decide(
+    condition: Callable[[Instance], bool], number: Callable[[Instance], float]
+) -> Callable[[Instance], Finding]:
+    return lambda instance: Finding(condition(instance), number(instance))
+
+
+ALL_TASKS_INDEPENDENT: Assumption[Instance] = Assumption(
+    "I: [U_1*, .., U_{T+1}*] has full column rank k(T+1) <= d "
+    "(measured: its smallest singular value, columns normalised)",
+    lambda instance: _independent(instance, slice(None)),
+)
+
+RETRAINING_PAIR_INDEPENDENT: Assumption[Instance] = Assumption(
+    "[U_1*, U_2*] has full column rank 2k <= d (measured: its smallest singular value, columns normalised)",
+    lambda instance: _independent(instance, slice(2)),
+)
+
+
+def _triple(instance: Instance) -> Finding:
+    if instance.truth.T < 3:
+        return Finding(False, 0.0)
+    triples = combinations(range(instance.truth.T), 3)
+    return _exactly(instance, triples, best_triple_separation(instance.truth.U_retraining))
+
+
+SOME_TRIPLE_INDEPENDENT = Assumption(
+    "some three of U_1*..U_T* are jointly independent, so d >= 3k (measured: largest smallest singular value of a "
+    "triple, columns normalised)",
+    _triple,
+)
+
+TEST_FACTOR_OF_FULL_RANK: Assumption[Instance] = Assumption(
+    "U_{T+1}* has full column rank k (measured: its smallest singular value, columns normalised)",
+    lambda instance: _independent(instance, slice(-1, None)),
+)
+
+TWO_TASKS = Assumption("T = 2 (measured: T)", _decide(lambda i: i.truth.T == 2, lambda i: i.truth.T))
+
+THREE_TASKS = Assumption("T >= 3 (measured: T)", _decide(lambda i: i.truth.T >= 3, lambda i: i.truth.T))

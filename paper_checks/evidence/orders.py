@@ -1,0 +1,74 @@
+"""What claims on the order of methods share: the check, its controls, and words for settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from loraml_theory.harness.errors import one_line
+from paper_checks.claim import Control, Evidence, Note, Profile
+from paper_checks.evidence.empirical import Order, Setting, order_evidence, uncounted, untrained_evidence
+from paper_checks.evidence.experiment import Experiment
+from realdata.experiments.toml_settings import differences
+
+States = Callable[..., Iterable[Evidence | Note]]
+MARGIN = 30.0  # percentage points, no method is so far ahead: the retrained ones differ by a few
+
+
+def check_orders(
+    experiment: Experiment,
+    _profile: Profile,
+    *,
+    orders: Iterable[Order],
+    claimed: Setting,
+    states: States = order_evidence,
+) -> Iterator[Evidence | Note]:
+    """Compare the methods pairwise in the claimed setting, which decides, and show them in all others."""
+    for order in orders:
+        yield from states(experiment, order, claimed=claimed)
+    yield from uncounted(experiment)
+
+
+def mutations(
+    check: Callable[..., Iterable[Evidence | Note]],
+    orders: Sequence[Order],
+    *,
+    drawn: Callable[[int], Experiment],
+) -> tuple[Control[Experiment], ...]:
+    """Return controls of a check of orders: a margin too large, the opposite, and better before than after."""
+    return (
+        Control(
+            f"mutated: ahead by more than {MARGIN:g} percentage points",
+            partial(check, states=partial(order_evidence, margin=MARGIN)),
+            drawn,
+        ),
+        Control("mutated: the opposite order", partial(check, orders=[order.opposite for order in orders]), drawn),
+        Control(
+            "mutated: more accurate before fine-tuning than after",
+            partial(check, states=untrained_evidence),
+            drawn,
+        ),
+    )
+
+
+def settings_said(held: Mapping[str, Any], profiles: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say which profile's settings an experiment had, or in which keys they are not the paper's.
+
+    Parameters
+    ----------
+    held
+        The settings in experiment.json.
+    profiles
+        Those of every profile; ``paper`` is one.
+    """
+    plain = {name: json.loads(json.dumps(document)) for name, document in profiles.items()}
+    own = next((name for name in plain if held == plain[name]), None)
+    if own == "paper":
+        return "with the paper's settings"
+    if own:
+        return f"with the settings of the profile {own}, not the paper's"
+    changed = [line.partition(":")[0] for line in differences(plain["paper"], held)]
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return one_line(f"with settings that are not the paper's ({', '.join(changed[:3])}{more})")

@@ -1,0 +1,66 @@
+"""Runs of the shallow network, as `loraml figure shallow` writes them, paired for claims to be judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os.path import lexists
+from pathlib import Path
+from typing import ClassVar
+
+from loraml_theory.harness.errors import InputError, one_line
+from paper_checks.evidence.experiment import ExperimentError
+from sims.shallow.settings import VALUES
+from sims.shallow.tables import Paired, paired, read_runs
+
+
+@dataclass(frozen=True, eq=False)
+class ShallowRuns:
+    """Both methods' runs on some axes.
+
+    Parameters
+    ----------
+    name
+        The folder, shown in every table; it is escaped where it is rendered.
+    axes
+        By what varies: both methods' test errors, a setting each.
+    """
+
+    kind: ClassVar[str] = "shallow"
+
+    name: str
+    axes: Mapping[str, Sequence[Paired]]
+
+    @property
+    def distinct(self) -> int:
+        """How many settings there are; axes cross in the defaults, which count once."""
+        return len({tuple(pair.setting.items()) for pairs in self.axes.values() for pair in pairs})
+
+
+def tables(place: Path) -> dict[str, Path]:
+    """Return the tables of runs in a folder, by what varies."""
+    found = {axis: place / f"shallow-{axis}-runs.csv" for axis in VALUES}
+    return {axis: path for axis, path in found.items() if lexists(path)}
+
+
+def read_shallow_runs(folder: Path) -> ShallowRuns:
+    """Read the tables of runs in a folder.
+
+    Raises
+    ------
+    ExperimentError
+        If one cannot be read, or is damaged.
+    """
+    axes = {}
+    for axis, path in tables(folder).items():
+        try:
+            rows = read_runs(path)
+            pairs = paired(rows)
+        except InputError as problem:
+            raise ExperimentError(str(problem)) from None
+        except ValueError as problem:
+            raise ExperimentError(f"{path}: is no table of runs ({problem})") from None
+        if {row["axis"] for row in rows} != {axis}:
+            raise ExperimentError(f"{path}: expected runs with {axis} varied")
+        axes[axis] = pairs
+    return ShallowRuns(one_line(str(folder)), axes)

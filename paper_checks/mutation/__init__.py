@@ -1,0 +1,1 @@
+"""Wrong formulas made on purpose, and which checks notice them."""

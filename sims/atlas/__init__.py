@@ -1,0 +1,1 @@
+"""Atlas of the landscape: where descent from random starts ends."""

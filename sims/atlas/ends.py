@@ -1,0 +1,88 @@
+"""Ends of the atlas's descents: batches of starts through an engine, until stationary or out of steps."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf
+
+import numpy as np
+
+from loraml_theory.adapters import Parameters
+from loraml_theory.moments import Moments
+from loraml_theory.objectives import ProjectedLoRAML
+from loraml_theory.solvers.base import gradient_norm
+from sims.engines.engine import Engine, Schedule
+from sims.engines.staged import minimise
+from sims.ensembles.tallies import usable_cores
+
+STATIONARY = 1e-9
+"""An end with ``||grad|| / max||W_t||_F^{3/2}`` at most this has converged, by whatever solver."""
+
+DESCENT = (3000, 3000, 6000)
+"""Outer steps of gradient descent in stages, four times the paper's in all; a stage takes up what has not converged."""
+
+TRUST_REGION = (12, 12, 24, 52, 100)
+"""Steps of Newton's method in stages."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where starts ended: values, stationary or not, and the points, with axes (structures, starts)."""
+
+    value: np.ndarray
+    stationary: np.ndarray
+    U: np.ndarray
+
+
+def newton(engine: Engine, moments: Moments, U: np.ndarray) -> Ends:
+    """Run Newton's method from ``(structures, starts, T, d, k)``, one chunk a core on a processor."""
+    flat = repeated(moments, np.repeat(np.arange(U.shape[0]), U.shape[1]))
+    start = U.reshape(-1, *U.shape[2:])
+
+    def run(some: slice) -> tuple[np.ndarray, ...]:
+        S, W, noise = (np.ascontiguousarray(x[some]) for x in (flat.S, flat.W, flat.noise))
+        n, tolerance = float(np.max(flat.n)), 1e-12
+        end = engine.evaluate(
+            minimise, S, W, noise, start[some], n=n, relative_tolerance=tolerance, stages=TRUST_REGION
+        )
+        return end[0].U, end[1]
+
+    workers = usable_cores() if engine.device == "cpu" else 1
+    edges = np.linspace(0, len(start), workers + 1, dtype=int)
+    with ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(run, [slice(a, b) for a, b in pairwise(edges) if a < b]))
+    return evaluated(flat, np.concatenate([p[0] for p in parts]), U.shape[:2])
+
+
+def descend(engine: Engine, moments: Moments, U: np.ndarray) -> Ends:
+    """Run the paper's gradient descent from A = 0, until the gradient is small or `DESCENT` is over."""
+    flat = repeated(moments, np.repeat(np.arange(U.shape[0]), U.shape[1]))
+    at = Parameters(np.zeros_like(flat.W[:, 0]), U.reshape(-1, *U.shape[2:]).copy())
+    todo = np.arange(len(at.U))
+    for steps in DESCENT:
+        some = repeated(flat, todo)
+        end = engine.retrain(some, Parameters(at.A[todo], at.U[todo]), Schedule(outer_steps=steps)).end
+        at.A[todo], at.U[todo] = end.A, end.U
+        still = evaluated(some, end.U, (len(todo),)).stationary
+        todo = todo[~still & np.isfinite(end.A).all(axis=(-2, -1))]
+        if not todo.size:
+            break
+    return evaluated(flat, at.U, U.shape[:2])
+
+
+def evaluated(moments: Moments, U: np.ndarray, shape: tuple[int, ...]) -> Ends:
+    """Evaluate points ``(B, T, d, k)`` after the base is eliminated; overflow makes them neither low nor stationary."""
+    objective, at = ProjectedLoRAML(moments), Parameters(U=U)
+    with np.errstate(all="ignore"):
+        value = objective.value(at)
+        norm = gradient_norm(objective, objective.gradient(at))
+    scale = np.max(np.linalg.norm(moments.W, axis=(-2, -1)), axis=-1)
+    value = np.where(np.isfinite(value), value, inf)
+    return Ends(value.reshape(shape), (norm <= STATIONARY * scale**1.5).reshape(shape), U.reshape(*shape, *U.shape[1:]))
+
+
+def repeated(moments: Moments, index: np.ndarray) -> Moments:
+    """Take batch elements, some of them several times."""
+    return Moments(moments.S[index], moments.W[index], moments.noise[index], moments.n)

@@ -1,0 +1,169 @@
+"""The atlas of the landscape: how often solvers end in spurious minima of LoRA-ML, over k/d, T, noise and starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import inf, isinf
+
+import numpy as np
+
+from loraml_theory import zoo
+from loraml_theory.adapters import Parameters
+from loraml_theory.closed_forms import spectral_recovery
+from loraml_theory.landscape import curvature
+from loraml_theory.moments import Moments, draw, population
+from loraml_theory.objectives import ProjectedLoRAML
+from loraml_theory.structure import GroundTruth
+from sims.atlas.ends import Ends, descend, newton, repeated
+from sims.engines.engine import Engine
+from sims.seeding import stream
+
+SIGMA = 0.1
+SMALL = 0.1
+"""The paper's start: A = 0, U of standard deviation 0.1."""
+
+REACHED = 1e-4
+"""An end whose misfit ``(2 (f - min f))^{1/2} / max||W_t||_F`` is at most this has reached the global minimum."""
+
+GD, BASIN, NEWTON = "gradient descent", "gradient descent, then Newton", "Newton"
+METHODS = (
+    (GD, "small"),
+    (GD, "large"),
+    (BASIN, "small"),
+    (BASIN, "large"),
+    (NEWTON, "small"),
+    (NEWTON, "large"),
+    (NEWTON, "spectral"),
+)
+"""Solver and start. Small: U ~ 0.1 N(0, 1). Large: U normal with shifts as large as the largest true one. Newton from
+the ends of gradient descent says in whose basin those are that have not converged."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much an atlas draws: `structures` truths a cell, `starts` random starts of each."""
+
+    d: int
+    ranks: tuple[int, ...]
+    tasks: tuple[int, ...]
+    samples: tuple[float, ...]
+    structures: int
+    starts: int
+
+
+SCALES = {
+    "quick": Scale(6, (1, 2, 3), (2, 3, 4, 6, 8), (inf, 100), 20, 4),
+    "full": Scale(12, (1, 2, 3, 4), (2, 3, 4, 5, 6, 8), (inf, 5000, 100), 40, 5),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The ends of one method at one place of the map.
+
+    Parameters
+    ----------
+    kind
+        ``generic`` structures, or the one ``spurious`` instance of ML-5, known to have a trap.
+    d, k, T, N
+        Sizes; N samples a task with noise of standard deviation `SIGMA`, infinite for the population.
+    solver, start
+        One of `METHODS`.
+    reached, spurious, unconverged
+        Of every structure the number of starts that end so, ``(structures,)`` each.
+    """
+
+    kind: str
+    d: int
+    k: int
+    T: int
+    N: float
+    solver: str
+    start: str
+    reached: np.ndarray
+    spurious: np.ndarray
+    unconverged: np.ndarray
+
+    @property
+    def starts(self) -> int:
+        """Starts of each structure."""
+        return int(self.reached[0] + self.spurious[0] + self.unconverged[0])
+
+
+def survey(scale: Scale, engine: Engine, *, seed: int, progress: Callable[[str], None] = lambda _: None) -> list[Cell]:
+    """Run every method from the same structures, data and starts at every place of the map.
+
+    Parameters
+    ----------
+    scale
+        What to draw.
+    engine
+        Runs the gradient descent and evaluates Newton's method.
+    seed
+        Root of every random number; a place's numbers depend on nothing else but d, k, T and N.
+    progress
+        Told what is about to be done.
+    """
+    cells: list[Cell] = []
+    one = replace(scale, d=3, structures=1, starts=scale.structures * scale.starts)
+    places = [(one, "spurious", N, 1, 3) for N in scale.samples]
+    places += [(scale, "generic", N, k, T) for N in scale.samples for k in scale.ranks for T in scale.tasks]
+    for number, (here, kind, N, k, T) in enumerate(places, start=1):
+        progress(f"{number}/{len(places)}  {kind}, k/d = {k}/{here.d}, T = {T}, N = {N:g}")
+        cells += _place(here, engine, kind, k=k, T=T, N=N, seed=seed)
+    return cells
+
+
+def _place(scale: Scale, engine: Engine, kind: str, *, k: int, T: int, N: float, seed: int) -> Iterator[Cell]:
+    """Run all methods at one place, then sort their ends by the least value that any of them knows."""
+    d, place = scale.d, {"d": scale.d, "k": k, "T": T}
+    rng = {what: stream(seed, f"atlas: {what}", kind=kind, **place) for what in ("structures", "starts")}
+    truth = zoo.KINDS[kind](rng["structures"], d, k, T, batch=(scale.structures,))
+    moments = population(truth.W_retraining)
+    if not isinf(N):
+        data = stream(seed, "atlas: data", kind=kind, N=int(N), **place)
+        moments = draw(data, truth.W_retraining, int(N), sigma=SIGMA)
+    ends = _run(engine, moments, _starts(rng["starts"], scale.starts, truth, moments))
+    known = np.zeros(scale.structures)
+    if not isinf(N):
+        best = [*ends.values(), newton(engine, moments, truth.U_retraining[:, None, ...])]
+        known = np.min(np.concatenate([end.value for end in best], axis=1), axis=1)
+    for (solver, start), end in ends.items():
+        yield Cell(kind, d, k, T, N, solver, start, *_sorted(end, known, moments, truth))
+
+
+def _starts(rng: np.random.Generator, count: int, truth: GroundTruth, moments: Moments) -> dict[str, np.ndarray]:
+    """Draw starts ``(structures, starts, T, d, k)`` by name; a spectral one where there is a triple."""
+    shape = truth.U_retraining.shape
+    normal = rng.standard_normal((shape[0], count, *shape[1:]))
+    size = np.sqrt(np.max(np.linalg.norm(truth.R, axis=(-2, -1)), axis=-1) / truth.d)
+    drawn = {"small": SMALL * normal, "large": size[:, None, None, None, None] * normal}
+    if truth.T >= 3 and 3 * truth.k <= truth.d:
+        drawn["spectral"] = spectral_recovery(moments.W, truth.k).U[:, None, ...]
+    return drawn
+
+
+def _run(engine: Engine, moments: Moments, starts: dict[str, np.ndarray]) -> dict[tuple[str, str], Ends]:
+    """Run every method from its start; Newton after gradient descent goes on from there."""
+    ends: dict[tuple[str, str], Ends] = {}
+    for solver, start in METHODS:
+        if start in starts:
+            U = ends[GD, start].U if solver == BASIN else starts[start]
+            ends[solver, start] = descend(engine, moments, U) if solver == GD else newton(engine, moments, U)
+    return ends
+
+
+def _sorted(
+    end: Ends, known: np.ndarray, moments: Moments, truth: GroundTruth
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count the starts of every structure that reached the global minimum, ended in a spurious one, or neither."""
+    excess = np.maximum(end.value - known[:, None], 0)
+    reached = np.sqrt(2 * excess) <= REACHED * truth.retraining_scale[:, None]
+    spurious = end.stationary & ~reached & np.isfinite(end.value)
+    which = np.nonzero(spurious)
+    if which[0].size:
+        objective = ProjectedLoRAML(repeated(moments, which[0]))
+        spectrum = curvature(objective, Parameters(U=end.U[which]))
+        spurious[which] = spectrum[:, 0] > -1e-7 * spectrum[:, -1]  # a saddle is a descent that has not ended
+    return reached.sum(axis=1), spurious.sum(axis=1), (~reached & ~spurious).sum(axis=1)

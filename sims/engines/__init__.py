@@ -1,0 +1,63 @@
+"""Which engine runs: by name and device, or the best that is there; never another than the one asked for."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+from sims.engines.engine import Engine, EngineError
+
+NAMES = ("auto", "cpu", "torch", "cupy")
+
+
+def get(name: str = "auto", device: str | None = None) -> Engine:
+    """Return an engine that is ready to run.
+
+    Parameters
+    ----------
+    name
+        "cpu" (numba), "torch", "cupy", or "auto": cupy where it is installed and a CUDA device is there, else cpu.
+    device
+        "cpu" or "cuda", or "cuda:1" for another card than the first; by default the engine's own, for torch "cpu".
+
+    Raises
+    ------
+    EngineError
+        If there is no such engine, what it needs is not installed, or the device is not there or not the engine's.
+    """
+    if name not in NAMES:
+        raise EngineError(f"engine: got {name!r}, expected one of {', '.join(NAMES)}")
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise EngineError(f"device: got {device!r}, expected cpu, cuda or cuda:INDEX")
+    if name == "auto":
+        cupy = device != "cpu" if device else _cuda_is_there()
+        name = "cupy" if cupy else "cpu"
+    if name == "cpu" and device not in (None, "cpu"):
+        raise EngineError(f"engine cpu: runs on the device cpu, not on {device}; use the engine cupy or torch")
+    if name == "cupy" and device == "cpu":
+        raise EngineError("engine cupy: runs on the device cuda, not on cpu; use the engine cpu or torch")
+    if name == "cpu":
+        return _load("cpu", "numba", extra="sims").CpuEngine()
+    if name == "torch":
+        return _load("torch", "torch", extra="torch").TorchEngine(device or "cpu")
+    return _load("cupy", "cupy", extra="cupy").CupyEngine(device or "cuda")
+
+
+def _load(name: str, needed: str, *, extra: str) -> ModuleType:
+    """Import what an engine needs, then its module."""
+    try:
+        import_module(needed)
+    except ImportError as error:
+        raise EngineError(
+            f"engine {name}: it needs {needed}, install it with: pip install 'loraml-theory[{extra}]' ({error})"
+        ) from error
+    return import_module(f"sims.engines.{name}_engine")
+
+
+def _cuda_is_there() -> bool:
+    """Ask CuPy alone; a CUDA device without CuPy counts as none."""
+    if find_spec("cupy") is None:
+        return False
+    return bool(import_module("cupy").cuda.is_available())

@@ -1,0 +1,1 @@
+"""The linear experiments of the paper and their figures."""

@@ -1,0 +1,1 @@
+"""How errors grow and shrink: fitted slopes, their tables and plots."""

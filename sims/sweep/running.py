@@ -1,0 +1,117 @@
+"""A sweep from its spec to its rows: plan, skip what is there, compute the rest anywhere, write each chunk at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from sims.engines.engine import Engine
+from sims.sweep.cells import run_chunk
+from sims.sweep.executors import Executor, InProcess
+from sims.sweep.plan import Chunk, plan
+from sims.sweep.spec import Spec
+from sims.sweep.store import Made, Store, locked
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a sweep is: chunks finished, and the estimated work, both also in all."""
+
+    chunks: int
+    all_chunks: int
+    work: float
+    all_work: float
+
+
+def run(
+    spec: Spec,
+    folder: Path,
+    *,
+    engine: str = "auto",
+    device: str | None = None,
+    executor: Executor | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> int:
+    """Compute what is missing of a sweep in its folder; return the number of chunks that were computed.
+
+    Parameters
+    ----------
+    spec
+        What to compute.
+    folder
+        Made if it is not there; begun by the same spec if it is.
+    engine, device
+        See `sims.engines.get`; ``auto`` goes on with the engine that a folder was begun with.
+    executor
+        See `sims.sweep.executors`; this process if not given.
+    progress
+        Called at the start and after every chunk.
+
+    Raises
+    ------
+    sims.sweep.store.StoreError, sims.engines.engine.EngineError, sims.sweep.executors.ExecutorError
+        If the folder holds another sweep or is in use; if the engine, or the executor, is not there.
+    OSError
+        If the folder cannot be written; what was finished before stays.
+    """
+    executor = executor or InProcess()
+    with locked(folder) as store:
+        begun = store.begun(spec)
+        if begun is not None and engine == "auto" and device is None:
+            engine, device = begun.engine, begun.device
+        store.begin(spec, executor.call(find, engine, device))
+        done = store.merge()
+        chunks = list(plan(spec))
+        left = [chunk for chunk in chunks if chunk.index not in done]
+        light = replace(spec, seeds=())  # what travels with every chunk, which brings its own
+        try:
+            _compute(store, spec, executor, partial(compute, light, engine, device), chunks, left, progress)
+        except BaseException:
+            with suppress(OSError):  # the chunks are safe without it
+                store.merge()
+            raise
+        if left:
+            store.merge()
+    return len(left)
+
+
+def _compute(
+    store: Store,
+    spec: Spec,
+    executor: Executor,
+    work: Callable[[Chunk], dict[str, Any]],
+    chunks: list[Chunk],
+    left: list[Chunk],
+    progress: Callable[[Progress], None],
+) -> None:
+    costs = {chunk.index: chunk.cost for chunk in left}
+    total = sum(chunk.cost for chunk in chunks)
+    finished, spent = len(chunks) - len(left), total - sum(costs.values())
+    progress(Progress(finished, len(chunks), spent, total))
+    for columns in executor.run(work, left):
+        index = columns["chunk"][0]
+        store.write(index, {**columns, "spec_hash": [spec.hash] * len(columns["chunk"])})
+        finished, spent = finished + 1, spent + costs[index]
+        progress(Progress(finished, len(chunks), spent, total))
+
+
+def compute(spec: Spec, engine: str, device: str | None, chunk: Chunk) -> dict[str, Any]:
+    """Compute a chunk by a named engine, made once in every process."""
+    return run_chunk(spec, chunk, _engine(engine, device))
+
+
+def find(engine: str, device: str | None) -> Made:
+    """Return the name and device of the engine that a request comes down to."""
+    found = _engine(engine, device)
+    return Made(found.name, found.device)
+
+
+@cache
+def _engine(name: str, device: str | None) -> Engine:
+    from sims import engines
+
+    return engines.get(name, device)

@@ -1,0 +1,79 @@
+"""The claims on any structure: never refuted where they apply, their controls always."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loraml_theory import zoo
+from loraml_theory.structure import GroundTruth
+from loraml_theory.testing import ground_truths, seeds, structures_violating
+from paper_checks import registry
+from paper_checks.claim import Claim, Evidence, Outcome, Profile, Verdict, gather, judge
+from paper_checks.evidence.instance import Instance
+from paper_checks.verify import check
+
+SMALL = Profile("small", trials=400, starts=3)  # as many trials as quick has: the intervals are as sharp
+CLAIMS = {claim.id: claim for claim in registry.claims() if isinstance(claim, Claim)}
+NEVER_REFUTED = (Verdict.SUPPORTED, Verdict.INCONCLUSIVE, Verdict.ASSUMPTIONS_NOT_MET)
+
+few = settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+
+
+def test_ids_are_those_of_the_theory() -> None:
+    theorems = [f"SR-{i}" for i in range(1, 5)] + [f"ML-{i}" for i in range(1, 8)] + ["FT-1", "FT-2"]
+    of_theory = [claim for claim in registry.claims() if claim.id.partition("-")[0] in registry.FAMILIES]
+    assert [claim.id for claim in of_theory] == [*theorems, "NL-language", "NL-shallow", "NL-vision"]
+    assert [claim.id for claim in of_theory if claim.nature == "theorem"] == theorems
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_controls_are_refuted_on_their_own_instances(claim: Claim) -> None:
+    assert claim.controls
+    for control in claim.controls:
+        evidence, _ = gather(control.check, control.own_instance(1), SMALL)
+        assert judge(evidence) is Verdict.REFUTED, control.what
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+@few
+@given(truth=ground_truths(k=st.integers(1, 2), T=st.integers(2, 4), independent=True), seed=seeds())
+def test_no_claim_is_refuted_where_all_tasks_are_independent(claim: Claim, truth: GroundTruth, seed: int) -> None:
+    assert disagreements(claim, truth, seed) == []
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+@few
+@given(truth=st.one_of(structures_violating("independence"), structures_violating("triple")), seed=seeds())
+def test_no_claim_is_refuted_where_tasks_are_dependent(claim: Claim, truth: GroundTruth, seed: int) -> None:
+    assert disagreements(claim, truth, seed) == []
+
+
+def disagreements(claim: Claim, truth: GroundTruth, seed: int) -> list[Evidence]:
+    """Check the claim without its controls, as the runner does: only where its assumptions hold."""
+    instance = Instance("drawn", truth, seed)
+    if not all(assumption.test(instance).holds for assumption in claim.assumptions):
+        return []
+    evidence, _ = gather(claim.check, instance, SMALL)
+    return [e for e in evidence if e.outcome is Outcome.DISAGREES]
+
+
+@pytest.mark.parametrize("id_", ["SR-2", "SR-3", "SR-4", "ML-1", "ML-3", "ML-6", "ML-7"])
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_verdicts_do_not_depend_on_the_scale_of_numbers(id_: str, scale: float) -> None:
+    truth = zoo.asymmetric(np.random.default_rng(3), 6, 1, 3)
+    scaled = GroundTruth(scale * truth.A_star, np.sqrt(scale) * truth.U_star)
+    verdicts = [check(CLAIMS[id_], [Instance("x", t, 0)], SMALL, seed=0).verdict for t in (truth, scaled)]
+    assert verdicts == [Verdict.SUPPORTED, Verdict.SUPPORTED]
+
+
+@pytest.mark.parametrize("gap", [1e-6, 1e-8, 1e-10, 1e-12, 1e-14])
+def test_near_dependence_is_inconclusive_rather_than_refuted(gap: float) -> None:
+    truth = zoo.generic(np.random.default_rng(4), 6, 1, 3)
+    U = truth.U_star.copy()
+    U[1] = U[0] + gap * U[1]
+    instance = Instance("near", GroundTruth(truth.A_star, U), 0)
+    for claim in CLAIMS.values():
+        assert check(claim, [instance], SMALL, seed=0).verdict in NEVER_REFUTED, claim.id

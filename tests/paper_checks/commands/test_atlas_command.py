@@ -1,0 +1,41 @@
+"""`loraml atlas` writes a picture and a table, and says in one line what is wrong with its options."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from sims.atlas import landscape as landscape_atlas
+from sims.atlas.landscape import Scale
+from tests.paper_checks.conftest import Loraml
+
+
+def test_the_command_writes_both(loraml: Loraml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smallest = Scale(3, (1,), (3,), (inf,), 2, 2)
+    monkeypatch.setitem(landscape_atlas.SCALES, "quick", smallest)
+    ended = loraml("atlas", "--out", tmp_path / "here", "--seed", "3")
+    assert (ended.status, ended.err) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["atlas.csv", "atlas.png"]
+    assert f"{tmp_path / 'here' / 'atlas.png'}" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--profile", "slow"], "--profile: got 'slow', expected quick or full"),
+        (["--seed", "-1"], "--seed: got '-1', expected a whole number >= 0 of at most 18 digits"),
+        (["--engine", "abacus"], "engine: got 'abacus', expected one of auto, cpu, torch, cupy"),
+    ],
+)
+def test_wrong_options_are_one_line(loraml: Loraml, words: list[str], text: str) -> None:
+    ended = loraml("atlas", *words)
+    assert (ended.status, ended.out, ended.err) == (2, "", f"loraml: error: {text}\n")
+
+
+def test_an_unwritable_folder_is_refused_at_once(loraml: Loraml, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = loraml("atlas", "--out", tmp_path / "file")
+    assert ended.status == 2
+    assert "expected a folder" in ended.err

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraml_theory.harness.structure_file import read_structure
+from paper_checks.claim import Note
+from paper_checks.evidence.instance import Instance
+from tests.paper_checks import fakes
+from tests.paper_checks.conftest import Loraml
+
+FAKE = """
+import os, signal, time
+from paper_checks import cli, registry
+from paper_checks.commands import common as commands
+from tests.paper_checks import fakes
+def waits(on, profile):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+registry.claims = lambda: (fakes.claim(), fakes.claim(id="ML-1", check=waits))
+cli.main()
+"""
+
+
+def outside(folder: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `loraml` with fake claims as a process; ML-1 interrupts itself."""
+    root = str(Path(__file__).parents[2])
+    options = {"stdout": subprocess.PIPE, **options}
+    return subprocess.run(
+        [sys.executable, "-c", FAKE, *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": root},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def structure(path: Path, **changes: Any) -> Path:
+    np.savez(path, **{"A_star": np.eye(4), "U_star": np.ones((3, 4, 1)), **changes})
+    return path
+
+
+def test_verify_prints_a_table_and_writes_both_reports(loraml: Loraml, tmp_path: Path) -> None:
+    ended = loraml("verify")
+    assert (ended.status, ended.err) == (0, "")
+    assert "SR-1" in ended.out
+    assert "✓ supported" in ended.out
+    assert "1 supported; 1 of 1 controls refuted. Report: reports/verify/report.html" in ended.out
+    assert "\x1b" not in ended.out
+    assert sorted(os.listdir(tmp_path / "reports/verify")) == ["report.html", "verdicts.json"]
+
+
+def test_mutants_are_shown_written_and_fail_the_run(loraml: Loraml, tmp_path: Path) -> None:
+    blind = fakes.claim(check=fakes.measures_size(1.0, measured=1.0))
+    ended = loraml("verify", "--mutants", "--out", "r", known=(blind,))
+    assert ended.status == 1
+    assert "Mutant not caught by SR-1: missing 1/T in the base of standard retraining." in ended.out
+    assert "SR-1, the largest entry is 2" in ended.out
+    made = json.loads((tmp_path / "r/verdicts.json").read_text("utf-8"))["mutants"]
+    assert not made["sound"]
+    assert {mutant["nature"] for mutant in made["mutants"]} == {"code", "theorem"}
+    assert "not caught:" in (tmp_path / "r/report.html").read_text("utf-8")
+    refused = loraml("verify", "--mutants", "--structure", structure(tmp_path / "s.npz"))
+    assert (refused.status, refused.out) == (2, "")
+    assert "--mutants: expected no --structure with it" in refused.err
+
+
+def test_certificates_are_written_beside_the_report(loraml: Loraml, tmp_path: Path) -> None:
+    def proves(on: Instance, profile: Any) -> Any:
+        yield from fakes.measures_size(1.0)(on, profile)
+        yield Note(f"../{on.name}", "a proof", "{}\n")
+
+    ended = loraml("verify", "--out", "r", known=(fakes.claim(check=proves),))
+    assert ended.status == 0
+    assert sorted(os.listdir(tmp_path / "r/certificates")) == ["first.json", "second.json"]
+    assert (tmp_path / "r/certificates/first.json").read_text("utf-8") == "{}\n"
+    assert '<a href="certificates/first.json">' in (tmp_path / "r/report.html").read_text("utf-8")
+    (made,) = json.loads((tmp_path / "r/verdicts.json").read_text("utf-8"))["claims"]
+    assert [note.get("certificate") for note in made["notes"]] == [
+        *(None, "certificates/first.json"),
+        *(None, "certificates/second.json"),
+    ]
+    assert made["kinds"] == {"exact": 2}
+
+
+def test_json_is_the_file_and_nothing_else(loraml: Loraml, tmp_path: Path) -> None:
+    ended = loraml("verify", "--json", "--seed", "3", "--out", "r", "--profile", "full")
+    assert ended.out == (tmp_path / "r/verdicts.json").read_text("utf-8")
+    made = json.loads(ended.out)
+    assert (made["seed"], made["profile"]) == (3, "full")
+    assert made["environment"]["command"] == "loraml verify --json --seed 3 --out r --profile full"
+    assert made["real"]["summary"] == ["A sentence."]
+
+
+def test_a_refuted_theorem_and_a_control_that_is_not_are_status_1(loraml: Loraml) -> None:
+    ended = loraml("verify", known=[fakes.claim(check=fakes.measures_size(3.0), controls=(fakes.control(1.0),))])
+    assert (ended.status, ended.err) == (1, "")
+    assert "✗ refuted" in ended.out
+    assert "largest entry on first: measured 1, expected 3 ± 0.1, 2 off." in ended.out
+    assert "Control not refuted but supported on own: the largest entry is 1." in ended.out
+
+
+def test_claims_are_chosen_by_id(loraml: Loraml) -> None:
+    known = [fakes.claim(id=name) for name in ("SR-1", "SR-2", "ML-1")]
+    made = json.loads(loraml("verify", "--json", "--claim", " ml-1, SR-1,", known=known).out)
+    assert [claim["id"] for claim in made["claims"]] == ["SR-1", "ML-1"]
+    assert made["real"] == {}
+
+
+def test_a_structure_replaces_the_drawn_instances(loraml: Loraml, tmp_path: Path) -> None:
+    path = structure(tmp_path / "<mine>.npz", A_star=np.eye(4, dtype=np.int64))
+    made = json.loads(loraml("verify", "--json", "--structure", path).out)
+    assert [item["instance"] for item in made["claims"][0]["evidence"]] == ["<mine>.npz"]
+    assert made["notes"] == ["<mine>.npz: A_star: converted from int64 to float64"]
+    assert made["real"] == {}
+
+
+def test_a_table_fits_80_columns(loraml: Loraml) -> None:
+    long = fakes.claim(title="a title that is much too long for one line of the table", check=fakes.says_nothing)
+    table, _, _ = loraml("verify", known=[long]).out.rpartition("\n\n")
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_claims_lists_statements_assumptions_and_sources(loraml: Loraml) -> None:
+    ended = loraml("claims")
+    assert ended.status == 0
+    for text in ("SR-1", "The largest entry is one.", "entries of size one", "nowhere, section 1"):
+        assert text in ended.out
+    assert "the largest entry is 2" not in ended.out
+    assert "the largest entry is 2" in loraml("claims", "sr-1").out
+
+
+def test_a_structure_of_every_kind_is_written_and_read(loraml: Loraml, tmp_path: Path) -> None:
+    from loraml_theory.zoo import KINDS
+
+    for kind in KINDS:
+        ended = loraml("structure", kind, "--d", "8", "--T", "3", "--seed", "5", "--out", f"{kind}.npz")
+        assert (ended.status, ended.err) == (0, "")
+        truth, notes = read_structure(tmp_path / f"{kind}.npz")
+        assert (truth.d, truth.k, truth.T, notes) == (8, 1, 3, [])
+
+
+@pytest.mark.parametrize("words", [["--help"], ["verify", "--help"], ["--version"]])
+def test_help_and_version(loraml: Loraml, words: list[str]) -> None:
+    ended = loraml(*words)
+    assert (ended.status, ended.err) == (0, "")
+    assert "loraml" in ended.out
+
+
+WRONG_WORDS = {
+    "no command": ([], "Missing command"),
+    "unknown command": (["verifi"], "'verifi'"),
+    "unknown option": (["verify", "--bogus"], "--bogus"),
+    "missing value": (["verify", "--claim"], "--claim"),
+    "missing option": (["structure", "generic"], "--out"),
+    "missing kind": (["structure", "--out", "x.npz"], "KIND"),
+    "too many words": (["verify", "more"], "(more)"),
+    "two lines": (["verify", "two\nlines [red]"], "lines [red]"),
+    "profile": (["verify", "--profile", "slow"], "--profile: got 'slow', expected quick or full"),
+    "negative seed": (["verify", "--seed", "-1"], "--seed: got '-1', expected a whole number >= 0"),
+    "seed of words": (["verify", "--seed", "one"], "--seed: got 'one', expected a whole number >= 0"),
+    "endless seed": (["verify", "--seed", "9" * 5000], "expected a whole number >= 0"),
+    "unknown claim": (["verify", "--claim", "SR-1,XX-9"], "claim: got 'XX-9', expected one of SR-1"),
+    "unknown claim to list": (["claims", "XX-9"], "claim: got 'XX-9', expected one of SR-1"),
+    "no claim": (["verify", "--claim", ","], "--claim: got ',', expected ids"),
+    "no structure": (["verify", "--structure", "a\nb.npz"], r"a\nb.npz: cannot be read (No such file"),
+    "folder as structure": (["verify", "--structure", "."], "is a folder, expected an npz file"),
+    "out is a file": (["verify", "--out", "file"], "file: is a file, expected a folder"),
+    "out below a file": (
+        ["verify", "--out", "file/below"],
+        "file/below: cannot be written (Not a directory)",
+    ),
+    "unknown kind": (["structure", "odd", "--out", "x"], "KIND: got 'odd', expected one of asymmetric"),
+    "sizes": (["structure", "generic", "--k", "11", "--out", "x"], "k: got 11, expected 1 <= k <= d = 10"),
+    "huge sizes": (["structure", "generic", "--d", "99999", "--out", "x"], "--d, --k, --T: got 99999, 1, 3"),
+    "no number": (
+        ["structure", "generic", "--T", "2.5", "--out", "x"],
+        "--T: got '2.5', expected a whole number",
+    ),
+    "no folder": (["structure", "generic", "--out", "no/x"], "no/x: cannot be written (No such file"),
+    "a folder": (["structure", "generic", "--out", "."], "is not a regular file, expected the name of a file to write"),
+}
+
+
+@pytest.mark.parametrize(("words", "expected"), WRONG_WORDS.values(), ids=WRONG_WORDS)
+def test_wrong_words_are_one_line_and_status_2(loraml: Loraml, tmp_path: Path, words: list[str], expected: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    ended = loraml(*words)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("loraml: error: ")
+    assert ended.err.endswith("\n")
+    assert ended.err.count("\n") == 1
+    assert expected in ended.err
+    assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_the_folder_is_tried_before_the_work(loraml: Loraml, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(**_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    def never(_on: Instance, _profile: Any) -> Any:
+        pytest.fail("the check must not run")
+
+    monkeypatch.setattr("paper_checks.commands.common.TemporaryFile", refuses)
+    ended = loraml("verify", "--out", "r", known=[fakes.claim(check=never)])
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == "loraml: error: r: cannot be written (No space left on device)\n"
+
+
+def test_a_full_disk_leaves_the_old_reports(loraml: Loraml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loraml("verify", "--out", "r")
+    before = {path: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    ended = loraml("verify", "--out", "r", "--seed", "1")
+    assert (ended.status, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert {path: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+
+
+def test_ctrl_c_is_one_line_and_leaves_the_old_reports(tmp_path: Path) -> None:
+    assert outside(tmp_path, "verify", "--claim", "SR-1").returncode == 0
+    reports = tmp_path / "reports/verify"
+    before = {path: path.read_bytes() for path in reports.iterdir()}
+    ended = outside(tmp_path, "verify", "--claim", "SR-1,ML-1")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "loraml: interrupted\n")
+    assert {path: path.read_bytes() for path in reports.iterdir()} == before
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    ended = outside(tmp_path, "verify", "--claim", "SR-1", "--json", stdout=write)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_standard_output_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        ended = outside(tmp_path, "verify", "--claim", "SR-1", stdout=full)
+    expected = "loraml: error: standard output: cannot be written (No space left on device)\n"
+    assert (ended.returncode, ended.stderr) == (2, expected)
+
+
+def test_names_that_are_no_text_are_escaped(tmp_path: Path) -> None:
+    path = structure(tmp_path / os.fsdecode(b"bad-\xff.npz"))
+    ended = outside(tmp_path, "verify", "--claim", "SR-1", "--structure", str(path), "--json")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    (claim,) = json.loads(ended.stdout)["claims"]
+    assert claim["evidence"][0]["instance"] == r"bad-\udcff.npz"
