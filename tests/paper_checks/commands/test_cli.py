@@ -31,7 +31,7 @@ cli.main()
 
 def outside(folder: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `loraml` with fake claims as a process; ML-1 interrupts itself."""
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     options = {"stdout": subprocess.PIPE, **options}
     return subprocess.run(
         [sys.executable, "-c", FAKE, *words],

@@ -85,7 +85,7 @@ def test_the_table_of_the_readme_counts_what_decides(
 ) -> None:
     loraml("verify", "--records", written(tmp_path / "runs", runs(IN_ORDER) + runs(REVERSED, n=50)), known=KNOWN)
     monkeypatch.setattr("sys.argv", ["claim_table.py", "reports/verify/verdicts.json"])
-    run_path(str(Path(__file__).parents[2] / "docs" / "claim_table.py"))
+    run_path(str(Path(__file__).parents[3] / "docs" / "claim_table.py"))
     rows = capsys.readouterr().out.splitlines()
     assert rows[2] == "| SR-1 | largest entry | `supported` | 2 of 2 | 1 of 1 |"
     assert rows[3] == "| NL-vision | Images: meta-learning with adapters is ahead | `supported` | 3 of 3 | 3 of 3 |"

@@ -19,7 +19,7 @@ from tests.paper_checks.conftest import Loraml
 from tests.realdata.experiments.made import experiment
 from tests.realdata.experiments.test_tables import three_seeds
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TINY = """
 [data]
 train_per_class = 6

@@ -12,7 +12,7 @@ from typing import Any
 
 from sims.sweep.store import read_table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 BRIEF = """
 method = ["sr", "lora-ml-spectral"]
