@@ -41,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow")
 
 
+COVERING = ("tests/loraml_theory/", "loraml_theory/")
+"""Coverage of `loraml_theory` counts its own tests alone: in the others, to measure would take a third of the time."""
+
 COLLECTED = pytest.StashKey[list[str]]()  # the ids of all tests, before any is left out or moved
 
 
@@ -52,10 +55,11 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     config.stash[COLLECTED] = [item.nodeid for item in items]
-    if not config.getoption("--run-slow"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
+    for item in items:
+        if item.get_closest_marker("slow") and not config.getoption("--run-slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
+        if not item.nodeid.startswith(COVERING):
+            item.add_marker(pytest.mark.no_cover)
 
 
 def _only_loopback(connect: Callable[..., Any]) -> Callable[..., Any]:

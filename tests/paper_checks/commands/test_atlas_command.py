@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sims.atlas import landscape as landscape_atlas
+from sims.atlas import landscape
 from sims.atlas.landscape import Scale
 from tests.paper_checks.conftest import Loraml
 
 
 def test_the_command_writes_both(loraml: Loraml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     smallest = Scale(3, (1,), (3,), (inf,), 2, 2)
-    monkeypatch.setitem(landscape_atlas.SCALES, "quick", smallest)
+    monkeypatch.setitem(landscape.SCALES, "quick", smallest)
     ended = loraml("atlas", "--out", tmp_path / "here", "--seed", "3")
     assert (ended.status, ended.err) == (0, "")
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["atlas.csv", "atlas.png"]

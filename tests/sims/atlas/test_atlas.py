@@ -15,7 +15,7 @@ from loraml_theory.moments import population
 from paper_checks.commands.atlas import summary
 from sims import engines
 from sims.atlas import ends as atlas_ends
-from sims.atlas import landscape as landscape_atlas
+from sims.atlas import landscape
 from sims.atlas import report as atlas_report
 from sims.atlas.landscape import BASIN, GD, METHODS, NEWTON, Cell, Scale, survey
 from sims.ensembles.proportions import clopper_pearson, korn_graubard
@@ -89,7 +89,7 @@ def test_a_saddle_is_a_descent_that_has_not_ended() -> None:
     moments = population(truth.W_retraining)
     at_zero = atlas_ends.evaluated(moments, np.zeros((2, 3, 6, 1)), (2, 1))
     assert np.all(at_zero.stationary)
-    reached, spurious, unconverged = landscape_atlas._sorted(at_zero, np.zeros(2), moments, truth)
+    reached, spurious, unconverged = landscape._sorted(at_zero, np.zeros(2), moments, truth)
     assert (reached.sum(), spurious.sum(), unconverged.sum()) == (0, 0, 2)
 
 
@@ -97,7 +97,7 @@ def test_overflow_is_not_converged() -> None:
     truth = zoo.generic(np.random.default_rng(0), 6, 1, 3, batch=(2,))
     moments = population(truth.W_retraining)
     far = atlas_ends.evaluated(moments, np.full((2, 3, 6, 1), np.nan), (2, 1))
-    assert landscape_atlas._sorted(far, np.zeros(2), moments, truth)[2].sum() == 2
+    assert landscape._sorted(far, np.zeros(2), moments, truth)[2].sum() == 2
 
 
 def test_intervals_take_starts_of_one_structure_as_such() -> None:
