@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from loraml_theory.libraries import array_namespace
 from loraml_theory.structure import Array, transpose
 
 

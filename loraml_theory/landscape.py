@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.libraries import array_namespace
 from loraml_theory.objectives import Objective
 from loraml_theory.solvers.base import ravel, unravel
 from loraml_theory.structure import Array, transpose

@@ -8,8 +8,9 @@ from math import inf, isinf, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from loraml_theory.libraries import array_namespace
 from loraml_theory.structure import Array, require_real_floating, transpose
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from loraml_theory.adapters import (
     Linear,
@@ -29,6 +29,7 @@ from loraml_theory.adapters import (
     shift,
     shift_derivative,
 )
+from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments, symmetric_power
 from loraml_theory.structure import Array, frobenius
 

@@ -12,8 +12,9 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from loraml_theory.libraries import array_namespace
 from loraml_theory.spectra import INDEPENDENT
 from loraml_theory.structure import Array, GroundTruth, joint_factor, transpose
 

@@ -27,8 +27,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from loraml_theory.libraries import array_namespace
 from loraml_theory.structure import Array, frobenius, transpose
 
 if TYPE_CHECKING:

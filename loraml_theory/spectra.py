@@ -6,8 +6,7 @@ from itertools import combinations
 from math import inf
 from typing import NamedTuple
 
-from array_api_compat import array_namespace
-
+from loraml_theory.libraries import array_namespace
 from loraml_theory.structure import Array, joint_factor, transpose
 
 INDEPENDENT = 1e-10

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import device, is_array_api_obj
+
+from loraml_theory.libraries import array_namespace
 
 Array: TypeAlias = Any  # an array of any array-API library; the standard has no common static type yet
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import standard_retraining
+from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments, symmetric_power
 from loraml_theory.objectives import LoRAML
 from loraml_theory.solvers.base import Solution, Status, finish, gradient_norm

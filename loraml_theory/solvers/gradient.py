@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from array_api_compat import array_namespace
-
 from loraml_theory.adapters import Parameters, pull_back, shift
+from loraml_theory.libraries import array_namespace
 from loraml_theory.objectives import LoRAML, Objective
 from loraml_theory.solvers.base import Solution, Status, finish
 from loraml_theory.structure import Array

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
+from loraml_theory.libraries import array_namespace
 from loraml_theory.structure import Array, frobenius
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from array_api_compat import array_namespace
-
 from loraml_theory.adapters import Linear, Parameters
+from loraml_theory.libraries import array_namespace
 from loraml_theory.objectives import Objective
 from loraml_theory.solvers.base import Solution, Status, finish, ravel, unravel
 from loraml_theory.structure import Array

@@ -6,8 +6,9 @@ from itertools import combinations, permutations
 from math import inf
 from typing import NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from loraml_theory.libraries import array_namespace
 from loraml_theory.structure import Array, transpose
 
 

@@ -8,9 +8,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from loraml_theory.closed_forms import boost, two_task_orbit
+from loraml_theory.libraries import array_namespace
 from loraml_theory.spectra import INDEPENDENT, congruence_floor, rounding_level, separation
 from loraml_theory.structure import Array, GroundTruth, frobenius, joint_factor, transpose
 from paper_checks.claim import Claim, Control, Evidence, Note, Profile

@@ -8,12 +8,12 @@ from functools import partial
 from math import inf
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from loraml_theory import zoo
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import spectral_recovery
 from loraml_theory.landscape import curvature, gauge_dimension
+from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.structure import Array, GroundTruth, frobenius, transpose

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import best_rank_error, fine_tune
+from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments, draw, population
 from loraml_theory.objectives import FineTuning
 from loraml_theory.solvers import newton

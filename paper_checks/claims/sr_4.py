@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from loraml_theory.closed_forms import best_rank_error, fine_tune
+from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments
 from loraml_theory.rates import standard_rank
 from loraml_theory.structure import Array, GroundTruth, frobenius

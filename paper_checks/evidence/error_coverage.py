@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from array_api_compat import array_namespace
-
 from loraml_theory.closed_forms import fine_tune
+from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments
 from loraml_theory.rates import degrees_of_freedom
 from loraml_theory.structure import Array, GroundTruth

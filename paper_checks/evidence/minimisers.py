@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import boost, spectral_recovery, two_task_orbit
+from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import population
 from loraml_theory.objectives import LoRAML, ProjectedLoRAML
 from loraml_theory.rates import recovery_condition

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import Objective, ProjectedLoRAML
 from loraml_theory.solvers import newton

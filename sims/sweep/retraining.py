@@ -8,10 +8,10 @@ from math import inf, isinf
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import boost, spectral_recovery, standard_retraining, two_task_orbit
+from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import FineTuning, LoRAML, Objective, ProjectedLoRAML
 from loraml_theory.objectives import StandardRetraining as StandardObjective
