@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 from array_api_compat import device, is_array_api_obj
 
 from loraml_theory.libraries import array_namespace
@@ -15,7 +16,7 @@ Array: TypeAlias = Any  # an array of any array-API library; the standard has no
 
 def transpose(M: Array) -> Array:
     """Swap the last two axes, ``(..., m, n) -> (..., n, m)``."""
-    return array_namespace(M).matrix_transpose(M)
+    return M.mT if isinstance(M, np.ndarray) else array_namespace(M).matrix_transpose(M)
 
 
 def frobenius(M: Array) -> Array:

@@ -114,7 +114,7 @@ def _steihaug(
         curvature = _dot(direction, Hd)
         alpha = rr / xp.where(curvature > 0, curvature, xp.ones_like(curvature))
         beyond = (curvature <= 0) | (_norm(p + alpha[..., None] * direction) >= radius)
-        step = xp.where(beyond, _to_boundary(p, direction, radius), alpha)
+        step = xp.where(beyond, _to_boundary(p, direction, radius), alpha) if bool(xp.any(beyond)) else alpha
         p = xp.where(active[..., None], p + step[..., None] * direction, p)
         active = active & ~beyond
         r = xp.where(active[..., None], r - alpha[..., None] * Hd, r)
