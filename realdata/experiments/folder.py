@@ -25,8 +25,8 @@ from loraml_theory.harness.atomic import replacing
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import MEBIBYTE, read_json
 from loraml_theory.harness.lock_files import check_lock
+from loraml_theory.harness.settings import differences
 from realdata.experiments.schemas import first_problem
-from realdata.experiments.toml_settings import differences
 
 FORMAT = 1
 BEGUN = "experiment.json"

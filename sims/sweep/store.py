@@ -57,7 +57,8 @@ from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import read_json
 from loraml_theory.harness.lock_files import check_lock
 from loraml_theory.harness.parquet_files import open_parquet, with_texts
-from sims.sweep.spec import Spec, differences
+from loraml_theory.harness.settings import differences
+from sims.sweep.spec import Spec
 
 if TYPE_CHECKING:
     import pyarrow as pa

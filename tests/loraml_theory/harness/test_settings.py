@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from realdata.experiments.toml_settings import SettingsError, differences, from_table, overlaid
+from loraml_theory.harness.settings import SettingsError, differences, from_table, overlaid
 
 
 @dataclass(frozen=True)
