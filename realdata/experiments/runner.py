@@ -105,7 +105,6 @@ def run(request: Request, path: Path, *, progress: Callable[[Progress], None] = 
             "precision": request.precision,
         }
         folder.begin(fixed, made)
-        folder.clean()
         todo = Todo(folder, request, experiment, progress=progress)
         bench = Workbench(request.spec, folder.path, device, request.precision, made)
         todo.tell()
