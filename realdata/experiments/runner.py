@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.processes import Lost, cores, work_off
 from realdata.experiments.experiment import Experiment, Spec
 from realdata.experiments.folder import Failure, Folder, opened, read_failures
 from realdata.experiments.grid import RetrainingKey, Work, keys, work_of
 from realdata.experiments.jobs import Job, Workbench, is_done
 from realdata.experiments.options import Wanted
 from realdata.experiments.records import RunKey, path_of, read_record, write_record
-from realdata.experiments.workers import Lost, cores, work_off
 
 PACKAGES = ("loraml-theory", "accelerate", "numpy", "peft", "torch", "transformers")
 

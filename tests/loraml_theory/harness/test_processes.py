@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from realdata.experiments.workers import Lost, Tick, cores, work_off
+from loraml_theory.harness.processes import Lost, Tick, cores, work_off
 
 
 @dataclass
@@ -103,8 +103,8 @@ def test_a_full_disk_ends_everything(tmp_path: Path, workers: int) -> None:
 
 def test_processes_end_with_their_parent(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from realdata.experiments.workers import work_off\n"
-        "from tests.realdata.experiments.test_workers import Deeds, Listed\n"
+        "import sys; from pathlib import Path; from loraml_theory.harness.processes import work_off\n"
+        "from tests.loraml_theory.harness.test_processes import Deeds, Listed\n"
         "class Loud(Listed):\n"
         "    def ticked(self, job, epochs): print(job, flush=True)\n"
         "if __name__ == '__main__': work_off(Loud(['wait a', 'wait b']), Deeds(Path(sys.argv[1])), workers=2)"
