@@ -63,7 +63,7 @@ def render(run: Run, environment: dict[str, Any]) -> str:
     run
         The results.
     environment
-        What made them, see `paper_checks.report.verdicts.environment`.
+        What made them, see `loraml_theory.harness.versions.environment`.
     """
     pages = Environment(
         loader=PackageLoader("paper_checks", "report"),
