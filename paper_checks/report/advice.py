@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.plotting import CYCLE, INK, data_uri
 from paper_checks.evidence.phrasing import number, plural
-from paper_checks.report.figures import CYCLE, INK, Picture, axes, encode
+from paper_checks.report.figures import Picture, axes
 from paper_checks.report.html import typeset
 
 if TYPE_CHECKING:
@@ -76,12 +77,14 @@ def _pictures(layer: Document, found: Document) -> list[Picture]:
     with axes(height=2.7) as (figure, ax):
         _draw_spectra(ax, layer)
         caption = f"Singular values of the differences of two tasks, {layer['name']}"
-        pictures.append(encode(figure, f"{caption}; above the line they are no noise"))
+        pictures.append(Picture(data_uri(figure), f"{caption}; above the line they are no noise"))
     if layer["left"]["sr"]:
         with axes(height=2.7) as (figure, ax):
             _draw_left(ax, layer, found["settings"]["share"])
             caption = f"What adapters of each rank leave between a held-out task and a base, {layer['name']}"
-            pictures.append(encode(figure, f"{caption}: the share of the energy from the average, noise included"))
+            pictures.append(
+                Picture(data_uri(figure), f"{caption}: the share of the energy from the average, noise included")
+            )
     return pictures
 
 
