@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import one_line, reason
 
 J = TypeVar("J")
 J_contra = TypeVar("J_contra", contravariant=True)
@@ -92,10 +92,9 @@ def attempt(bench: Bench[J], job: J, tick: Tick) -> Any:
         return bench.do(job, tick)
     except OSError as problem:
         where = f"{problem.filename}: " if problem.filename else ""
-        return Lost(one_line(f"{where}{problem.strerror or problem}"), fatal=True)
+        return Lost(one_line(f"{where}{reason(problem)}"), fatal=True)
     except Exception as problem:
-        text = str(problem).strip().splitlines()
-        return Lost(one_line(text[0] if text else type(problem).__name__)[:500], traceback.format_exc())
+        return Lost(reason(problem)[:500], traceback.format_exc())
 
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from loraml_theory.harness.atomic import replacing
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import decoded
 from loraml_theory.harness.packed_files import open_packed
 
@@ -229,7 +229,7 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DialogueFileError(f"{path}: damaged gzip data after line {line}; expected a whole file") from error
     except OSError as error:
-        raise DialogueFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DialogueFileError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 def _fail(path: Path, line: int, what: str) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.processes import Crew, Lost, Tick, cores
 
 if TYPE_CHECKING:
@@ -153,13 +153,13 @@ def _dask_errors(client: Client) -> Iterator[None]:
     try:
         yield
     except (KilledWorker, FutureCancelledError) as problem:
-        raise ExecutorError(f"Dask: {_first_line(problem)}") from None
+        raise ExecutorError(f"Dask: {reason(problem)}") from None
     except ImportError as problem:
-        raise ExecutorError(f"Dask: a worker cannot import what it should run ({_first_line(problem)})") from None
+        raise ExecutorError(f"Dask: a worker cannot import what it should run ({reason(problem)})") from None
     except OSError as problem:
         if client.status == "running":
             raise
-        raise ExecutorError(f"Dask: {_first_line(problem)}") from None
+        raise ExecutorError(f"Dask: {reason(problem)}") from None
 
 
 @contextmanager
@@ -214,14 +214,10 @@ def _connected(scheduler: str) -> Iterator[Client]:
     try:
         client = Client(scheduler, timeout=f"{PATIENCE}s", set_as_default=False)
     except (OSError, ValueError) as problem:
-        raise ExecutorError(f"scheduler {scheduler}: does not answer ({_first_line(problem)})") from None
+        raise ExecutorError(f"scheduler {scheduler}: does not answer ({reason(problem)})") from None
     with client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
             raise ExecutorError(f"scheduler {scheduler}: has no workers") from None
         yield client
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem) or type(problem).__name__).splitlines()[0]
