@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,8 +65,7 @@ def figure(width: float, height: float) -> Iterator[Figure]:
 
 def save(picture: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all, the same every time."""
-    with replacing(path) as file:
-        file.write(_encoded(picture, "png", {"Software": None}))
+    write_whole(path, _encoded(picture, "png", {"Software": None}))
 
 
 def data_uri(picture: Figure) -> str:

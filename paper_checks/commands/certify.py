@@ -11,6 +11,7 @@ import numpy as np
 import typer
 from threadpoolctl import threadpool_limits
 
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError, one_line
 from loraml_theory.harness.input_files import MEBIBYTE, read_text
 from loraml_theory.harness.structure_file import read_structure
@@ -107,7 +108,7 @@ def prove(
     used = versions("loraml-theory", "python-flint", "numpy")
     made = certificate.document(proof, {"command": command, "seed": root, "search": about, "versions": used})
     with commands.writing(out):
-        certificate.write(out, made)
+        write_whole(out, certificate.dumps(made))
     value, curvature = made["value"], made["curvature"]["lower"]
     return 0, (
         f"Proved: a strict spurious minimum with {value['lower']} <= f <= {value['upper']}, the global minimum being "

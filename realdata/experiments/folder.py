@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loraml_theory.harness import folders
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.folders import FolderError
 from loraml_theory.harness.input_files import MEBIBYTE, read_json
 from realdata.experiments.schemas import first_problem
@@ -80,16 +80,14 @@ class Folder:
             raise FolderError(f"{self.path}: holds runs but no {BEGUN}, take another folder")
         else:
             document = {"format": FORMAT, **fixed, "begun": dict(made)}
-            with replacing(self.path / BEGUN) as file:
-                file.write(json.dumps(document, indent=1).encode())
+            write_whole(self.path / BEGUN, json.dumps(document, indent=1))
         folders.remove_leftovers(self.path)
 
     def fail(self, failure: Failure) -> None:
         """Write down a failure."""
         path = self.path / "failed" / f"{failure.id}.json"
         path.parent.mkdir(exist_ok=True)
-        with replacing(path) as file:
-            file.write(json.dumps(failure._asdict()).encode())
+        write_whole(path, json.dumps(failure._asdict()))
 
     def succeed(self, job: str) -> None:
         """Forget an earlier failure."""

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.page import page as rendered
 from realdata.experiments.drawing import LOOKS, Figure, svg, write_png
@@ -196,8 +196,7 @@ def write(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Findings:
     for figure in drawn:
         write_png(figure, folder / f"{figure.name}.png")
     for name, text in texts.items():
-        with replacing(folder / name) as file:
-            file.write(text.encode())
+        write_whole(folder / name, text)
     return found
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import decoded
 from loraml_theory.harness.packed_files import open_packed
@@ -117,8 +117,7 @@ def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue])
     """
     text = "".join(f"{number} {line}\n" for one in dialogues for number, line in enumerate(_lines(one), start=1))
     data = text.encode()
-    with replacing(path) as file:
-        file.write(gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
+    write_whole(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
 
 
 def _lines(dialogue: Dialogue) -> Iterator[str]:

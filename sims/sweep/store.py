@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from loraml_theory.harness import folders
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.folders import FolderError
 from loraml_theory.harness.input_files import read_json
@@ -141,9 +141,8 @@ class Store:
         """
         before = self.begun(spec)
         if before is None:
-            text = json.dumps({"format": FORMAT, "engine": made.engine, "device": made.device, "spec": spec.document()})
-            with replacing(self.folder / SPEC) as file:
-                file.write(text.encode())
+            document = {"format": FORMAT, "engine": made.engine, "device": made.device, "spec": spec.document()}
+            write_whole(self.folder / SPEC, json.dumps(document))
         elif before != made:
             raise FolderError(
                 f"{self.folder}: was begun with engine {before.engine} on {before.device}, now {made.engine} on "
@@ -269,8 +268,7 @@ def _write(path: Path, table: pa.Table) -> None:
 
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, write_page_checksum=True)
-    with replacing(path) as file:
-        file.write(memoryview(buffer.getvalue()))
+    write_whole(path, memoryview(buffer.getvalue()))
     folder = os.open(path.parent, os.O_RDONLY)  # so that the new name, too, survives a loss of power
     try:
         os.fsync(folder)
