@@ -78,7 +78,7 @@ def _check_archive(path: Path, size: int) -> bool:
     """Raise unless the pickle in a file is shallow and its records fit the file; return whether it can be mapped."""
     with open_input(path, expected=EXPECTED) as file:
         if file.read(4) == b"PK\x03\x04":
-            _check_zip(path, size)
+            _check_zip(path, file, size)
             return True
         if not size:
             raise AdviceError(f"{path}: is empty, expected {EXPECTED}")
@@ -90,9 +90,9 @@ def _check_archive(path: Path, size: int) -> bool:
     return False
 
 
-def _check_zip(path: Path, size: int) -> None:
+def _check_zip(path: Path, file: io.BufferedReader, size: int) -> None:
     try:
-        with ZipFile(path) as archive:
+        with ZipFile(file) as archive:
             records = archive.infolist()
             if any(each.compress_type != ZIP_STORED for each in records):
                 raise AdviceError(f"{path}: holds compressed records, expected {EXPECTED} as torch.save writes it")
