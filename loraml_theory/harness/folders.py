@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loraml_theory.harness.errors import InputError
-from loraml_theory.harness.lock_files import check_lock
+from loraml_theory.harness.input_files import InputFileError, check_regular
 from loraml_theory.harness.settings import differences
 
 _LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `atomic.replacing` leaves when it is killed
@@ -49,12 +49,23 @@ def locked(path: Path, *, inside: Sequence[str] = ()) -> Iterator[None]:
     for name in inside:
         if lexists(path / name) and not (path / name).is_dir():
             raise FolderError(f"{path / name}: is not a folder, expected a folder or a name that is free")
-    check_lock(path / ".lock")
+    _check_lock(path / ".lock")
     try:
         with FileLock(path / ".lock", timeout=0):  # the system drops it when its process ends, however it ends
             yield
     except Timeout:
         raise FolderError(f"{path}: another call is at work here, wait for its end or take another folder") from None
+
+
+def _check_lock(path: Path) -> None:
+    """Raise unless a lock file can be opened here: nothing is there, or an empty regular file that is not a link.
+
+    To open a pipe may wait for ever, and programs that lock a file empty it first, or what a link leads to.
+    """
+    if path.is_symlink():
+        raise InputFileError(path, "is a link, expected a lock file or nothing")
+    if lexists(path):
+        check_regular(path, expected="an empty lock file or nothing", limit=0)
 
 
 def remove_leftovers(path: Path) -> None:
