@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 TRIES = 3
 PATIENCE = 20  # seconds that a scheduler has to answer and to have a worker
 LOOPBACK = "127.0.0.1"  # whoever can reach a scheduler or a worker can run code in it
-AHEAD = 2  # items in the hands of a worker process
+AHEAD = 4  # items in the hands of a worker process, so that it need not wait while results are written
 
 
 class ExecutorError(InputError):
