@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loraml_theory.harness.processes import Lost, Tick, cores, work_off
+from loraml_theory.harness.processes import Crew, Lost, Tick, Ticked, cores, work_off
 
 
 @dataclass
@@ -89,6 +89,14 @@ def test_a_process_that_is_killed_loses_its_job_alone(tmp_path: Path) -> None:
         lost = source.ends.pop(job)
         assert lost == Lost("its process ended with signal SIGKILL, perhaps for want of memory")
     assert source.ends == {"do a": None, "do b": None, "do c": None}
+
+
+def test_jobs_that_waited_for_a_process_that_died_are_done_by_another(tmp_path: Path) -> None:
+    jobs = ["die x", "do a", "do b"]
+    with Crew(lambda: jobs.pop(0) if jobs else None, Deeds(tmp_path), size=1, ahead=3) as crew:
+        found = {job: message for job, message in crew if not isinstance(message, Ticked)}
+    assert isinstance(found.pop("die x"), Lost)
+    assert found == {"do a": None, "do b": None}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
