@@ -46,7 +46,7 @@ Seed = Annotated[str, typer.Option("--seed", metavar="S", help="Root of every ra
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from paper_checks.report.verdicts import version
+        from loraml_theory.harness.versions import version
 
         typer.echo(f"loraml {version('loraml-theory')}")
         raise typer.Exit

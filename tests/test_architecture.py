@@ -1,4 +1,7 @@
-"""Imports go one way, ``paper_checks -> {sims, realdata} -> loraml_theory``, and the core imports lightly."""
+"""Imports go one way, ``paper_checks -> {sims, realdata} -> loraml_theory``, and the core imports lightly.
+
+Within ``loraml_theory`` the harness may import the mathematics, which is every other module, and not the reverse.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ MAY_IMPORT = {
     "realdata": {"loraml_theory"},
     "paper_checks": {"loraml_theory", "sims", "realdata"},
 }
-HEAVY = {"torch", "cupy", "numba", "matplotlib", "scipy", "sklearn", "hypothesis", "flint", "sympy"}
+HEAVY = {
+    *("torch", "cupy", "numba", "matplotlib", "scipy", "sklearn", "hypothesis", "flint", "sympy", "pyarrow", "rich"),
+    *("jinja2", "peft", "transformers"),
+}
 IMPORT_CALLS = {"import_module", "__import__"}
 
 
@@ -48,6 +54,43 @@ def violations(root: Path) -> list[str]:
                 if module.partition(".")[0] in forbidden:
                     found.append(f"{path.relative_to(root)}:{line} imports {module}")
     return found
+
+
+def harness_users(mathematics: Path) -> list[str]:
+    """Return ``file:line`` for every import of the harness in ``loraml_theory`` outside the harness itself."""
+    found = []
+    for path in sorted(mathematics.rglob("*.py")):
+        inside = path.relative_to(mathematics)
+        if inside.parts[0] == "harness":
+            continue
+        for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+                if any("harness" in name.split(".") for name in names):
+                    found.append(f"{inside.as_posix()}:{node.lineno}")
+    return found
+
+
+def test_the_mathematics_does_not_use_the_harness() -> None:
+    assert harness_users(ROOT / "loraml_theory") == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from loraml_theory import harness",
+        "from loraml_theory.harness.atomic import replacing",
+        "def write():\n    import loraml_theory.harness.atomic",
+        "from ..harness import atomic",
+        "from . import harness",
+    ],
+)
+def test_use_of_the_harness_is_caught(tmp_path: Path, source: str) -> None:
+    for folder in ("solvers", "harness"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "new.py").write_text(source, "utf-8")
+    (place,) = harness_users(tmp_path)
+    assert place.startswith("solvers/new.py:")
 
 
 def test_imports_go_one_way() -> None:
@@ -113,6 +156,13 @@ def import_cost(program: str = IMPORT_COST) -> tuple[float, float, list[str]]:
 
 def test_core_imports_nothing_heavy() -> None:
     assert import_cost()[2] == []
+
+
+def test_the_harness_imports_nothing_heavy() -> None:
+    modules = [f"loraml_theory.harness.{path.stem}" for path in (ROOT / "loraml_theory/harness").glob("*.py")]
+    assert len(modules) > 10
+    program = IMPORT_COST.replace("import loraml_theory", f"import {', '.join(modules)}".replace(".__init__", ""))
+    assert import_cost(program)[2] == []
 
 
 def test_heavy_import_is_caught() -> None:

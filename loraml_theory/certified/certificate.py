@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from math import floor, log10
 from typing import Any
 
@@ -12,7 +11,6 @@ from flint import fmpq, fmpz
 
 from loraml_theory.certified.prove import PRECISION, Proof
 from loraml_theory.exact.rational import Rationals
-from loraml_theory.harness.atomic import replacing
 
 SCHEMA = 1
 KIND = "strict spurious local minimum of LoRA-ML"
@@ -65,18 +63,6 @@ def document(proof: Proof, found: dict[str, Any]) -> dict[str, Any]:
 def dumps(made: dict[str, Any]) -> str:
     """Write a document as text, the innermost lists on one line each."""
     return _indented(made, 0) + "\n"
-
-
-def write(path: str | os.PathLike[str], made: dict[str, Any]) -> None:
-    """Write a document to a file, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
-    with replacing(path) as file:
-        file.write(dumps(made).encode("ascii"))
 
 
 def number(q: fmpq) -> str:

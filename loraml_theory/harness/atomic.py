@@ -47,3 +47,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes | memoryview) -> None:
+    """Write a file of this content, a text as UTF-8, as `replacing` does; errors as there."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)

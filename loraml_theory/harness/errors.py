@@ -14,6 +14,12 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def reason(problem: BaseException) -> str:
+    """Return why something failed, within one line: what the system says, or else the library's first line."""
+    text = getattr(problem, "strerror", None) or str(problem).strip() or type(problem).__name__
+    return one_line(str(text).splitlines()[0])
+
+
 LONGEST = 1000
 """Characters of an error that are shown; a name of thousands is cut in its middle."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loraml_theory.harness.errors import reason
 from loraml_theory.harness.input_files import MEBIBYTE, InputFileError, PathLike, check_regular
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def open_parquet(
         ) as file:
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as problem:
-        raise InputFileError(path, f"cannot be read as Parquet ({_first_line(problem)}), expected {expected}") from None
+        raise InputFileError(path, f"cannot be read as Parquet ({reason(problem)}), expected {expected}") from None
 
 
 def with_texts(path: PathLike, table: pa.Table, *, expected: str) -> pa.Table:
@@ -102,7 +103,3 @@ def _check_declared(path: PathLike, metadata: pq.FileMetaData, expected: str, *,
         raise InputFileError(
             path, f"declares {rows[0]} rows of {declared} bytes in all, expected {expected} of at most {most}"
         )
-
-
-def _first_line(problem: BaseException) -> str:
-    return (str(problem) or type(problem).__name__).splitlines()[0]

@@ -1,7 +1,8 @@
-"""One look for all pictures of simulations, and labels that stand beside what they name."""
+"""One look for all pictures, how they are written, and labels that stand beside what they name."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ SHADES = {"LoRA-ML": ("#4fa6dc", "#0072b2", "#00365a"), "SR": ("#ec8b47", "#d55e
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#4d4d4d", "#7a2e8e")
 MARKERS = "os^DvPX*"
 STYLE: dict[str, Any] = {
+    "svg.hashsalt": "loraml",
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
@@ -41,6 +43,7 @@ STYLE: dict[str, Any] = {
     "ytick.color": INK,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
+    "lines.markersize": 5,
     "lines.solid_capstyle": "round",
     "figure.dpi": 100,
     "savefig.dpi": 160,
@@ -62,10 +65,18 @@ def figure(width: float, height: float) -> Iterator[Figure]:
 
 def save(picture: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all, the same every time."""
+    write_whole(path, _encoded(picture, "png", {"Software": None}))
+
+
+def data_uri(picture: Figure) -> str:
+    """Return a figure as the data URI of an SVG for a page, which may be dark, the same every time."""
+    return f"data:image/svg+xml;base64,{b64encode(_encoded(picture, 'svg', {'Date': None, 'Creator': None})).decode()}"
+
+
+def _encoded(picture: Figure, kind: str, metadata: dict[str, None]) -> bytes:
     page = BytesIO()
-    picture.savefig(page, format="png", metadata={"Software": None})
-    with replacing(path) as file:
-        file.write(page.getvalue())
+    picture.savefig(page, format=kind, metadata=metadata, transparent=kind == "svg")
+    return page.getvalue()
 
 
 def decimals(value: float | None, places: int = 3) -> str:

@@ -129,8 +129,8 @@ def _prepare_file(path: Path) -> None:
 
 def _write(found: Advice, out: Path, command: str) -> str:
     """Write both reports, complete in memory before the first byte is written, and return the summary."""
+    from loraml_theory.harness.versions import environment
     from paper_checks.report.advice import page, summary
-    from paper_checks.report.verdicts import environment
     from realdata.advisor.document import document, dumps
 
     provenance = environment(command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,11 @@ import numpy as np
 import typer
 from threadpoolctl import threadpool_limits
 
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError, one_line
 from loraml_theory.harness.input_files import MEBIBYTE, read_text
 from loraml_theory.harness.structure_file import read_structure
+from loraml_theory.harness.versions import versions
 from paper_checks.commands import common as commands
 from paper_checks.evidence.exact_evidence import MISSING, available
 
@@ -104,9 +105,10 @@ def prove(
             proof, effort, about = _over_integers(str(search), np.random.default_rng(root), count, tries)
     if proof is None:
         return 1, f"None found, nothing written. {looked(effort)} That is no proof that there is none.\n"
-    made = certificate.document(proof, {"command": command, "seed": root, "search": about, "versions": _versions()})
+    used = versions("loraml-theory", "python-flint", "numpy")
+    made = certificate.document(proof, {"command": command, "seed": root, "search": about, "versions": used})
     with commands.writing(out):
-        certificate.write(out, made)
+        write_whole(out, certificate.dumps(made))
     value, curvature = made["value"], made["curvature"]["lower"]
     return 0, (
         f"Proved: a strict spurious minimum with {value['lower']} <= f <= {value['upper']}, the global minimum being "
@@ -180,10 +182,3 @@ def _positive(option: str, text: str) -> int:
     if not 1 <= number <= 10**6:
         raise InputError(f"{option}: got {text!r}, expected a whole number from 1 to 1000000")
     return number
-
-
-def _versions() -> dict[str, str]:
-    from paper_checks.report.verdicts import version
-
-    names = ("loraml-theory", "python-flint", "numpy")
-    return {**{name: version(name) for name in names}, "python": platform.python_version()}

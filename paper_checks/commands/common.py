@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from loraml_theory.harness import versions
 from loraml_theory.harness.atomic import replacing
 from loraml_theory.harness.errors import InputError, one_line
 from loraml_theory.harness.structure_file import MAX_ENTRIES, read_structure, write_structure
@@ -242,7 +243,7 @@ def _write_reports(run: Run, out: Path, command: str) -> str:
     """Write the reports, complete in memory before the first byte is written, and return the JSON text."""
     from paper_checks.report import html, verdicts
 
-    environment = verdicts.environment(command)
+    environment = versions.environment(command)
     text = verdicts.dumps(verdicts.document(run, environment))
     page = html.render(run, environment)
     notes = [note for result in run.claims for note in result.notes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,12 +95,12 @@ def _fitted(source: Path, out: Path, statistic: str, criteria: Criteria, progres
 
 def _run_default(folder: Path, engine: str) -> None:
     """Run what is missing of the default sweep, on all cores."""
+    from loraml_theory.harness.processes import cores
     from sims.rates.fits import default_spec
     from sims.sweep.executors import local
     from sims.sweep.running import run
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with refusing(folder), local(min(cores, MOST_PROCESSES)) as executor, sweep_command.shown_progress() as progress:
+    with refusing(folder), local(min(cores(), MOST_PROCESSES)) as executor, sweep_command.shown_progress() as progress:
         run(default_spec(), folder, engine=engine, executor=executor, progress=progress)
 
 

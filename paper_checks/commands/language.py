@@ -170,7 +170,7 @@ def _request(
 
 
 def _settings(profile: str, path: Path | None, *, model: str | None = None) -> LanguageSettings:
-    from realdata.experiments.toml_settings import SettingsError, overlaid
+    from loraml_theory.harness.settings import SettingsError, overlaid
     from realdata.language.settings import settings
 
     changes = read_toml(path) if path is not None else {}

@@ -118,9 +118,9 @@ def _request(
     data: Path | None, profile: str, path: Path | None, *, texts: Texts, where: dict[str, str | None]
 ) -> Request:
     """Read all options; nothing is opened yet."""
+    from loraml_theory.harness.settings import SettingsError
     from realdata.experiments import options
     from realdata.experiments.runner import Request
-    from realdata.experiments.toml_settings import SettingsError
     from realdata.vision import settings as vision_settings
     from realdata.vision.experiment import VisionSpec
     from realdata.vision.quirks import NAMES

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.settings import differences
 from paper_checks.claim import Control, Evidence, Note, Profile
 from paper_checks.evidence.empirical import Order, Setting, order_evidence, uncounted, untrained_evidence
 from paper_checks.evidence.experiment import Experiment
-from realdata.experiments.toml_settings import differences
 
 States = Callable[..., Iterable[Evidence | Note]]
 MARGIN = 30.0  # percentage points, no method is so far ahead: the retrained ones differ by a few

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 from rich.text import Text
 
 from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.page import page as rendered
+from loraml_theory.harness.plotting import CYCLE, INK, data_uri
 from paper_checks.evidence.phrasing import number, plural
-from paper_checks.report.figures import CYCLE, INK, Picture, axes, encode
+from paper_checks.report.figures import Picture, axes
 from paper_checks.report.html import typeset
 
 if TYPE_CHECKING:
@@ -34,20 +35,12 @@ TITLES = {
 
 def page(found: Document) -> str:
     """Return the page; every text in it is escaped."""
-    pages = Environment(
-        loader=PackageLoader("paper_checks", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters.update(typeset=typeset, plural=plural)
     changed = [layer for layer in found["layers"] if layer["k"] != 0]
     shown = {layer["name"] for layer in sorted(changed, key=lambda layer: -layer["energy"])[:PICTURES]}
     layers = [(layer, _pictures(layer, found) if layer["name"] in shown else []) for layer in found["layers"]]
-    return pages.get_template("advice.html.j2").render(
-        found=found, title=TITLES[found["overall"]["verdict"]], layers=layers, pictures=PICTURES, row=row
-    )
+    title = TITLES[found["overall"]["verdict"]]
+    values = {"found": found, "title": title, "layers": layers, "pictures": PICTURES, "row": row}
+    return rendered("paper_checks.report", "advice.html.j2", values, filters={"typeset": typeset, "plural": plural})
 
 
 def row(layer: Document) -> list[str]:
@@ -76,12 +69,14 @@ def _pictures(layer: Document, found: Document) -> list[Picture]:
     with axes(height=2.7) as (figure, ax):
         _draw_spectra(ax, layer)
         caption = f"Singular values of the differences of two tasks, {layer['name']}"
-        pictures.append(encode(figure, f"{caption}; above the line they are no noise"))
+        pictures.append(Picture(data_uri(figure), f"{caption}; above the line they are no noise"))
     if layer["left"]["sr"]:
         with axes(height=2.7) as (figure, ax):
             _draw_left(ax, layer, found["settings"]["share"])
             caption = f"What adapters of each rank leave between a held-out task and a base, {layer['name']}"
-            pictures.append(encode(figure, f"{caption}: the share of the energy from the average, noise included"))
+            pictures.append(
+                Picture(data_uri(figure), f"{caption}: the share of the energy from the average, noise included")
+            )
     return pictures
 
 

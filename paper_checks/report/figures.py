@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from loraml_theory.harness import plotting
+from loraml_theory.harness.plotting import CYCLE, GREY, INK, data_uri
 from paper_checks.claim import Evidence, Outcome
 from paper_checks.verify import ClaimResult
 
@@ -16,40 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, FAINT = "#3a3d44", "#d8d4cb"
-CYCLE = ("#3f74b5", "#c96a2b", "#3b9168", "#9a62b3", "#b08a1e", "#6f7680")  # readable on both pages
 MARKS = {Outcome.AGREES: ("o", CYCLE[2]), Outcome.DISAGREES: ("X", "#cf4637")}
-OPEN = ("o", CYCLE[5])
+OPEN = ("o", GREY)
 CAPTION = "Share of its tolerance that each value uses; what uses more than all of it disagrees"
 FOREST = (
     "Measured values with their intervals; the statement is that they are above the line. Full marks decide, hollow "
     "ones are beside the statement; green agrees, red disagrees, grey is undecided"
 )
 LEAST, MOST = 1e-4, 10.0  # values beyond are drawn at the edge
-STYLE: dict[str, Any] = {
-    "svg.hashsalt": "loraml",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 10,
-    "axes.facecolor": "none",
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-}
 
 
 @dataclass(frozen=True)
@@ -66,19 +40,19 @@ def picture(result: ClaimResult) -> Picture | None:
         subject = result.claim.most_telling(result.applied_to)
         with axes(height=3.2) as (figure, ax):
             result.claim.figure(ax, subject)
-            return encode(figure, f"{result.claim.title}, on {subject.name}")
+            return Picture(data_uri(figure), f"{result.claim.title}, on {subject.name}")
     spread = [e for e in result.evidence if e.relation == "above" and e.interval]
     if spread:
         with axes(height=0.7 + 0.42 * len(spread)) as (figure, ax):
             _draw_forest(ax, spread, unit=result.claim.unit)
-            return encode(figure, FOREST)
+            return Picture(data_uri(figure), FOREST)
     drawn = [e for e in result.evidence if e.outcome in MARKS]
     if not drawn:
         return None
     rows = list(dict.fromkeys(e.instance for e in drawn))
     with axes(height=0.7 + 0.42 * len(rows)) as (figure, ax):
         _draw_margins(ax, drawn, rows)
-        return encode(figure, CAPTION)
+        return Picture(data_uri(figure), CAPTION)
 
 
 def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -> None:
@@ -142,18 +116,6 @@ def _shortened(text: str, length: int = 72) -> str:
 
 @contextmanager
 def axes(height: float) -> Iterator[tuple[Figure, Axes]]:
-    """Yield fresh axes that no user setting and no other figure has an influence on."""
-    from cycler import cycler
-    from matplotlib import style
-    from matplotlib.figure import Figure
-
-    with style.context({**STYLE, "axes.prop_cycle": cycler(color=CYCLE)}, after_reset=True):
-        figure = Figure(figsize=(5.2, height), layout="constrained")
+    """Yield a figure as wide as a page's pictures, and its axes."""
+    with plotting.figure(5.2, height) as figure:
         yield figure, figure.subplots()
-
-
-def encode(figure: Figure, caption: str) -> Picture:
-    """Write a figure as SVG, the same every time."""
-    page = BytesIO()
-    figure.savefig(page, format="svg", metadata={"Date": None, "Creator": None})
-    return Picture(f"data:image/svg+xml;base64,{b64encode(page.getvalue()).decode()}", caption)

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from loraml_theory.harness.page import page
 from paper_checks.claim import Evidence, Outcome, Verdict
 from paper_checks.evidence import error_budget
 from paper_checks.evidence.phrasing import expected, headline, measured, number, plural
@@ -63,37 +63,31 @@ def render(run: Run, environment: dict[str, Any]) -> str:
     run
         The results.
     environment
-        What made them, see `paper_checks.report.verdicts.environment`.
+        What made them, see `loraml_theory.harness.versions.environment`.
     """
-    pages = Environment(
-        loader=PackageLoader("paper_checks", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters.update(formula=formula, expected=expected, measured=measured, typeset=typeset, plural=plural)
     controls = [control for result in run.claims for control in result.controls]
-    return pages.get_template("report.html.j2").render(
-        run=run,
-        environment=environment,
-        claims=[(result, headline(result.evidence), picture(result)) for result in run.claims],
-        real=section(run.real),
-        counts=Counter(result.verdict for result in run.claims),
-        controls=controls,
-        controls_refuted=sum(control.verdict is Verdict.REFUTED for control in controls),
-        by_instance=_by_instance,
-        by_assumption=_by_assumption,
-        verdicts=VERDICTS,
-        outcomes=OUTCOMES,
-        holds=HOLDS,
-        relations=RELATIONS,
-        kinds=KINDS,
-        kinds_of=_kinds_of,
-        shares=[found for r in run.claims if (found := error_budget.share(r.claim.id, r.evidence))],
-        budget=error_budget,
-        notices=NOTICES,
-    )
+    values = {
+        "run": run,
+        "environment": environment,
+        "claims": [(result, headline(result.evidence), picture(result)) for result in run.claims],
+        "real": section(run.real),
+        "counts": Counter(result.verdict for result in run.claims),
+        "controls": controls,
+        "controls_refuted": sum(control.verdict is Verdict.REFUTED for control in controls),
+        "by_instance": _by_instance,
+        "by_assumption": _by_assumption,
+        "verdicts": VERDICTS,
+        "outcomes": OUTCOMES,
+        "holds": HOLDS,
+        "relations": RELATIONS,
+        "kinds": KINDS,
+        "kinds_of": _kinds_of,
+        "shares": [found for r in run.claims if (found := error_budget.share(r.claim.id, r.evidence))],
+        "budget": error_budget,
+        "notices": NOTICES,
+    }
+    filters = {f.__name__: f for f in (formula, expected, measured, typeset, plural)}
+    return page("paper_checks.report", "report.html.j2", values, filters=filters)
 
 
 def typeset(value: float | str | None) -> Markup:
@@ -121,10 +115,10 @@ def formula(text: str) -> Markup:
     >>> print(formula("||W_{T+1} - A_SR|| <= 10^-9, not A_star"))
     ‖W<sub>T+1</sub> − A<sub>SR</sub>‖ ≤ 10<sup>−9</sup>, not A_star
     """
-    page = str(escape(text))
+    shown = str(escape(text))
     for pattern, symbol in SYMBOLS.items():
-        page = re.sub(pattern, symbol, page)
-    return Markup(POWER_OF_TEN.sub(_power_of_ten, SCRIPT.sub(_script, page)))
+        shown = re.sub(pattern, symbol, shown)
+    return Markup(POWER_OF_TEN.sub(_power_of_ten, SCRIPT.sub(_script, shown)))
 
 
 def _script(found: re.Match[str]) -> str:

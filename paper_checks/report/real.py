@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from paper_checks.report.figures import CYCLE, INK, Picture, axes, encode
+from loraml_theory.harness.plotting import CYCLE, INK, data_uri
+from paper_checks.report.figures import Picture, axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +113,7 @@ def _forest(real: Record, ranks: Sequence[int], n: int) -> Picture:
             "class, with 95 % intervals: over splits for a class, over classes for the mean. Left of 0, LoRA-ML's "
             "error is lower"
         )
-        return encode(figure, caption)
+        return Picture(data_uri(figure), caption)
 
 
 def _draw_intervals(ax: Axes, records: Sequence[Record], heights: Sequence[float], *, colour: str, label: str) -> None:

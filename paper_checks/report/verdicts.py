@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
-from importlib import metadata, resources
+from importlib import resources
 from math import isfinite
 from typing import Any
 
@@ -22,7 +19,6 @@ from paper_checks.mutation.noticed import Matrix
 from paper_checks.verify import ClaimResult, Run
 
 SCHEMA = 1
-PACKAGES = ("array-api-compat", "scikit-learn", "matplotlib")
 
 
 def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
@@ -33,7 +29,7 @@ def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
     run
         The results.
     environment
-        What made them, see `environment`.
+        What made them, see `loraml_theory.harness.versions.environment`.
 
     Raises
     ------
@@ -55,28 +51,6 @@ def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
     )
     validate(made)
     return dict(made)
-
-
-def environment(command: str) -> dict[str, Any]:
-    """Say what the results were made with and when."""
-    return {
-        "command": command,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": version("loraml-theory"),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "packages": {name: version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "cpu_count": os.cpu_count(),
-    }
-
-
-def version(package: str) -> str:
-    """Return the installed version of a package."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from loraml_theory.harness.errors import reason
 from loraml_theory.harness.input_files import open_input, read_json
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.safetensors_file import SafetensorsFile
@@ -76,8 +77,7 @@ def is_folder(path: Path) -> bool:
     except FileNotFoundError:
         raise AdviceError(f"{path}: there is no such file or folder") from None
     except (OSError, ValueError) as problem:
-        said = problem.strerror if isinstance(problem, OSError) else problem
-        raise AdviceError(f"{path}: cannot be read ({said}), expected {EXPECTED}") from None
+        raise AdviceError(f"{path}: cannot be read ({reason(problem)}), expected {EXPECTED}") from None
 
 
 def is_there(path: Path) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from loraml_theory.harness.errors import reason
 from loraml_theory.harness.input_files import check_regular
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.tensor_files import DTYPES, Described, Rows
@@ -53,7 +54,7 @@ def _header(path: Path) -> dict[str, Described]:
                 found[name] = Described(tuple(tensor.get_shape()), DTYPES[dtype])
             return found
     except OSError as problem:
-        raise AdviceError(f"{path}: cannot be read ({problem.strerror or problem})") from None
+        raise AdviceError(f"{path}: cannot be read ({reason(problem)})") from None
     except MemoryError:  # more bytes than there are addresses to map them to
         raise AdviceError(f"{path}: cannot be read (it is too large for this machine's memory)") from None
     except SafetensorError as problem:

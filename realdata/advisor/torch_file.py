@@ -15,6 +15,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 import torch
 from torch import Tensor
 
+from loraml_theory.harness.errors import reason
 from loraml_theory.harness.input_files import DEPTH, MEBIBYTE, check_regular, open_input
 from realdata.advisor.errors import AdviceError
 from realdata.advisor.pickle_depth import too_deep
@@ -62,21 +63,22 @@ def _load(path: Path, size: int) -> Any:
     except AdviceError:
         raise
     except OSError as problem:
-        raise AdviceError(f"{path}: cannot be read ({problem.strerror or problem})") from None
+        raise AdviceError(f"{path}: cannot be read ({reason(problem)})") from None
     except UnpicklingError:
         raise AdviceError(
             f"{path}: is not a safetensors file and not a plain torch state dict; pickled objects are never loaded"
         ) from None
     except Exception as problem:  # a damaged pickle raises anything
-        first = str(problem).strip().splitlines() or [type(problem).__name__]
-        raise AdviceError(f"{path}: is not a tensor file that can be read, or damaged ({first[0][:120]})") from None
+        raise AdviceError(
+            f"{path}: is not a tensor file that can be read, or damaged ({reason(problem)[:120]})"
+        ) from None
 
 
 def _check_archive(path: Path, size: int) -> bool:
     """Raise unless the pickle in a file is shallow and its records fit the file; return whether it can be mapped."""
     with open_input(path, expected=EXPECTED) as file:
         if file.read(4) == b"PK\x03\x04":
-            _check_zip(path, size)
+            _check_zip(path, file, size)
             return True
         if not size:
             raise AdviceError(f"{path}: is empty, expected {EXPECTED}")
@@ -88,9 +90,9 @@ def _check_archive(path: Path, size: int) -> bool:
     return False
 
 
-def _check_zip(path: Path, size: int) -> None:
+def _check_zip(path: Path, file: io.BufferedReader, size: int) -> None:
     try:
-        with ZipFile(path) as archive:
+        with ZipFile(file) as archive:
             records = archive.infolist()
             if any(each.compress_type != ZIP_STORED for each in records):
                 raise AdviceError(f"{path}: holds compressed records, expected {EXPECTED} as torch.save writes it")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.experiments.drawing import INK, LOOKS, Figure, Panel
+from loraml_theory.harness.plotting import INK
+from realdata.experiments.drawing import LOOKS, Figure, Panel
 from realdata.experiments.tables import REFERENCE, Cell, Comparison, Results
 from realdata.intervals import MeanError, mean_with_error
 

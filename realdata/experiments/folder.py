@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,22 +20,16 @@ from os.path import lexists
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from loraml_theory.harness.atomic import replacing
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness import folders
+from loraml_theory.harness.atomic import write_whole
+from loraml_theory.harness.folders import FolderError
 from loraml_theory.harness.input_files import MEBIBYTE, read_json
-from loraml_theory.harness.lock_files import check_lock
 from realdata.experiments.schemas import first_problem
-from realdata.experiments.toml_settings import differences
 
 FORMAT = 1
 BEGUN = "experiment.json"
 INSIDE = ("retraining", "runs", "failed", "checkpoints")
 LARGEST = 4 * MEBIBYTE
-LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `replacing` leaves when it is killed
-
-
-class FolderError(InputError):
-    """A folder that this experiment cannot use; the text is one line."""
 
 
 class Failure(NamedTuple):
@@ -64,7 +57,7 @@ class Folder:
         return self.path / "checkpoints"
 
     def begin(self, fixed: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-        """Make sure that experiment.json holds what every call must agree on.
+        """Make sure that experiment.json holds what every call must agree on, and that leftovers of kills are gone.
 
         Parameters
         ----------
@@ -80,34 +73,21 @@ class Folder:
         OSError
             If it cannot be written.
         """
-        begun = read_experiment(self.path) if lexists(self.path / BEGUN) else None
-        if begun is None:
-            if any(self.path.glob("runs/*.json")):
-                raise FolderError(f"{self.path}: holds runs but no {BEGUN}, take another folder")
+        if lexists(self.path / BEGUN):
+            held, now = _without_name(read_experiment(self.path)), _without_name(json.loads(json.dumps(fixed)))
+            folders.check_same(self.path, {key: held.get(key) for key in now}, now)
+        elif any(self.path.glob("runs/*.json")):
+            raise FolderError(f"{self.path}: holds runs but no {BEGUN}, take another folder")
+        else:
             document = {"format": FORMAT, **fixed, "begun": dict(made)}
-            with replacing(self.path / BEGUN) as file:
-                file.write(json.dumps(document, indent=1).encode())
-            return
-        held, now = _without_name(begun), _without_name(json.loads(json.dumps(fixed)))
-        changed = [line for key in now for line in differences({key: held.get(key)}, {key: now[key]})]
-        if changed:
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            raise FolderError(
-                f"{self.path}: was begun with other settings ({'; '.join(changed[:3])}{more}); take another folder"
-            )
-
-    def clean(self) -> None:
-        """Remove what kills have left of files that were being written."""
-        for path in self.path.rglob(".*.tmp"):
-            if LEFT_BEHIND.fullmatch(path.name) and path.is_file():
-                path.unlink()
+            write_whole(self.path / BEGUN, json.dumps(document, indent=1))
+        folders.remove_leftovers(self.path)
 
     def fail(self, failure: Failure) -> None:
         """Write down a failure."""
         path = self.path / "failed" / f"{failure.id}.json"
         path.parent.mkdir(exist_ok=True)
-        with replacing(path) as file:
-            file.write(json.dumps(failure._asdict()).encode())
+        write_whole(path, json.dumps(failure._asdict()))
 
     def succeed(self, job: str) -> None:
         """Forget an earlier failure."""
@@ -128,24 +108,12 @@ def opened(path: Path) -> Iterator[Folder]:
     Raises
     ------
     FolderError
-        If another process is at work there, or it is no folder.
+        If another process is at work there, or it is not a folder.
     OSError
         If it cannot be made or written.
     """
-    from filelock import FileLock, Timeout
-
-    if path.exists() and not path.is_dir():
-        raise FolderError(f"{path}: is a file, expected a folder or a name that is free")
-    path.mkdir(parents=True, exist_ok=True)
-    for name in INSIDE:
-        if lexists(path / name) and not (path / name).is_dir():
-            raise FolderError(f"{path / name}: is not a folder, expected a folder or a name that is free")
-    check_lock(path / ".lock")
-    try:
-        with FileLock(path / ".lock", timeout=0):  # the system drops it when its process ends, however it ends
-            yield Folder(path)
-    except Timeout:
-        raise FolderError(f"{path}: another call is at work here, wait for its end or take another folder") from None
+    with folders.locked(path, inside=INSIDE):
+        yield Folder(path)
 
 
 def read_experiment(path: Path) -> dict[str, Any]:
@@ -162,8 +130,7 @@ def read_experiment(path: Path) -> dict[str, Any]:
     document = read_json(file, expected="the JSON of an experiment", limit=LARGEST)
     if not isinstance(document, dict) or "format" not in document:
         raise FolderError(f"{file}: is not what an experiment writes, take another folder")
-    if document["format"] != FORMAT:
-        raise FolderError(f"{file}: format {document['format']!r}, this version writes {FORMAT}; take another folder")
+    folders.check_format(file, document["format"], written=FORMAT)
     if (departure := first_problem(document, "experiment")) is not None:
         raise FolderError(f"{file}: {departure}; take another folder")
     if document["score"] not in document["scores"]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+from loraml_theory.harness.processes import Tick
 from realdata.experiments.experiment import Experiment, Spec
 from realdata.experiments.grid import NO_RETRAINING, RetrainingKey, Work
 from realdata.experiments.records import Record, RunKey, path_of, write_record
-from realdata.experiments.workers import Tick
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from loraml_theory.harness.settings import SettingsError
 from realdata.experiments.grid import FINETUNES, LARGEST_SEED, METHODS, GridSettings, quirk_axis
-from realdata.experiments.toml_settings import SettingsError
 
 MODES = ("paper", "reference")
 PRECISIONS = ("no", "bf16", "fp16")

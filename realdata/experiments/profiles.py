@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from realdata.experiments.toml_settings import SettingsError, Table
+from loraml_theory.harness.settings import SettingsError, Table
 
 NotKeys = Mapping[tuple[str, str], str]
 """Fields of a table that the experiment sets by itself, and why: in a file they would be ignored."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from sys import float_info
 from typing import Any, NamedTuple
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import MEBIBYTE, read_json
 from realdata.experiments.schemas import first_problem
@@ -141,8 +141,7 @@ def write_record(folder: Path, record: Record) -> Path:
     document = _document(record)
     _check(document, path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(json.dumps(document, allow_nan=False, separators=(",", ":")).encode())
+    write_whole(path, json.dumps(document, allow_nan=False, separators=(",", ":")))
     return path
 
 

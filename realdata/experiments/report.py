@@ -8,8 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.page import page as rendered
 from realdata.experiments.drawing import LOOKS, Figure, svg, write_png
 from realdata.experiments.figures import figures, n_text
 from realdata.experiments.folder import Failure, read_experiment, read_failures
@@ -195,39 +196,31 @@ def write(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Findings:
     for figure in drawn:
         write_png(figure, folder / f"{figure.name}.png")
     for name, text in texts.items():
-        with replacing(folder / name) as file:
-            file.write(text.encode())
+        write_whole(folder / name, text)
     return found
 
 
 def page(found: Findings, drawn: Sequence[Figure], *, switches: Mapping[str, tuple[str, str]]) -> str:
     """Return the page; everything is in it, and every text in it is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("realdata.experiments", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters.update(percent=percent, joined=", ".join)
     results = found.results
     methods = list(dict.fromkeys(cell.method for cell in results.cells))
-    return pages.get_template("report.html.j2").render(
-        found=found,
-        document=found.document,
-        results=results,
-        GUESSING=GUESSING,
-        guessed=guessed,
-        cells=cells,
-        methods=[(method, LOOKS[method]) for method in methods],
-        figures=[(figure, [(panel.title, svg(panel)) for panel in figure.panels]) for figure in drawn],
-        switches=[(name, *switches.get(name, ("", ""))) for name in sorted({q for on in results.quirks for q in on})],
-        runs=len(results.records),
-        several=len(results.tasks) > 1,
-        REFERENCE=REFERENCE,
-    )
+    values = {
+        "found": found,
+        "document": found.document,
+        "results": results,
+        "GUESSING": GUESSING,
+        "guessed": guessed,
+        "cells": cells,
+        "methods": [(method, LOOKS[method]) for method in methods],
+        "figures": [(figure, [(panel.title, svg(panel)) for panel in figure.panels]) for figure in drawn],
+        "switches": [
+            (name, *switches.get(name, ("", ""))) for name in sorted({q for on in results.quirks for q in on})
+        ],
+        "runs": len(results.records),
+        "several": len(results.tasks) > 1,
+        "REFERENCE": REFERENCE,
+    }
+    return rendered("realdata.experiments", "report.html.j2", values, filters={"joined": ", ".join})
 
 
 def cells(row: Row, scored: Scored) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import MEBIBYTE, check_regular, read_bytes, read_json
 from realdata.experiments.grid import RetrainingKey
@@ -94,8 +94,7 @@ def save(folder: Path, key: RetrainingKey, found: Retrained, *, notes: Notes) ->
         "spent": list(found.spent),
         "notes": notes._asdict(),
     }
-    with replacing(folder / LAST) as file:
-        file.write(json.dumps(document).encode())
+    write_whole(folder / LAST, json.dumps(document))
 
 
 def is_complete(folder: Path) -> bool:
@@ -147,8 +146,7 @@ def _save_base(path: Path, base: nn.Module) -> str:
 
     # copies, since tensors that share memory cannot be written
     content = encoded({name: tensor.detach().cpu().clone() for name, tensor in base.state_dict().items()})
-    with replacing(path) as file:
-        file.write(content)
+    write_whole(path, content)
     return hashlib.sha256(content).hexdigest()
 
 

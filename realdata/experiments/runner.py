@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
 from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.processes import Lost, cores, work_off
+from loraml_theory.harness.versions import now, versions
 from realdata.experiments.experiment import Experiment, Spec
 from realdata.experiments.folder import Failure, Folder, opened, read_failures
 from realdata.experiments.grid import RetrainingKey, Work, keys, work_of
 from realdata.experiments.jobs import Job, Workbench, is_done
 from realdata.experiments.options import Wanted
 from realdata.experiments.records import RunKey, path_of, read_record, write_record
-from realdata.experiments.workers import Lost, cores, work_off
 
 PACKAGES = ("loraml-theory", "accelerate", "numpy", "peft", "torch", "transformers")
 
@@ -88,11 +86,11 @@ def run(request: Request, path: Path, *, progress: Callable[[Progress], None] = 
         data = experiment.data()
         made = {
             "command": request.command,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "date": now(),
             "device": device,
             "precision": request.precision,
             "data": str(data["source"]),
-            "versions": _versions(),
+            "versions": versions(*PACKAGES),
         }
         fixed = {
             "experiment": request.spec.name,
@@ -105,7 +103,6 @@ def run(request: Request, path: Path, *, progress: Callable[[Progress], None] = 
             "precision": request.precision,
         }
         folder.begin(fixed, made)
-        folder.clean()
         todo = Todo(folder, request, experiment, progress=progress)
         bench = Workbench(request.spec, folder.path, device, request.precision, made)
         todo.tell()
@@ -242,13 +239,3 @@ def _device(name: str, precision: str) -> str:
     if precision == "fp16" and device == "cpu":
         raise RunError("--precision: got fp16, which needs a GPU; expected no or bf16")
     return device
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from the repository without being installed
-            found[package] = "not installed"
-    return found

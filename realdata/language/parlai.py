@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from loraml_theory.harness.atomic import replacing
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.atomic import write_whole
+from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import decoded
 from loraml_theory.harness.packed_files import open_packed
 
@@ -117,8 +117,7 @@ def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue])
     """
     text = "".join(f"{number} {line}\n" for one in dialogues for number, line in enumerate(_lines(one), start=1))
     data = text.encode()
-    with replacing(path) as file:
-        file.write(gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
+    write_whole(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
 
 
 def _lines(dialogue: Dialogue) -> Iterator[str]:
@@ -229,7 +228,7 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DialogueFileError(f"{path}: damaged gzip data after line {line}; expected a whole file") from error
     except OSError as error:
-        raise DialogueFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DialogueFileError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 def _fail(path: Path, line: int, what: str) -> NoReturn:

@@ -7,10 +7,10 @@ from importlib.resources import files
 from typing import Any, Literal, TypeAlias
 
 from loraml_theory.harness.input_files import toml_document
+from loraml_theory.harness.settings import Table, from_table, overlaid
 from realdata.experiments.grid import GridSettings
 from realdata.experiments.options import AxesSettings
 from realdata.experiments.profiles import refuse, tables
-from realdata.experiments.toml_settings import Table, from_table, overlaid
 from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
 
 Head: TypeAlias = Literal["two-label", "one-score"]

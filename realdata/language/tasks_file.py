@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from io import StringIO
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from realdata.language.splits import Assignment
 
 COLUMNS = ("task", "dialogue", "turns", "role", "part")
@@ -25,5 +25,4 @@ def write_tasks(path: str | os.PathLike[str], uses: Sequence[Assignment]) -> Non
     writer.writerow(COLUMNS)
     for use in sorted(uses, key=lambda use: (use.task, use.dialogue.number)):
         writer.writerow([use.task, use.dialogue.number, len(use.dialogue.turns), use.role, use.part or ""])
-    with replacing(path) as file:
-        file.write(text.getvalue().encode())
+    write_whole(path, text.getvalue())

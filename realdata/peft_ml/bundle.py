@@ -31,8 +31,8 @@ from realdata.peft_ml.manifest import (
     adapter_folder,
     check_files,
     file_digest,
+    made_with,
     read_manifest,
-    versions,
 )
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.whole_folder import present, replacing_folder
@@ -84,7 +84,7 @@ def save(
             model=f"{type(plain).__module__}.{type(plain).__qualname__}",
             base_sha256=tensors_digest(base),
             files={path.as_posix(): file_digest(new / path) for path in Manifest.paths(meta_model.tasks)},
-            versions=versions(plain),
+            versions=made_with(plain),
             provenance=given,
         )
         (new / MANIFEST).write_text(manifest.to_json(), "utf-8")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -15,6 +13,7 @@ from torch import nn
 
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import InputFileError, open_input, read_json
+from loraml_theory.harness.versions import versions
 from realdata.peft_ml.task_adapters import file_name
 from realdata.peft_ml.whole_folder import present
 
@@ -134,12 +133,12 @@ def _checked(manifest: Manifest, folder: str | os.PathLike[str]) -> Manifest:
     return manifest._replace(tasks=tasks)
 
 
-def versions(model: nn.Module) -> dict[str, str]:
+def made_with(model: nn.Module) -> dict[str, str]:
     """Return the versions of Python and of the libraries that a model depends on."""
     used = ["torch", "peft", "safetensors"]
     if any(kind.__module__.partition(".")[0] == "transformers" for kind in type(model).__mro__):
         used.append("transformers")
-    return {"python": platform.python_version(), **{name: version(name) for name in used}}
+    return versions(*used)
 
 
 def check_files(manifest: Manifest, where: Path) -> None:

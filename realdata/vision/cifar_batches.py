@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from loraml_theory.harness.errors import reason
 from loraml_theory.harness.input_files import open_input, read_bytes
 from loraml_theory.harness.packed_files import open_packed
 from realdata.vision.images import (
@@ -23,7 +24,6 @@ from realdata.vision.images import (
     Rows,
     Split,
     checked_labels,
-    reason,
 )
 from realdata.vision.restricted_pickle import PickleError, StoredArray, load_pickle
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from loraml_theory.harness.errors import reason
 from loraml_theory.harness.input_files import MEBIBYTE, InputFileError, read_bytes
-from realdata.vision.images import ImageDataError, ImageShape, Pixels, reason
+from realdata.vision.images import ImageDataError, ImageShape, Pixels
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # none that runs another program, as EPS does
 MAX_PIXELS = 2**24

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.errors import reason
 from loraml_theory.harness.input_files import open_input
-from realdata.vision.images import ImageDataError, reason
+from realdata.vision.images import ImageDataError
 
 REPOSITORY = "uoft-cs/cifar10"
 """On the Hugging Face hub."""

@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraml_theory.harness.settings import SettingsError
 from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score, SelectOn
 from realdata.experiments.grid import RetrainingKey, Work
-from realdata.experiments.toml_settings import SettingsError
 from realdata.vision.models import HEAD, check_fits, drop_biases, mixer
 from realdata.vision.quirks import QUIRKS, Relevance
 from realdata.vision.settings import VisionSettings

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from loraml_theory.harness.errors import reason
 from realdata.peft_ml.seeding import generator
 from realdata.vision.decoding import EncodedImage, common_shape, decode_images
-from realdata.vision.images import ImageDataError, ImageShape, ImageSource, Pixels, Rows, Split, checked_labels, reason
+from realdata.vision.images import ImageDataError, ImageShape, ImageSource, Pixels, Rows, Split, checked_labels
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".webp"})
 UNREAD = frozenset({".avif", ".eps", ".heic", ".heif", ".jfif", ".jp2", ".pbm", ".pgm", ".svg", ".tif", ".tiff"})

@@ -20,12 +20,6 @@ class ImageDataError(InputError):
     """Images that cannot be used as they are: what is wrong with which file, and what was expected, in one line."""
 
 
-def reason(problem: BaseException) -> str:
-    """Return why something failed, within one line: what the system says, or else the library's first line."""
-    text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-    return str(text).splitlines()[0]
-
-
 class ImageShape(NamedTuple):
     """Size of the images in pixels, and channels: 3 (red, green, blue) or 1 (grey)."""
 

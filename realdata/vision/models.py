@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from realdata.experiments.toml_settings import SettingsError
+from loraml_theory.harness.settings import SettingsError
 from realdata.vision.settings import ModelSettings, VisionSettings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.vision.images import reason
+from loraml_theory.harness.errors import reason
 
 PROTOCOL = 4
 """The published files have 2; 5 brings byte arrays, for which Python allocates what a damaged length asks for."""

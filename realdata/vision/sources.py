@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from loraml_theory.harness.errors import reason
 from loraml_theory.harness.input_files import check_regular
 from realdata.vision.cifar_batches import OFFICIAL_MD5, batches_place, open_cifar_batches
 from realdata.vision.digits import open_digits
 from realdata.vision.folders import open_folders
-from realdata.vision.images import ImageDataError, ImageSource, reason
+from realdata.vision.images import ImageDataError, ImageSource
 from realdata.vision.parquet import open_parquet
 from realdata.vision.parquet_names import folder_of, parquet_files
 

@@ -10,12 +10,12 @@ from math import inf
 import numpy as np
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.harness.processes import cores
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers.base import gradient_norm
 from sims.engines.engine import Engine, Schedule
 from sims.engines.staged import minimise
-from sims.ensembles.tallies import usable_cores
 
 STATIONARY = 1e-9
 """An end with ``||grad|| / max||W_t||_F^{3/2}`` at most this has converged, by whatever solver."""
@@ -49,7 +49,7 @@ def newton(engine: Engine, moments: Moments, U: np.ndarray) -> Ends:
         )
         return end[0].U, end[1]
 
-    workers = usable_cores() if engine.device == "cpu" else 1
+    workers = cores() if engine.device == "cpu" else 1
     edges = np.linspace(0, len(start), workers + 1, dtype=int)
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(run, [slice(a, b) for a, b in pairwise(edges) if a < b]))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loraml_theory.harness import plotting
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from sims.atlas.landscape import BASIN, GD, METHODS, NEWTON, SIGMA, Cell
 from sims.ensembles.proportions import clopper_pearson, korn_graubard
 
@@ -77,8 +77,7 @@ def write_table(cells: Sequence[Cell], path: Path) -> None:
     writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    with replacing(path) as file:
-        file.write(text.getvalue().encode())
+    write_whole(path, text.getvalue())
 
 
 def draw(cells: Sequence[Cell], path: Path) -> None:

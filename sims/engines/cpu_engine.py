@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.harness.processes import cores
 from loraml_theory.moments import Moments
 from sims.engines import standard_descent
 from sims.engines.engine import EngineError, Iterates, Schedule, recorded_steps, require_batch
@@ -20,11 +20,6 @@ from sims.kernels.simd import LANES
 
 CHUNK_BYTES = 32 * 2**20  # of packed moments a thread: large enough to hide the packing, small beside the results
 LARGEST_BLOCK_BYTES = 2**30
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class CpuEngine:
@@ -41,7 +36,7 @@ class CpuEngine:
 
     def __init__(self, *, threads: int | None = None) -> None:
         """Start nothing yet."""
-        self.threads = threads or usable_cores()
+        self.threads = threads or cores()
 
     def retrain(self, moments: Moments, start: Parameters, schedule: Schedule, *, record_every: int = 0) -> Iterates:
         """Run the paper's LoRA-ML descent; see `sims.engines.engine.Engine`. Adapters may be asymmetric."""

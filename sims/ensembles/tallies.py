@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from operator import add
 from typing import Any, TypeAlias
 
+from loraml_theory.harness.processes import cores
 from sims.engines.engine import Engine
 from sims.ensembles.ensembles import BLOCK, Block, Ensemble
 from sims.ensembles.masks import Masks, Tally, count
@@ -57,10 +57,5 @@ def tally(
         return count(Masks(*found), first=block.first)
 
     numbers = range(-(-structures // BLOCK))
-    with ThreadPoolExecutor(usable_cores() if engine.device == "cpu" else 1) as pool:
+    with ThreadPoolExecutor(cores() if engine.device == "cpu" else 1) as pool:
         return reduce(add, pool.map(run, numbers), Tally())
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

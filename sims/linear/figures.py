@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loraml_theory.harness import plotting
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from sims.engines.engine import Engine
 from sims.linear.runs import Curve, curves
 from sims.linear.settings import Cell
@@ -50,8 +50,7 @@ def linear_figure(
     found = curves(vary, engine, variant=variant, seed=seed, base=base, progress=progress)
     names = (f"linear-{vary}.png", f"linear-{vary}.csv", f"linear-{vary}-theory.png")
     plain, table, theory = (out / name for name in names)
-    with replacing(table) as file:
-        file.write(as_csv(found).encode())
+    write_whole(table, as_csv(found))
     draw_plain(found, plain)
     draw_theory(found, theory)
     return [plain, table, theory]

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from sims.rates.slopes import (
     RESAMPLES,
     Fit,
@@ -181,8 +181,7 @@ def default_spec() -> Spec:
 
 def write_slopes(path: Path, rates: Sequence[Rate]) -> None:
     """Write slopes.json: a list with one object a slope."""
-    with replacing(path) as file:
-        file.write((json.dumps([rate.row() for rate in rates], indent=1, allow_nan=False) + "\n").encode())
+    write_whole(path, json.dumps([rate.row() for rate in rates], indent=1, allow_nan=False) + "\n")
 
 
 def _p_values(fits: Sequence[Fit], margin: float) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:

@@ -11,10 +11,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from loraml_theory.harness.folders import FolderError
 from sims import seeding
 from sims.rates.floors import left_over
 from sims.rates.slopes import Table
-from sims.sweep.store import SPEC, StoreError, read_begun
+from sims.sweep.store import SPEC, read_begun
 
 Columns: TypeAlias = Mapping[str, np.ndarray]
 Predict: TypeAlias = Callable[[Columns, int], np.ndarray]
@@ -62,7 +63,7 @@ def root_seed(folder: Path) -> int:
     """Return the root of every random number of a sweep's folder."""
     seed = read_begun(folder)["spec"].get("seed")
     if type(seed) is not int or seed < 0:
-        raise StoreError(f"{folder / SPEC}: spec.seed: got {seed!r:.40}, expected a whole number >= 0")
+        raise FolderError(f"{folder / SPEC}: spec.seed: got {seed!r:.40}, expected a whole number >= 0")
     return seed
 
 

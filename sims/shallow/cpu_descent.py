@@ -10,7 +10,7 @@ from threading import Event
 
 import numpy as np
 
-from sims.engines.cpu_engine import usable_cores
+from loraml_theory.harness.processes import cores
 from sims.kernels import sigmoid_network as kernel
 from sims.kernels.vectors import lanes_of
 from sims.shallow.descent import require_batch
@@ -37,7 +37,7 @@ class CpuDescent:
     def __init__(self, *, precision: str = "float32", threads: int | None = None) -> None:
         """Start nothing yet."""
         self.precision = precision
-        self.threads = threads or usable_cores()
+        self.threads = threads or cores()
 
     def descend(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraml_theory.harness import plotting
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from sims.linear.figures import LONG, MEANINGS
 from sims.shallow.results import Result, Study, results
 from sims.shallow.settings import METHODS, VARIANTS, Cell, Variant
@@ -34,9 +34,8 @@ def shallow_figure(
     chosen = VARIANTS[variant]
     found = results(vary, study, base=base, progress=progress)
     picture, curves, runs = (out / f"shallow-{vary}{end}" for end in (".png", ".csv", "-runs.csv"))
-    for path, text in ((curves, curves_csv(found, study, chosen)), (runs, runs_csv(run_rows(found, study)))):
-        with replacing(path) as file:
-            file.write(text.encode())
+    write_whole(curves, curves_csv(found, study, chosen))
+    write_whole(runs, runs_csv(run_rows(found, study)))
     draw(found, picture, chosen, solver=study.solver)
     return [picture, curves, runs], found
 

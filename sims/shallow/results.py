@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from loraml_theory.harness.array_files import open_arrays
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.atomic import write_whole
 from sims.shallow.descent import Descent
 from sims.shallow.draws import Run, draw_run, draw_start
 from sims.shallow.runs import STARTS, Retrained, Tuned, fine_tune, retrain, retrain_by_second_order
@@ -130,8 +130,7 @@ def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, name
     page = BytesIO()
     np.savez(page, **{part.name: getattr(result, part.name) for part in fields(kind)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(page.getvalue())
+    write_whole(path, page.getvalue())
     return result
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from math import inf
-from platform import python_version
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import fine_tune
+from loraml_theory.harness.versions import MISSING, versions
 from loraml_theory.moments import Moments
 from loraml_theory.spectra import rounding_level
 from loraml_theory.structure import GroundTruth
@@ -57,20 +56,15 @@ def run_chunk(spec: Spec, chunk: Chunk, engine: Engine) -> dict[str, Any]:
         "seconds": [(perf_counter() - began) / rows] * rows,
         "engine": [engine.name] * rows,
         "device": [engine.device] * rows,
-        "versions": [versions()] * rows,
+        "versions": [made_with()] * rows,
     }
 
 
 @cache
-def versions() -> str:
+def made_with() -> str:
     """Return versions of Python and of the packages whose numbers are in the rows."""
-    found = [f"python {python_version()}"]
-    for name in ("loraml-theory", "numpy", "numba", "torch", "cupy-cuda13x"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+    found = versions("loraml-theory", "numpy", "numba", "torch", "cupy-cuda13x")
+    return ", ".join(f"{name} {number}" for name, number in found.items() if number != MISSING)
 
 
 def _truths(spec: Spec, chunk: Chunk) -> tuple[list[GroundTruth], str]:

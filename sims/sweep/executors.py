@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import islice
-from multiprocessing import get_context, parent_process
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, reason
+from loraml_theory.harness.processes import Crew, Lost, Tick, cores
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -27,7 +22,7 @@ Result = TypeVar("Result")
 TRIES = 3
 PATIENCE = 20  # seconds that a scheduler has to answer and to have a worker
 LOOPBACK = "127.0.0.1"  # whoever can reach a scheduler or a worker can run code in it
-AHEAD = 4  # items in the hands of a worker process or waiting for it
+AHEAD = 4  # items in the hands of a worker process, so that it need not wait while results are written
 
 
 class ExecutorError(InputError):
@@ -73,55 +68,48 @@ class Processes:
         return function(*arguments)
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Keep every process busy; if one dies, start new ones and do what was in hand again.
+        """Keep every process busy; if one dies, do what it did again in a new one.
 
         Raises
         ------
         ExecutorError
-            If processes die `TRIES` times without finishing anything.
+            If the process that does an item dies `TRIES` times in a row.
         """
-        left, lost = dict(enumerate(items)), 0
-        while left:
-            try:
-                for index, result in self._run(function, left):
-                    del left[index]
-                    lost = 0
-                    yield result
-            except BrokenProcessPool:
-                lost += 1
-                if lost == TRIES:
-                    raise ExecutorError(f"{TRIES} times in a row worker processes died, perhaps for memory") from None
+        left = deque(_Try(item, 1) for item in items)
+        threads = str(max(1, cores() // self.workers))
+        with Crew(
+            lambda: left.popleft() if left else None,
+            _Calls(function),
+            size=self.workers,
+            ahead=AHEAD,
+            environment={"NUMBA_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
+        ) as crew:
+            for (item, times), found in crew:
+                if isinstance(found, Exception):
+                    raise found
+                if not isinstance(found, Lost):
+                    yield found
+                elif times == TRIES:
+                    raise ExecutorError(f"{TRIES} times in a row worker processes died, perhaps for memory")
+                else:
+                    left.appendleft(_Try(item, times + 1))
 
-    def _run(self, function: Callable[[Item], Result], left: dict[int, Item]) -> Iterator[tuple[int, Result]]:
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
-        waiting = iter(list(left.items()))
-        pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _one_of_several, (threads,))
+
+class _Try(NamedTuple):
+    item: Any
+    times: int
+
+
+class _Calls(NamedTuple):
+    """Calls a function in a worker process; what it raises is raised in the calling process."""
+
+    function: Callable[[Any], Any]
+
+    def do(self, job: _Try, _tick: Tick) -> Any:
         try:
-            running: dict[Future[Result], int] = {}
-            while True:
-                for index, item in islice(waiting, AHEAD * self.workers - len(running)):
-                    running[pool.submit(function, item)] = index
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _one_of_several(threads: int) -> None:
-    """Prepare a worker process: its share of the cores, before engines are imported, and no life of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.update(NUMBA_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
-    threadpool_limits(limits=1, user_api="blas")
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()  # also where it was killed
-        os._exit(1)
+            return self.function(job.item)
+        except Exception as problem:
+            return problem
 
 
 class Dask:
@@ -165,13 +153,13 @@ def _dask_errors(client: Client) -> Iterator[None]:
     try:
         yield
     except (KilledWorker, FutureCancelledError) as problem:
-        raise ExecutorError(f"Dask: {_first_line(problem)}") from None
+        raise ExecutorError(f"Dask: {reason(problem)}") from None
     except ImportError as problem:
-        raise ExecutorError(f"Dask: a worker cannot import what it should run ({_first_line(problem)})") from None
+        raise ExecutorError(f"Dask: a worker cannot import what it should run ({reason(problem)})") from None
     except OSError as problem:
         if client.status == "running":
             raise
-        raise ExecutorError(f"Dask: {_first_line(problem)}") from None
+        raise ExecutorError(f"Dask: {reason(problem)}") from None
 
 
 @contextmanager
@@ -206,7 +194,7 @@ def dask(scheduler: str | None = None, workers: int | None = None) -> Iterator[E
         return
     with (
         LocalCluster(
-            n_workers=workers or os.cpu_count(),
+            n_workers=workers or cores(),
             threads_per_worker=1,
             host=LOOPBACK,
             dashboard_address=f"{LOOPBACK}:0",
@@ -226,14 +214,10 @@ def _connected(scheduler: str) -> Iterator[Client]:
     try:
         client = Client(scheduler, timeout=f"{PATIENCE}s", set_as_default=False)
     except (OSError, ValueError) as problem:
-        raise ExecutorError(f"scheduler {scheduler}: does not answer ({_first_line(problem)})") from None
+        raise ExecutorError(f"scheduler {scheduler}: does not answer ({reason(problem)})") from None
     with client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
             raise ExecutorError(f"scheduler {scheduler}: has no workers") from None
         yield client
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem) or type(problem).__name__).splitlines()[0]

@@ -52,12 +52,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness import folders
+from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.folders import FolderError
 from loraml_theory.harness.input_files import read_json
-from loraml_theory.harness.lock_files import check_lock
 from loraml_theory.harness.parquet_files import open_parquet, with_texts
-from sims.sweep.spec import Spec, differences
+from sims.sweep.spec import Spec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,10 +82,6 @@ COLUMNS = (
 )
 
 
-class StoreError(InputError):
-    """A folder that this sweep cannot use; the text is one line."""
-
-
 @dataclass(frozen=True)
 class Made:
     """By what a folder's rows are computed: name of the engine and its device."""
@@ -99,26 +96,12 @@ def locked(folder: Path) -> Iterator[Store]:
 
     Raises
     ------
-    StoreError
-        If another sweep is at work in the folder, or something that is no sweep is there.
+    InputError
+        If another sweep is at work in the folder, or something that is not a sweep is there.
     OSError
         If the folder cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:
-        raise StoreError(f"{folder}: cannot be locked, since this system has no flock (POSIX)") from None
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder}: is a file, expected a folder or a name that is free")
-    folder.mkdir(parents=True, exist_ok=True)
-    if lexists(folder / "chunks") and not (folder / "chunks").is_dir():
-        raise StoreError(f"{folder / 'chunks'}: is not a folder, expected a folder or a name that is free")
-    check_lock(folder / ".lock")
-    with (folder / ".lock").open("ab") as lock:  # the system drops the lock when its process ends, however it ends
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"{folder}: another sweep is at work here, wait for its end or take another one") from None
+    with folders.locked(folder, inside=["chunks"]):
         yield Store(folder)
 
 
@@ -135,45 +118,37 @@ class Store:
 
         Raises
         ------
-        StoreError
+        FolderError
             If it was begun with another spec.
         """
         path = self.folder / SPEC
         if not lexists(path):
             if lexists(self.folder / ROWS) or lexists(self.chunks):
-                raise StoreError(f"{self.folder}: holds rows but no {SPEC}, take another folder")
+                raise FolderError(f"{self.folder}: holds rows but no {SPEC}, take another folder")
             return None
         begun = read_begun(self.folder)
-        old, form, made = begun["spec"], begun["format"], Made(begun["engine"], begun["device"])
-        if form != FORMAT:
-            raise StoreError(f"{path}: format {form!r}, this version writes {FORMAT}; take another folder")
-        changed = differences(old, spec.document())
-        if changed:
-            raise StoreError(f"{self.folder}: holds another sweep ({'; '.join(changed)}); take another folder")
-        return made
+        folders.check_format(path, begun["format"], written=FORMAT)
+        folders.check_same(self.folder, begun["spec"], spec.document())
+        return Made(begun["engine"], begun["device"])
 
     def begin(self, spec: Spec, made: Made) -> None:
         """Make sure that spec.json says what is computed, and that leftovers of a kill are gone.
 
         Raises
         ------
-        StoreError
+        FolderError
             If the folder was begun with another spec, engine or device.
         """
         before = self.begun(spec)
         if before is None:
-            text = json.dumps({"format": FORMAT, "engine": made.engine, "device": made.device, "spec": spec.document()})
-            with replacing(self.folder / SPEC) as file:
-                file.write(text.encode())
+            document = {"format": FORMAT, "engine": made.engine, "device": made.device, "spec": spec.document()}
+            write_whole(self.folder / SPEC, json.dumps(document))
         elif before != made:
-            raise StoreError(
+            raise FolderError(
                 f"{self.folder}: was begun with engine {before.engine} on {before.device}, now {made.engine} on "
                 f"{made.device}; rows agree to rounding only, so take that engine or another folder"
             )
-        # what a kill left of files that were being written: the names that `replacing` gives, nothing else
-        for left in (*self.folder.glob(".*.tmp"), *self.chunks.glob(".*.tmp")):
-            if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", left.name) and left.is_file():
-                left.unlink()
+        folders.remove_leftovers(self.folder)
 
     def write(self, chunk: int, columns: Columns) -> None:
         """Add a finished chunk: all of it or, after an OSError or a kill, nothing."""
@@ -204,7 +179,7 @@ def read_begun(folder: Path) -> dict[str, Any]:
     begun = read_json(path, expected="the JSON of a sweep")
     kinds = {"format": int, "spec": dict, "engine": str, "device": str}
     if not isinstance(begun, dict) or any(type(begun.get(name)) is not kind for name, kind in kinds.items()):
-        raise StoreError(f"{path}: is not what a sweep writes, take another folder")
+        raise FolderError(f"{path}: is not what a sweep writes, take another folder")
     return begun
 
 
@@ -213,11 +188,11 @@ def read_table(folder: Path) -> pa.Table:
 
     Raises
     ------
-    StoreError
+    FolderError
         If the folder holds no sweep.
     """
     if not lexists(folder / SPEC):
-        raise StoreError(f"{folder}: holds no sweep (no {SPEC})")
+        raise FolderError(f"{folder}: holds no sweep (no {SPEC})")
     read_begun(folder)
     return _all_rows(folder)[0]
 
@@ -249,7 +224,7 @@ def _all_rows(folder: Path) -> tuple[pa.Table, list[Path]]:
                 raise
             continue  # moved meanwhile
         if set(np.unique(np.asarray(part["chunk"])).tolist()) != {int(path.stem)}:
-            raise StoreError(f"{path}: does not hold the rows of chunk {path.stem}, remove it")
+            raise FolderError(f"{path}: does not hold the rows of chunk {path.stem}, remove it")
         parts.append(part)
     merged = _read(folder / ROWS) if lexists(folder / ROWS) else _table({})
     held = set(np.unique(np.asarray(merged["chunk"])).tolist())
@@ -263,7 +238,7 @@ def _chunk_files(chunks: Path) -> list[Path]:
     files = [path for path in chunks.glob("*.parquet") if not path.name.startswith(".")]
     for path in files:
         if not CHUNK.fullmatch(path.name):
-            raise StoreError(f"{path}: is not the name of a chunk, expected NUMBER.parquet; remove it")
+            raise FolderError(f"{path}: is not the name of a chunk, expected NUMBER.parquet; remove it")
     return sorted(files)
 
 
@@ -283,7 +258,7 @@ def _read(path: Path) -> pa.Table:
     with open_parquet(path, expected=expected, row_bytes=8 * len(COLUMNS), as_numbers=WORDS) as file:
         table = with_texts(path, file.read(use_threads=False), expected=expected)
     if not table.schema.equals(_table({}).schema):
-        raise StoreError(f"{path}: has other columns than a sweep's rows")
+        raise FolderError(f"{path}: has other columns than a sweep's rows")
     return table
 
 
@@ -293,8 +268,7 @@ def _write(path: Path, table: pa.Table) -> None:
 
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, write_page_checksum=True)
-    with replacing(path) as file:
-        file.write(memoryview(buffer.getvalue()))
+    write_whole(path, memoryview(buffer.getvalue()))
     folder = os.open(path.parent, os.O_RDONLY)  # so that the new name, too, survives a loss of power
     try:
         os.fsync(folder)

@@ -84,7 +84,9 @@ def test_a_changed_spec_is_one_line(loraml: Loraml, tmp_path: Path) -> None:
     before = (tmp_path / "out/rows.parquet").read_bytes()
     ended = loraml("sweep", "spec.toml", "--out", "out")
     assert (ended.status, ended.out) == (2, "")
-    assert ended.err == "loraml: error: out: holds another sweep (d: was [5], is now [5, 6]); take another folder\n"
+    assert ended.err == (
+        "loraml: error: out: was begun with other settings (d: was [5], is now [5, 6]); take another folder\n"
+    )
     assert (tmp_path / "out/rows.parquet").read_bytes() == before
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from loraml_theory.harness.versions import environment
 from paper_checks.claim import AnyClaim, Outcome, Verdict, judge
 from paper_checks.claims import nl_vision
 from paper_checks.evidence.instance import Instance
@@ -21,7 +22,7 @@ from tests.paper_checks import fakes
 from tests.paper_checks.experiments import IN_ORDER, experiment, runs
 
 EVIL = "<script>alert('x')</script>"
-ENVIRONMENT = {**verdicts.environment("loraml verify"), "date": "2025-01-01T00:00:00+00:00"}
+ENVIRONMENT = {**environment("loraml verify"), "date": "2025-01-01T00:00:00+00:00"}
 CLAIMS = (
     fakes.claim(),
     fakes.claim(id="SR-2", check=fakes.measures_size(3.0)),

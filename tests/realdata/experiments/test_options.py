@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from loraml_theory.harness.settings import SettingsError
 from realdata.experiments.grid import GridSettings
 from realdata.experiments.options import AxesSettings, Texts, wanted, workers
-from realdata.experiments.toml_settings import SettingsError
 
 GRID = GridSettings(methods=("standard",), finetune=("lora",), seeds=(0,), n=(50, "all"))
 AXES = AxesSettings(n=(10, 20, "all"), rank=(1, 4))

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from loraml_theory.harness.settings import SettingsError
 from realdata.experiments.grid import RetrainingKey, Work
-from realdata.experiments.toml_settings import SettingsError
 from realdata.language.experiment import LanguageDataError, LanguageExperiment
 from realdata.language.made import made_dialogues
 from realdata.language.parlai import write_dialogues

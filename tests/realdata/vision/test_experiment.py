@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from loraml_theory.harness.settings import SettingsError
 from realdata.experiments.grid import RetrainingKey, work_of
 from realdata.experiments.records import RunKey
-from realdata.experiments.toml_settings import SettingsError
 from realdata.vision.images import ImageDataError
 from realdata.vision.settings import example, settings
 from tests.realdata.vision.tiny import spec

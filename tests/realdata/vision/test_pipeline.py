@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loraml_theory.harness.folders import FolderError
+from loraml_theory.harness.settings import SettingsError
 from realdata.experiments import jobs
-from realdata.experiments.folder import FolderError, read_failures
+from realdata.experiments.folder import read_failures
 from realdata.experiments.grid import FINETUNES, METHODS, NO_RETRAINING, GridSettings
 from realdata.experiments.records import Record, path_of, read_records, run_id, write_record
 from realdata.experiments.runner import RunError
-from realdata.experiments.toml_settings import SettingsError
 from realdata.vision.quirks import NAMES
 from tests.realdata.vision.tiny import GRID, ran, results
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from loraml_theory.harness.settings import overlaid
 from realdata.experiments.grid import GridSettings
 from realdata.experiments.options import Wanted
 from realdata.experiments.records import Record, read_records
 from realdata.experiments.runner import Request, Summary, run
-from realdata.experiments.toml_settings import overlaid
 from realdata.vision.experiment import VisionSpec
 from realdata.vision.settings import VisionSettings, settings
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.settings import SettingsError, differences
 from sims.sweep import spec
-from sims.sweep.spec import Settings, Spec, SpecError, differences, parse
+from sims.sweep.spec import Settings, Spec, parse
 
 
 def test_defaults_are_the_papers() -> None:
@@ -99,7 +100,7 @@ def test_errors_of_a_file_begin_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.toml: is not UTF-8 \(byte 0\)"):
         spec.read(path)
     path.write_text("method = 1")
-    with pytest.raises(SpecError, match=r"a\.toml: method: got 1"):
+    with pytest.raises(SettingsError, match=r"a\.toml: method: got 1"):
         spec.read(path)
 
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.folders import FolderError
 from sims.sweep import running as sweep
 from sims.sweep.spec import Spec, parse
-from sims.sweep.store import COLUMNS, StoreError, locked, read_rows, read_table
+from sims.sweep.store import COLUMNS, locked, read_rows, read_table
 from tests.sims.sweep.sweeps import BRIEF, COMMAND, digest, kill, process, results
 
 SPEC = parse(BRIEF)
@@ -142,7 +143,7 @@ def test_a_changed_spec_is_refused_with_the_difference(whole: Path) -> None:
     before = digest(whole)
     changed = parse(BRIEF.replace("d = 6", "d = [6, 7]").replace("chunk = 2", "chunk = 3"))
     with pytest.raises(
-        StoreError, match=r"holds another sweep \(chunk: was 2, is now 3; d: was \[6\], is now \[6, 7\]\)"
+        FolderError, match=r"was begun with other settings \(chunk: was 2, is now 3; d: was \[6\], is now \[6, 7\]\)"
     ):
         sweep.run(changed, whole, engine="cpu")
     assert digest(whole) == before
@@ -152,14 +153,14 @@ def test_another_engine_is_refused_and_auto_takes_the_first(tmp_path: Path) -> N
     sweep.run(SMALL, tmp_path, engine="cpu")
     path = tmp_path / "spec.json"
     path.write_text(path.read_text().replace('"engine": "cpu"', '"engine": "cupy"'))
-    with pytest.raises(StoreError, match="was begun with engine cupy on cpu, now cpu on cpu"):
+    with pytest.raises(FolderError, match="was begun with engine cupy on cpu, now cpu on cpu"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     path.write_text(path.read_text().replace('"engine": "cupy"', '"engine": "cpu"'))
     assert sweep.run(SMALL, tmp_path) == 0
 
 
 def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(StoreError, match="another sweep is at work here"):
+    with locked(tmp_path), pytest.raises(FolderError, match="another call is at work here"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     assert sweep.run(SMALL, tmp_path, engine="cpu") == 3
 
@@ -218,20 +219,20 @@ def test_files_that_do_not_fit_are_one_line_and_the_next_run_goes_on(tmp_path: P
 
 
 def test_folders_that_are_no_sweep_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="holds no sweep"):
+    with pytest.raises(FolderError, match="holds no sweep"):
         read_table(tmp_path)
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(StoreError, match="is a file, expected a folder"):
+    with pytest.raises(FolderError, match="is a file, expected a folder"):
         sweep.run(SMALL, tmp_path / "file", engine="cpu")
     (tmp_path / "rows.parquet").write_text("kept")
-    with pytest.raises(StoreError, match=r"holds rows but no spec\.json"):
+    with pytest.raises(FolderError, match=r"holds rows but no spec\.json"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     (tmp_path / "spec.json").write_text("{}")
-    with pytest.raises(StoreError, match="is not what a sweep writes"):
+    with pytest.raises(FolderError, match="is not what a sweep writes"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     begun = {"spec": SMALL.document(), "format": 0, "engine": "cpu", "device": "cpu"}
     (tmp_path / "spec.json").write_text(json.dumps(begun))
-    with pytest.raises(StoreError, match="format 0, this version writes 1"):
+    with pytest.raises(FolderError, match="format 0, this version writes 1"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     (tmp_path / "spec.json").write_text(json.dumps({**begun, "format": 1}))
     with pytest.raises(InputError, match="cannot be read as Parquet"):
@@ -273,9 +274,9 @@ def test_a_chunk_that_is_not_named_by_its_number_is_refused(tmp_path: Path, name
     sweep.run(SMALL, tmp_path, engine="cpu")
     (tmp_path / "chunks").mkdir()
     pq.write_table(pq.read_table(tmp_path / "rows.parquet").slice(0, 1), tmp_path / f"chunks/{name}.parquet")
-    with pytest.raises(StoreError, match=f"{name}.parquet: is not the name of a chunk, expected NUMBER.parquet"):
+    with pytest.raises(FolderError, match=f"{name}.parquet: is not the name of a chunk, expected NUMBER.parquet"):
         read_rows(tmp_path)
-    with pytest.raises(StoreError, match="is not the name of a chunk"):
+    with pytest.raises(FolderError, match="is not the name of a chunk"):
         sweep.run(SMALL, tmp_path, engine="cpu")
 
 

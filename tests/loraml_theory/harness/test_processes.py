@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from realdata.experiments.workers import Lost, Tick, cores, work_off
+from loraml_theory.harness.processes import Crew, Lost, Tick, Ticked, cores, work_off
 
 
 @dataclass
@@ -91,6 +91,14 @@ def test_a_process_that_is_killed_loses_its_job_alone(tmp_path: Path) -> None:
     assert source.ends == {"do a": None, "do b": None, "do c": None}
 
 
+def test_jobs_that_waited_for_a_process_that_died_are_done_by_another(tmp_path: Path) -> None:
+    jobs = ["die x", "do a", "do b"]
+    with Crew(lambda: jobs.pop(0) if jobs else None, Deeds(tmp_path), size=1, ahead=3) as crew:
+        found = {job: message for job, message in crew if not isinstance(message, Ticked)}
+    assert isinstance(found.pop("die x"), Lost)
+    assert found == {"do a": None, "do b": None}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_ends_everything(tmp_path: Path, workers: int) -> None:
     source = Listed(["full x", "wait y" if workers == 2 else "do y", "do a"])
@@ -103,8 +111,8 @@ def test_a_full_disk_ends_everything(tmp_path: Path, workers: int) -> None:
 
 def test_processes_end_with_their_parent(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from realdata.experiments.workers import work_off\n"
-        "from tests.realdata.experiments.test_workers import Deeds, Listed\n"
+        "import sys; from pathlib import Path; from loraml_theory.harness.processes import work_off\n"
+        "from tests.loraml_theory.harness.test_processes import Deeds, Listed\n"
         "class Loud(Listed):\n"
         "    def ticked(self, job, epochs): print(job, flush=True)\n"
         "if __name__ == '__main__': work_off(Loud(['wait a', 'wait b']), Deeds(Path(sys.argv[1])), workers=2)"

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from math import inf
+from typing import Annotated, Any, Literal
 
 import pytest
 
-from realdata.experiments.toml_settings import SettingsError, differences, from_table, overlaid
+from loraml_theory.harness.settings import (
+    As,
+    Axis,
+    Bounds,
+    SettingsError,
+    Several,
+    Words,
+    differences,
+    from_table,
+    overlaid,
+)
 
 
 @dataclass(frozen=True)
@@ -85,3 +96,47 @@ def test_differences_name_keys_and_both_values() -> None:
         "a.y: was 2, is now None",
         "b: was None, is now [3]",
     ]
+
+
+Count = Annotated[int, Bounds(1, 10**15)] | Literal["inf"]
+
+
+@dataclass(frozen=True)
+class Noted:
+    share: Annotated[float, Bounds(0, above=True)] = 0.5
+    word: Annotated[str, Words(("one", "two"))] = "one"
+    sizes: Axis[Annotated[float, As(Count, float)]] = (1.0,)
+    seeds: Annotated[tuple[Annotated[int, Bounds(0)], ...], Several(9, "seeds")] = (0,)
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ({"share": 1}, Noted(share=1.0)),
+        ({"sizes": 3, "seeds": 3}, Noted(sizes=(3.0,), seeds=(0, 1, 2))),
+        ({"sizes": ["inf", 10**15], "seeds": [7, 3]}, Noted(sizes=(inf, 1e15), seeds=(7, 3))),
+        ({"sizes": inf, "word": "two"}, Noted(sizes=(inf,), word="two")),
+    ],
+)
+def test_what_stands_beside_a_type_is_read(table: dict[str, Any], found: Noted) -> None:
+    assert from_table(Noted, table) == found
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ({"share": 0}, "share: got 0, expected a finite number > 0"),
+        ({"share": 1e101}, "share: got 1e+101, expected a finite number > 0"),
+        ({"word": "three"}, 'word: got \'three\', expected "one" or "two"'),
+        ({"sizes": 0}, 'sizes: got 0, expected a whole number in 1..10^15 or "inf", or a list of them'),
+        ({"sizes": [1, 1]}, "sizes: got 1.0 twice, expected every value once"),
+        ({"sizes": []}, "sizes: got an empty list, expected a whole number"),
+        ({"seeds": 10}, "seeds: got 10, expected a number of seeds in 1..9, or a list of: a whole number >= 0"),
+        ({"seeds": [-1]}, "seeds: got -1, expected a number of seeds in 1..9, or a list of: a whole number >= 0"),
+        ({"seeds": [2**31]}, "seeds: got 2147483648, expected a number of seeds"),
+    ],
+)
+def test_what_does_not_fit_it_is_named(table: dict[str, Any], text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        from_table(Noted, table)
+    assert str(refused.value).startswith(text)

@@ -1,0 +1,257 @@
+"""Processes that work off jobs, one at a time each; one that dies loses its job and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from loraml_theory.harness.errors import one_line, reason
+
+J = TypeVar("J")
+J_contra = TypeVar("J_contra", contravariant=True)
+Tick = Callable[[int], None]
+"""Called by a job with the number of epochs that it has done."""
+
+GRACE = 5.0  # seconds that an idle process has to end by itself
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class Ticked(NamedTuple):
+    """How many epochs a job has done."""
+
+    epochs: int
+
+
+class Lost(NamedTuple):
+    """Why a job has no result: one line, the traceback if there is one, and whether going on makes sense."""
+
+    what: str
+    details: str = ""
+    fatal: bool = False
+
+
+class Bench(Protocol[J_contra]):
+    """Where jobs are done; it is pickled once for every process."""
+
+    def do(self, job: J_contra, tick: Tick) -> Any:
+        """Do a job and write or return its result; OSError ends everything, another exception this job only."""
+        ...
+
+
+class Source(Protocol[J]):
+    """Where jobs come from and what is told of them, always in the calling process."""
+
+    def next(self) -> J | None:
+        """Return a job that can be done now, None if there is none for the moment."""
+        ...
+
+    def ticked(self, job: J, epochs: int) -> None:
+        """Hear how far a job is."""
+        ...
+
+    def ended(self, job: J, lost: Lost | None) -> None:
+        """Hear that a job is done, or why it is not."""
+        ...
+
+
+def work_off(source: Source[J], bench: Bench[J], *, workers: int) -> None:
+    """Do jobs until the source has no more and none is running: here for one worker, else in so many processes.
+
+    After a fatal loss no job is begun, and those that run are ended. Ctrl-C ends all at once.
+    """
+    if workers > 1:
+        with Crew(source.next, bench, size=workers) as crew:
+            for given, message in crew:
+                if isinstance(message, Ticked):
+                    source.ticked(given, message.epochs)
+                else:
+                    source.ended(given, message)
+        return
+    while (job := source.next()) is not None:
+        lost = attempt(bench, job, lambda epochs, job=job: source.ticked(job, epochs))  # type: ignore[misc]
+        source.ended(job, lost)
+        if lost is not None and lost.fatal:
+            return
+
+
+def attempt(bench: Bench[J], job: J, tick: Tick) -> Any:
+    """Do a job; return its result, or why it failed as a `Lost`."""
+    try:
+        return bench.do(job, tick)
+    except OSError as problem:
+        where = f"{problem.filename}: " if problem.filename else ""
+        return Lost(one_line(f"{where}{reason(problem)}"), fatal=True)
+    except Exception as problem:
+        return Lost(reason(problem)[:500], traceback.format_exc())
+
+
+@dataclass
+class _Worker(Generic[J]):
+    """A process, this end of its pipe, and the jobs it has: the one it does, and those that wait for it."""
+
+    process: SpawnProcess
+    pipe: Connection
+    jobs: deque[J] = field(default_factory=deque)
+
+
+class Crew(Generic[J]):
+    """Processes and the loop that serves them, which yields jobs with `Ticked`, `Lost` or their result.
+
+    After a fatal loss no job is begun, and those that run are ended; so are they when the block ends.
+
+    Parameters
+    ----------
+    following
+        Returns a job that can be done now, None if there is none for the moment.
+    bench
+        Where jobs are done.
+    size
+        Most processes; they start when there are jobs for them.
+    ahead
+        Jobs in the hands of a process, of which it does the first.
+    environment
+        Variables that a process sets before it imports anything for its jobs.
+    """
+
+    def __init__(
+        self,
+        following: Callable[[], J | None],
+        bench: Bench[J],
+        *,
+        size: int,
+        ahead: int = 1,
+        environment: Mapping[str, str] = ONE_THREAD,
+    ) -> None:
+        """Start nothing yet."""
+        self.following = following
+        self.size = size
+        self.ahead = ahead
+        self._start = (bench, dict(environment))
+        self._workers: list[_Worker[J]] = []
+        self._returned: deque[J] = deque()  # that waited for a process that died
+
+    def __enter__(self) -> Crew[J]:
+        """Begin a block at whose end no process is left."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all processes: idle ones by themselves, the others at once."""
+        for worker in self._workers:
+            if worker.jobs:
+                worker.process.terminate()
+            else:
+                with suppress(OSError):
+                    worker.pipe.send(None)
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(GRACE)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers.clear()
+
+    def __iter__(self) -> Iterator[tuple[J, Any]]:
+        """Keep every process busy until all is done."""
+        while True:
+            self._hand_out()
+            pipes: dict[Any, _Worker[J]] = {worker.pipe: worker for worker in self._workers if worker.jobs}
+            if not pipes:
+                return
+            for pipe in wait(list(pipes)):
+                job, message = self._heard(pipes[pipe])
+                yield job, message
+                if isinstance(message, Lost) and message.fatal:
+                    return
+
+    def _hand_out(self) -> None:
+        """Give jobs to processes as long as there are jobs, and processes with less than they may have."""
+        while len(self._workers) < self.size or any(len(worker.jobs) < self.ahead for worker in self._workers):
+            job = self._returned.popleft() if self._returned else self.following()
+            if job is None:
+                return
+            worker = self._taker()
+            worker.jobs.append(job)
+            with suppress(BrokenPipeError):  # it died meanwhile, which `_heard` will see
+                worker.pipe.send(job)
+
+    def _taker(self) -> _Worker[J]:
+        """Return the process with the fewest jobs, a new one if all have some and there may be more."""
+        found = min(self._workers, key=lambda worker: len(worker.jobs), default=None)
+        if found is None or (found.jobs and len(self._workers) < self.size):
+            found = _started(*self._start)
+            self._workers.append(found)
+        return found
+
+    def _heard(self, worker: _Worker[J]) -> tuple[J, Any]:
+        """Take a message of a process on its first job, or see that it died."""
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            self._workers.remove(worker)
+            job = worker.jobs.popleft()
+            self._returned.extend(worker.jobs)
+            return job, Lost(f"its process ended with {_code(worker.process.exitcode)}, perhaps for want of memory")
+        return worker.jobs[0] if isinstance(message, Ticked) else worker.jobs.popleft(), message
+
+
+def _started(bench: Bench[J], environment: Mapping[str, str]) -> _Worker[J]:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(bench, environment, theirs), daemon=True)
+    with _deaf_to_ctrl_c():  # which the child inherits: else it would print a traceback while it still imports
+        process.start()
+    theirs.close()  # so that its death closes the pipe
+    return _Worker(process, ours)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _serve(bench: Bench[J], environment: Mapping[str, str], pipe: Connection) -> None:
+    """Do in a process of its own what comes through the pipe, until None comes or the pipe closes."""
+    os.environ.update(environment)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with threadpool_limits(limits=1, user_api="blas"), suppress(EOFError, BrokenPipeError):
+        while (job := pipe.recv()) is not None:
+            pipe.send(attempt(bench, job, lambda epochs: pipe.send(Ticked(epochs))))
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()  # also where it was killed
+        os._exit(1)
+
+
+def _code(code: int | None) -> str:
+    if code is not None and code < 0:
+        with suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+    return f"status {code}"
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
