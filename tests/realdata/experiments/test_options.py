@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from realdata.experiments.grid import GridSettings
 from loraml_theory.harness.errors import InputError
+from realdata.experiments.grid import GridSettings
 from realdata.experiments.options import Asked, AxesSettings, wanted
 
 GRID = GridSettings(methods=("standard",), finetune=("lora",), seeds=(0,), n=(50, "all"))
