@@ -25,7 +25,6 @@ from sims.shallow.settings import METHODS, SOLVERS, VALUES, VARIANTS, AdamW, Cel
 from sims.shallow.tables import (
     CURVE_COLUMNS,
     RUN_COLUMNS,
-    TableError,
     central,
     median_interval,
     over_axis,
@@ -301,7 +300,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         (text[: text.index("\n") + 9] + "\n", "is no table of runs"),
     ):
         table.write_text(broken)
-        with pytest.raises(TableError, match=message):
+        with pytest.raises(InputError, match=message):
             read_runs(table)
     table.write_text(text)
     assert tuple(read_runs(table)[0]) == RUN_COLUMNS
