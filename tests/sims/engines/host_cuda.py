@@ -21,7 +21,7 @@ from sims.engines.cuda_kernels import Kernel
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 HERE = Path(__file__).parent
-KERNELS = Path(cuda_kernels.__file__).parent / "kernels"
+KERNELS = Path(cuda_kernels.__file__).parents[1] / "kernels"
 RACE = 66  # exit status of a program in which the thread sanitizer saw a race
 H100 = 232_448  # shared memory that one block may have, bytes
 
