@@ -110,7 +110,8 @@ def _in_our_form(problem: Any) -> str:
     if isinstance(problem, typer.BadParameter) and problem.param is not None and problem.message.startswith("got "):
         return f"{problem.param.opts[0]}: {problem.message}"
     path = getattr(getattr(problem, "ctx", None), "command_path", "loraml")
-    return f"{problem.format_message().rstrip('.')}; see `{path} --help`"
+    said = problem.format_message().replace("\n\t", " ").rstrip(".")  # Typer lists the words of a choice on lines
+    return f"{said}; see `{path} --help`"
 
 
 def _print(text: str) -> None:

@@ -324,17 +324,17 @@ def test_command_draws_a_figure(loraml: Loraml, tmp_path: Path) -> None:  # noqa
         (["--vary", "x"], "--vary: got 'x', expected d, T, N, n, k or all"),
         (["--vary", "n", "--variant", "x"], "--variant: got 'x', expected paper or reference"),
         (["--vary", "n", "--solver", "x"], "--solver: got 'x', expected adamw or second-order"),
-        (["--vary", "n", "--engine", "x"], "engine: got 'x', expected one of auto, cpu, torch"),
+        (["--vary", "n", "--engine", "x"], "--engine: got 'x', expected auto, cpu or torch"),
         (["--vary", "n", "--engine", "cpu", "--device", "cuda"], "engine cpu: runs on the device cpu, not on cuda"),
-        (["--vary", "n", "--precision", "x"], "precision: got 'x', expected float32 or float64"),
+        (["--vary", "n", "--precision", "x"], "--precision: got 'x', expected float32 or float64"),
         (["--vary", "n", "--runs", "0"], "--runs: got '0', expected a whole number from 1 to 10000"),
-        (["--vary", "n", "--epochs", "1.5"], "--epochs: got '1.5', expected a whole number >= 0 of at most 18 digits"),
+        (["--vary", "n", "--epochs", "1.5"], "--epochs: got '1.5', expected a whole number from 1 to 1000000000"),
         (
             ["--vary", "n", "--tuning-epochs", "0"],
             "--tuning-epochs: got '0', expected a whole number from 1 to 1000000000",
         ),
         (["--vary", "n", "--seed", "-1"], "--seed: got '-1', expected a whole number >= 0 of at most 18 digits"),
-        ([], "Missing option '--vary'; see `loraml figure shallow --help`"),
+        ([], "Missing option '--vary'. Choose from: d, T, N, n, k, all; see `loraml figure shallow --help`"),
     ],
 )
 def test_bad_input_is_one_line(loraml: Loraml, words: list[str], text: str) -> None:  # noqa: F811
