@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from loraml_theory.rates import degrees_of_freedom, parameter_error
+from sims.rates import tables
 from sims.rates.fits import Criteria, Rate, default_spec, fit_rates, write_slopes
 from sims.rates.plots import write_pictures
 from sims.rates.tables import Columns, axis_tables
@@ -260,7 +261,7 @@ def test_command_prints_a_table_and_fails_where_slopes_differ(
     assert "r/slopes.json: 8 slopes" in ended.out
     assert max(map(len, ended.out.splitlines())) <= 80
     half = of_rows(lambda _m, rank, d, _k, _T, n, sigma: parameter_error(rank, d, n, sigma=sigma) / 2)
-    monkeypatch.setitem(__import__("sims.rates.tables").rate_tables.PREDICTIONS, "parameter", half)
+    monkeypatch.setitem(tables.PREDICTIONS, "parameter", half)
     assert loraml("rates", folder, "--out", "r").status == 1
 
 
