@@ -48,7 +48,7 @@ app = typer.Typer(
     help="Check the theory of meta-learning with low-rank adaptations (LoRA-ML), simulate it, and apply it to models.",
     epilog="Examples:\n\n"
     "loraml verify: check every claim, and write a report to reports/verify\n\n"
-    "loraml figure linear --vary T: draw a figure of the paper, with theory beside it",
+    "loraml figure linear --vary T: draw a figure of the paper beside the theory",
     add_completion=False,
     pretty_exceptions_enable=False,
 )

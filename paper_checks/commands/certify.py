@@ -45,11 +45,15 @@ def spurious(
         ),
     ] = None,
     structures: Annotated[
-        int, typer.Option(metavar="N", parser=Tries, help="The number of structures to search at most.")
+        int, typer.Option(metavar="N", parser=Tries, help="The largest number of structures to search.")
     ] = 200,
     starts: Annotated[
         int | None,
-        typer.Option(metavar="M", parser=Tries, help="The number of random starts on each: 30, with --structure 600."),
+        typer.Option(
+            metavar="M",
+            parser=Tries,
+            help="Random starts on each structure: 600 with --structure, otherwise 30.",
+        ),
     ] = None,
     seed: Seed = 0,
 ) -> Exit:

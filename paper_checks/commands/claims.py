@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import listed
+from paper_checks.commands.options import Ids, claim_ids
 from paper_checks.commands.output import rendered
 
 
 @deferred
 def claims(
     claim: Annotated[
-        Sequence[str] | None,
+        Ids | None,
         typer.Argument(
-            metavar="[ID,ID…]",
-            parser=listed("ids of claims", str),
+            metavar="ID,ID…",
+            parser=claim_ids,
             help="Show these claims in full, with their controls.",
         ),
     ] = None,

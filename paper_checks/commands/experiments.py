@@ -25,7 +25,7 @@ ProfileName = Literal["cpu", "paper"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["no", "bf16", "fp16"]
 
-Profile = Annotated[ProfileName, one_of(ProfileName, "Which of the settings that come with the program to take.")]
+Profile = Annotated[ProfileName, one_of(ProfileName, "The settings to start from: for a CPU, or those of the paper.")]
 Settings = Annotated[
     Path | None, typer.Option(metavar="FILE.toml", help="Keys that replace the profile's; --example prints them all.")
 ]
@@ -56,7 +56,7 @@ Axes = Annotated[
     typer.Option(
         metavar="n,rank,quirk",
         parser=listed("names of axes", str),
-        help="Vary these: n and rank over the values of axes.n and axes.rank in the settings.",
+        help="Vary these: n and rank over axes.n and axes.rank of the settings, quirk over the public code's quirks.",
     ),
 ]
 Device = Annotated[DeviceName, one_of(DeviceName, "The device to compute on.")]
@@ -64,7 +64,7 @@ Precision = Annotated[PrecisionName, one_of(PrecisionName, "The mixed precision 
 Workers = Annotated[
     int | None,
     typer.Option(
-        metavar="W", parser=whole(1, 999), help="The number of processes: one per core if not given, on a GPU one."
+        metavar="W", parser=whole(1, 999), help="The number of processes: one per core if not given, or 1 on a GPU."
     ),
 ]
 Example = Annotated[bool, typer.Option("--example", help="Print the profile's settings, with every key.")]

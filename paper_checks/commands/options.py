@@ -65,12 +65,7 @@ def whole_numbers(expected: str, *, count: int | None = None) -> Parser[Sequence
 
 def listed(what: str, item: Callable[[str], Value]) -> Parser[Sequence[Value]]:
     """Return a parser of one word or more with commas between them."""
-
-    def read(text: str) -> Sequence[Value]:
-        words = tuple(item(word.strip()) for word in text.split(",") if word.strip())
-        return _within(bool(words), words)
-
-    return expecting(f"{what} with commas between them", read)
+    return expecting(f"{what} with commas between them", lambda text: _split(text, item))
 
 
 def one_of(words: Any, what: str) -> Any:
@@ -84,6 +79,11 @@ def one_of(words: Any, what: str) -> Any:
     return typer.Option(metavar="|".join(allowed), parser=expecting(expected, read), help=what)
 
 
+def _split(text: str, item: Callable[[str], Value]) -> tuple[Value, ...]:
+    words = tuple(item(word.strip()) for word in text.split(",") if word.strip())
+    return _within(bool(words), words)
+
+
 def _digits(text: str) -> int:
     return int(_within(text.isdecimal() and text.isascii() and len(text) <= DIGITS, text))
 
@@ -93,6 +93,12 @@ def _within(allowed: bool, value: Value) -> Value:
         raise ValueError
     return value
 
+
+class Ids(tuple[str, ...]):
+    """Ids of claims; a class, since Typer shows the name of an argument's type."""
+
+
+claim_ids = expecting("ids of claims with commas between them", lambda text: Ids(_split(text, str)))
 
 ProfileName = Literal["quick", "full"]
 EngineName = Literal["auto", "cpu", "torch", "cupy"]

@@ -29,7 +29,7 @@ Statistic = Literal["parameter", "in-sample", "base"]
 
 @deferred
 def rates(
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The folder of a sweep.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="The folder of a sweep.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR2", help="The folder for slopes.json and pictures.")] = Path(
         "reports/rates"
     ),

@@ -15,7 +15,10 @@ from paper_checks.commands.output import prepare_file, writing
 
 @deferred
 def structure(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="The kind of structure to draw; the README lists them.")],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help="The kind, such as generic; an unknown word lists all kinds."),
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE.npz", help="The file to write.")],
     d: Annotated[int, typer.Option("--d", metavar="N", parser=whole(), help="The dimension.")] = 10,
     k: Annotated[int, typer.Option("--k", metavar="N", parser=whole(), help="The rank of each task's shift.")] = 1,

@@ -11,7 +11,7 @@ import typer
 
 from loraml_theory.harness.errors import InputError
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Device, Engine, Profile, Seed, listed
+from paper_checks.commands.options import Device, EngineName, Ids, Profile, Seed, claim_ids, one_of
 from paper_checks.commands.output import prepare_folder, rendered, write_files
 from paper_checks.commands.progress import computing
 
@@ -30,10 +30,10 @@ def verify(
         typer.Option(metavar="FILE.npz", help="Check this structure (A_star, U_star) instead of drawn ones."),
     ] = None,
     claim: Annotated[
-        Sequence[str] | None,
+        Ids | None,
         typer.Option(
             metavar="ID,ID…",
-            parser=listed("ids of claims", str),
+            parser=claim_ids,
             help="Check only these claims; `loraml claims` lists them.",
         ),
     ] = None,
@@ -55,7 +55,7 @@ def verify(
         "reports/verify"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print verdicts.json instead of a table.")] = False,
-    engine: Engine = "auto",
+    engine: Annotated[EngineName, one_of(EngineName, "What computes the checks at scale of --profile full.")] = "auto",
     device: Device = None,
 ) -> Exit:
     """Check the claims, and write verdicts.json and report.html."""
