@@ -12,11 +12,12 @@ from time import perf_counter
 import numpy as np
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import draw
 from loraml_theory.objectives import LoRAML
 from loraml_theory.solvers.gradient import alternating_gradient_descent
 from sims.engines.cupy_engine import CupyEngine
-from sims.engines.engine import EngineError, Schedule
+from sims.engines.engine import Schedule
 
 PREDICTED = {"float64": 36_000, "float32": 55_000}  # an H100, on paper
 
@@ -35,7 +36,7 @@ def main() -> int:
     for dtype, predicted in PREDICTED.items():
         try:
             engine = CupyEngine(dtype=dtype)
-        except EngineError as error:
+        except InputError as error:
             print(error, file=sys.stderr)
             return 1
         engine.retrain(moments, start, Schedule(outer_steps=1))  # compiles

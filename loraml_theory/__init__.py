@@ -21,28 +21,58 @@ Examples
 1
 """
 
-from loraml_theory import (
-    closed_forms,
-    landscape,
-    moments,
-    objectives,
-    rates,
-    solvers,
-    spectra,
-    structure,
-    zoo,
-)
-from loraml_theory.adapters import Parameters
-from loraml_theory.closed_forms import (
-    fine_tune,
-    reduced_rank_regression,
-    spectral_recovery,
-    standard_retraining,
-    two_task_orbit,
-)
-from loraml_theory.moments import Moments, draw, from_samples, population
-from loraml_theory.objectives import FineTuning, LoRAML, StandardRetraining
-from loraml_theory.structure import GroundTruth
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loraml_theory import (
+        closed_forms,
+        landscape,
+        moments,
+        objectives,
+        rates,
+        solvers,
+        spectra,
+        structure,
+        zoo,
+    )
+    from loraml_theory.adapters import Parameters
+    from loraml_theory.closed_forms import (
+        fine_tune,
+        reduced_rank_regression,
+        spectral_recovery,
+        standard_retraining,
+        two_task_orbit,
+    )
+    from loraml_theory.moments import Moments, draw, from_samples, population
+    from loraml_theory.objectives import FineTuning, LoRAML, StandardRetraining
+    from loraml_theory.structure import GroundTruth
+
+_HOMES = {
+    "adapters": ("Parameters",),
+    "closed_forms": (
+        *("fine_tune", "reduced_rank_regression", "spectral_recovery", "standard_retraining", "two_task_orbit"),
+    ),
+    "moments": ("Moments", "draw", "from_samples", "population"),
+    "objectives": ("FineTuning", "LoRAML", "StandardRetraining"),
+    "structure": ("GroundTruth",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is first asked for, so that the command line starts without NumPy."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    found = import_module(f"{__name__}.{home or name}")
+    globals()[name] = found if home is None else getattr(found, name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """Return the names that may be asked for."""
+    return __all__
+
 
 __all__ = [
     "FineTuning",

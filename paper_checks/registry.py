@@ -17,10 +17,6 @@ FAMILIES = ("SR", "ML", "FT", "NL")
 Known: TypeAlias = AnyClaim[Any]
 
 
-class UnknownClaimError(InputError):
-    """An id that no claim has."""
-
-
 @cache
 def claims() -> tuple[Known, ...]:
     """Return every claim, in the order of the paper."""
@@ -35,14 +31,14 @@ def get(ids: Sequence[str], *, known: Sequence[Known] | None = None) -> tuple[Kn
 
     Raises
     ------
-    UnknownClaimError
+    InputError
         If an id is not known; the text names it and those that are.
     """
     known = claims() if known is None else known
     wanted, listed = {name.casefold() for name in ids}, {claim.id.casefold() for claim in known}
     for name in ids:
         if name.casefold() not in listed:
-            raise UnknownClaimError(f"claim: got {name!r}, expected one of {', '.join(claim.id for claim in known)}")
+            raise InputError(f"claim: got {name!r}, expected one of {', '.join(claim.id for claim in known)}")
     return tuple(claim for claim in known if claim.id.casefold() in wanted)
 
 

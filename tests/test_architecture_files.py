@@ -44,7 +44,7 @@ ALLOWED = {
     ("realdata/peft_ml/whole_folder.py", "path.open"): "flushes what was just written",
     ("realdata/vision/cifar_batches.py", "tarfile.open"): "of what open_packed gives",
     ("realdata/vision/decoding.py", "Image.open"): "of bytes that read_bytes gave",
-    ("paper_checks/commands/advise.py", "(out / name).read_bytes"): "reads back what was just written",
+    ("paper_checks/commands/output.py", "(out / name).read_bytes"): "reads back what was just written",
     ("paper_checks/cli.py", "os.open"): "the null device, in the place of a closed standard output",
     ("paper_checks/evidence/orders.py", "json.loads"): "of what json.dumps has just made",
     ("paper_checks/report/verdicts.py", "json.loads"): "of a resource of the package",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
-from paper_checks.evidence.experiment import Experiment, ExperimentError
+from paper_checks.evidence.experiment import Experiment
 from paper_checks.evidence.orders import check_orders, mutations, settings_said
 from realdata.language.settings import PROFILES, settings
 
@@ -30,7 +30,7 @@ def described(experiment: Experiment) -> str:
 
     Raises
     ------
-    ExperimentError
+    InputError
         If ``experiment.json`` does not say.
     """
     try:
@@ -41,7 +41,7 @@ def described(experiment: Experiment) -> str:
         said = {**settings_of, "model": {key: value for key, value in held["model"].items() if key != "name"}}
         source = one_line(str(data["source"]))
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise ExperimentError(f"{experiment.name}: experiment.json does not say what the dialogues are") from None
+        raise InputError(f"{experiment.name}: experiment.json does not say what the dialogues are") from None
     if not contents or contents[-1] != CONVAI2_VALIDATION:
         return source if not contents else f"{source}, not ConvAI2"
     where = f"{source}, the last of which is ConvAI2's validation split"

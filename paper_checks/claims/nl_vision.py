@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
-from paper_checks.evidence.experiment import Experiment, ExperimentError
+from paper_checks.evidence.experiment import Experiment
 from paper_checks.evidence.orders import check_orders, mutations, settings_said
 from realdata.vision.settings import PROFILES, settings
 
@@ -28,7 +28,7 @@ def described(experiment: Experiment) -> str:
 
     Raises
     ------
-    ExperimentError
+    InputError
         If ``experiment.json`` does not say.
     """
     try:
@@ -37,7 +37,7 @@ def described(experiment: Experiment) -> str:
         found = (tuple(data["classes"]), tuple(data["shape"]), tested)
         source = str(data["source"])
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        raise ExperimentError(f"{experiment.name}: experiment.json does not say what the images are") from None
+        raise InputError(f"{experiment.name}: experiment.json does not say what the images are") from None
     profiles = {name: settings(name).document() for name in PROFILES}
     return f"CIFAR-10 {settings_said(held, profiles)}" if found == CIFAR_10 else f"{one_line(source)}, not CIFAR-10"
 

@@ -1,59 +1,44 @@
-"""`loraml atlas`: its options, and what it does."""
+"""`loraml atlas`: map how often descents end in spurious minima."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from threadpoolctl import threadpool_limits
 
-from loraml_theory.harness.errors import InputError
-from paper_checks.commands import common as commands
+from paper_checks.commands.deferred import Exit, deferred
+from paper_checks.commands.options import Device, Engine, Profile, Seed
+from paper_checks.commands.output import prepare_folder, writing
+from paper_checks.commands.progress import computing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sims.atlas.landscape import Cell
 
-Work: TypeAlias = Callable[[], tuple[int, str]]
 
-DEFAULT_OUT = Path("reports/atlas")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to `loraml`."""
-    app.command()(atlas)
-
-
+@deferred
 def atlas(
-    profile: Annotated[str, typer.Option(metavar="quick|full", help="How much of the map to draw.")] = "quick",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for atlas.png and atlas.csv.")] = DEFAULT_OUT,
-    engine: Annotated[str, typer.Option(metavar="auto|cpu|torch|cupy", help="What computes.")] = "auto",
-    device: Annotated[str | None, typer.Option(metavar="DEVICE", help="Where, such as cpu or cuda.")] = None,
-    seed: Annotated[str, typer.Option(metavar="S", help="Root of every random number.")] = "0",
-) -> Work:
+    profile: Profile = "quick",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for atlas.png and atlas.csv.")] = Path(
+        "reports/atlas"
+    ),
+    engine: Engine = "auto",
+    device: Device = None,
+    seed: Seed = 0,
+) -> Exit:
     """Map how often descents end in spurious minima, over k/d, T, noise and starts."""
-    return partial(run, profile=profile, out=out, engine=engine, device=device, seed=seed)
-
-
-def run(*, profile: str, out: Path, engine: str, device: str | None, seed: str) -> tuple[int, str]:
-    """Survey the landscape, write atlas.png and atlas.csv to `out`, and return a summary."""
     from sims import engines
     from sims.atlas.landscape import SCALES, survey
     from sims.atlas.report import draw, write_table
 
-    if profile not in SCALES:
-        raise InputError(f"--profile: got {profile!r}, expected {' or '.join(SCALES)}")
-    root = commands.whole_number("--seed", seed)
     ready = engines.get(engine, device)
-    commands.prepare_folder(out)
-    with commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
-        cells = survey(SCALES[profile], ready, seed=root, progress=progress)
+    prepare_folder(out)
+    with computing() as progress:
+        cells = survey(SCALES[profile], ready, seed=seed, progress=progress)
         progress("picture")
-        with commands.writing(out):
+        with writing(out):
             write_table(cells, out / "atlas.csv")
             draw(cells, out / "atlas.png")
     return 0, summary(cells) + f"Picture and table: {out / 'atlas.png'}, {out / 'atlas.csv'}\n"

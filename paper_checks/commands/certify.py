@@ -2,112 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
-from threadpoolctl import threadpool_limits
 
 from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError, one_line
 from loraml_theory.harness.input_files import MEBIBYTE, read_text
-from loraml_theory.harness.structure_file import read_structure
 from loraml_theory.harness.versions import versions
-from paper_checks.commands import common as commands
-from paper_checks.evidence.exact_evidence import MISSING, available
+from paper_checks.commands.deferred import Exit, deferred
+from paper_checks.commands.options import Seed, whole, whole_numbers
+from paper_checks.commands.output import prepare_file, writing
+from paper_checks.commands.progress import computing
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from loraml_theory.certified.prove import Proof
     from loraml_theory.certified.search import Effort
 
-Work: TypeAlias = Callable[[], tuple[int, str]]
-
 LARGEST_FILE = 10 * MEBIBYTE  # far beyond any certificate
+Tries = whole(1, 10**6)
 
-certificates = typer.Typer(help="Prove that strict spurious minima exist (ML-5), and check such proofs.")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to `loraml`."""
-    app.add_typer(certificates, name="certify")
+app = typer.Typer(help="Prove that strict spurious minima exist (ML-5), and check such proofs.")
 
 
-@certificates.callback()
-def _certificates() -> None:
-    pass
-
-
-@certificates.command()
+@app.command()
+@deferred
 def spurious(
     context: typer.Context,
     out: Annotated[Path, typer.Option(metavar="CERT.json", help="The certificate to write.")],
     structure: Annotated[
-        Path | None, typer.Option(metavar="FILE.npz", help="Prove it on this structure, exactly as its numbers are.")
+        Path | None, typer.Option(metavar="FILE.npz", help="Prove it for this structure, exactly as its numbers are.")
     ] = None,
     search: Annotated[
-        str | None, typer.Option(metavar="d,k,T", help="Prove it on some structure of small integers of this size.")
+        Sequence[int] | None,
+        typer.Option(
+            metavar="d,k,T",
+            parser=whole_numbers("three whole numbers d,k,T", count=3),
+            help="Prove it for some structure of small integers of this size.",
+        ),
     ] = None,
-    structures: Annotated[str, typer.Option(metavar="N", help="How many structures to search at most.")] = "200",
+    structures: Annotated[
+        int, typer.Option(metavar="N", parser=Tries, help="The largest number of structures to search.")
+    ] = 200,
     starts: Annotated[
-        str | None, typer.Option(metavar="M", help="Random starts on each: 30, or 600 on a structure of yours.")
+        int | None,
+        typer.Option(
+            metavar="M",
+            parser=Tries,
+            help="Random starts on each structure: 600 with --structure, otherwise 30.",
+        ),
     ] = None,
-    seed: Annotated[str, typer.Option("--seed", metavar="S", help="Root of every random number.")] = "0",
-) -> Work:
-    """Find a strict spurious minimum and prove it; 0: proved, 1: none was found, which proves nothing."""
-    return partial(
-        prove,
-        out=out,
-        structure=structure,
-        search=search,
-        structures=structures,
-        starts=starts,
-        seed=seed,
-        command=context.obj,
-    )
+    seed: Seed = 0,
+) -> Exit:
+    """Find a strict spurious minimum and prove it.
 
+    The exit status is 0 if it is proved, and 1 if none was found, which proves nothing.
+    """
+    from paper_checks.evidence.exact_evidence import MISSING, available
 
-@certificates.command("check")
-def _check(
-    certificate: Annotated[Path, typer.Argument(metavar="CERT.json", help="The certificate to check.")],
-) -> Work:
-    """Check a certificate with independent, exact arithmetic; 0: valid, 1: not valid, 2: unreadable."""
-    return partial(check, certificate)
-
-
-def prove(
-    *,
-    out: Path,
-    structure: Path | None,
-    search: str | None,
-    structures: str,
-    starts: str | None,
-    seed: str,
-    command: str,
-) -> tuple[int, str]:
-    """Search for a strict spurious minimum, prove it, and write the certificate to `out`."""
     if (structure is None) == (search is None):
         raise InputError("certify spurious: expected one of --structure FILE.npz and --search d,k,T")
-    root, count = commands.whole_number("--seed", seed), _positive("--structures", structures)
     if not available():
         raise InputError(f"certify spurious: {MISSING}")
+    import numpy as np
+
     from loraml_theory.certified import certificate
 
-    commands.prepare_file(out)
-    tries = _positive("--starts", starts or ("600" if search is None else "30"))
-    with commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
+    prepare_file(out)
+    rng = np.random.default_rng(seed)
+    with computing() as progress:
         progress("searching for a strict spurious minimum")
         if structure is not None:
-            proof, effort, about = _on_file(structure, np.random.default_rng(root), tries)
+            proof, effort, about = _on_file(structure, rng, starts or 600)
         else:
-            proof, effort, about = _over_integers(str(search), np.random.default_rng(root), count, tries)
+            proof, effort, about = _over_integers(search or (), rng, structures, starts or 30)
     if proof is None:
         return 1, f"None found, nothing written. {looked(effort)} That is no proof that there is none.\n"
     used = versions("loraml-theory", "python-flint", "numpy")
-    made = certificate.document(proof, {"command": command, "seed": root, "search": about, "versions": used})
-    with commands.writing(out):
+    made = certificate.document(proof, {"command": context.obj, "seed": seed, "search": about, "versions": used})
+    with writing(out):
         write_whole(out, certificate.dumps(made))
     value, curvature = made["value"], made["curvature"]["lower"]
     return 0, (
@@ -116,8 +93,15 @@ def prove(
     )
 
 
-def check(path: Path) -> tuple[int, str]:
-    """Verify a certificate; say what it proves, or why it does not."""
+@app.command("check")
+@deferred
+def check(
+    path: Annotated[Path, typer.Argument(metavar="CERT.json", help="The certificate to check.")],
+) -> Exit:
+    """Check a certificate with independent, exact arithmetic.
+
+    The exit status is 0 if it is valid, 1 if it is not valid, and 2 if it cannot be read.
+    """
     from loraml_theory.certified import check as independent
 
     text = read_text(path, expected="a certificate", limit=LARGEST_FILE)
@@ -144,8 +128,11 @@ def looked(effort: Effort) -> str:
 
 
 def _on_file(path: Path, rng: np.random.Generator, starts: int) -> tuple[Proof | None, Effort, dict[str, Any]]:
+    import numpy as np
+
     from loraml_theory.certified import search
     from loraml_theory.certified.prove import MOST_UNKNOWNS
+    from loraml_theory.harness.structure_file import read_structure
 
     truth, _ = read_structure(path)
     size = truth.T * truth.d * truth.k
@@ -159,15 +146,12 @@ def _on_file(path: Path, rng: np.random.Generator, starts: int) -> tuple[Proof |
 
 
 def _over_integers(
-    sizes: str, rng: np.random.Generator, structures: int, starts: int
+    sizes: Sequence[int], rng: np.random.Generator, structures: int, starts: int
 ) -> tuple[Proof | None, Effort, dict[str, Any]]:
     from loraml_theory.certified import search
     from loraml_theory.certified.prove import MOST_UNKNOWNS
 
-    words = sizes.split(",")
-    if len(words) != 3:
-        raise InputError(f"--search: got {sizes!r}, expected three whole numbers d,k,T")
-    d, k, T = (commands.whole_number("--search", word.strip()) for word in words)
+    d, k, T = sizes
     if not (1 <= k <= d and T >= 2 and d * k * T <= MOST_UNKNOWNS):
         raise InputError(
             f"--search: got d = {d}, k = {k}, T = {T}, expected 1 <= k <= d, T >= 2, d k T <= {MOST_UNKNOWNS}"
@@ -175,10 +159,3 @@ def _over_integers(
     proof, effort = search.over_integers(rng, (T, d, k), structures=structures, starts=starts)
     about = {"integers": "-2..2", "structures": effort.structures, "starts": starts}
     return proof, effort, about
-
-
-def _positive(option: str, text: str) -> int:
-    number = commands.whole_number(option, text)
-    if not 1 <= number <= 10**6:
-        raise InputError(f"{option}: got {text!r}, expected a whole number from 1 to 1000000")
-    return number

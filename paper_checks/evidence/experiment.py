@@ -13,10 +13,6 @@ from realdata.experiments.records import read_records
 from realdata.experiments.tables import Results
 
 
-class ExperimentError(InputError):
-    """A folder whose records cannot be used; the text is one line."""
-
-
 @dataclass(frozen=True)
 class Experiment:
     """The records of one experiment.
@@ -44,15 +40,12 @@ def read_experiment(folder: Path) -> Experiment:
 
     Raises
     ------
-    ExperimentError
+    InputError
         If the folder holds no experiment or no records, one is damaged, or they do not belong together.
     """
     place = one_line(str(folder))
-    try:
-        begun = read_begun(folder)
-        results = Results(read_records(folder), score=str(begun["score"]), unit=str(begun["unit"]))
-    except InputError as problem:
-        raise ExperimentError(str(problem)) from None
+    begun = read_begun(folder)
+    results = Results(read_records(folder), score=str(begun["score"]), unit=str(begun["unit"]))
     if not results.records:
-        raise ExperimentError(f"{place}: holds an experiment but no records, let it finish a run first")
+        raise InputError(f"{place}: holds an experiment but no records, let it finish a run first")
     return Experiment(place, str(begun["experiment"]), begun, results)

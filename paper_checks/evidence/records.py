@@ -1,10 +1,14 @@
-"""What `--records` names: the folder of an experiment, or runs of the shallow network."""
+"""What `--records` names: the folders of experiments or of runs of the shallow network, and the claims about them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from paper_checks.claim import Recorded
+from loraml_theory.harness.errors import InputError
+from paper_checks.claim import AnyClaim, Given, Recorded
+from paper_checks.evidence.empirical import EmpiricalClaim
 from paper_checks.evidence.experiment import read_experiment
 from paper_checks.evidence.shallow_runs import read_shallow_runs, tables
 
@@ -14,7 +18,28 @@ def read_records(place: Path) -> Recorded:
 
     Raises
     ------
-    ExperimentError
+    InputError
         If they cannot be used.
     """
     return read_shallow_runs(place) if tables(place) else read_experiment(place)
+
+
+def judged(
+    asked: Sequence[AnyClaim[Any]], experiments: Sequence[Recorded]
+) -> tuple[list[AnyClaim[Any]], list[EmpiricalClaim[Any]]]:
+    """Tell the claims that can be judged from the empirical ones that have no records.
+
+    Raises
+    ------
+    InputError
+        If there are records that no claim asked for is about, or that do not say on what data they are.
+    """
+    empirical = [claim for claim in asked if isinstance(claim, EmpiricalClaim)]
+    for experiment in experiments:
+        about = [claim for claim in empirical if claim.experiment == experiment.kind]
+        if not about:
+            raise InputError(f"{experiment.name}: no claim asked for is about an experiment {experiment.kind!r}")
+        for claim in about:
+            claim.described(experiment)  # what it lacks is said now rather than after the other checks
+    without = [claim for claim in empirical if not claim.subjects(Given(0, experiments=experiments))]
+    return [claim for claim in asked if claim not in without], without

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from loraml_theory.harness.errors import InputError, one_line
-from paper_checks.evidence.experiment import ExperimentError
 from sims.shallow.settings import VALUES
 from sims.shallow.tables import Paired, paired, read_runs
 
@@ -48,19 +47,17 @@ def read_shallow_runs(folder: Path) -> ShallowRuns:
 
     Raises
     ------
-    ExperimentError
+    InputError
         If one cannot be read, or is damaged.
     """
     axes = {}
     for axis, path in tables(folder).items():
+        rows = read_runs(path)
         try:
-            rows = read_runs(path)
             pairs = paired(rows)
-        except InputError as problem:
-            raise ExperimentError(str(problem)) from None
         except ValueError as problem:
-            raise ExperimentError(f"{path}: is no table of runs ({problem})") from None
+            raise InputError(f"{path}: is no table of runs ({problem})") from None
         if {row["axis"] for row in rows} != {axis}:
-            raise ExperimentError(f"{path}: expected runs with {axis} varied")
+            raise InputError(f"{path}: expected runs with {axis} varied")
         axes[axis] = pairs
     return ShallowRuns(one_line(str(folder)), axes)

@@ -8,8 +8,8 @@ from math import isfinite, sqrt
 from pathlib import Path
 from typing import Any
 
+from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import json_document, read_text
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.formats import CONFIG
 from realdata.advisor.module_patterns import ModulePatterns
 
@@ -75,18 +75,18 @@ def read_config(folder: Path) -> AdapterConfig:
     found = _document(path)
     kind = found.get("peft_type")
     if kind != "LORA":
-        raise AdviceError(f"{folder}: is an adapter of type {kind!r}, expected 'LORA'")
+        raise InputError(f"{folder}: is an adapter of type {kind!r}, expected 'LORA'")
     for key, form in OTHER_FORMS.items():
         if found.get(key):
-            raise AdviceError(f"{folder}: is {form}, expected plain LoRA ({key} is set); merge it into a checkpoint")
+            raise InputError(f"{folder}: is {form}, expected plain LoRA ({key} is set); merge it into a checkpoint")
     start = found.get("init_lora_weights", True)
     if start not in KEEP_BASE:
-        raise AdviceError(
+        raise InputError(
             f"{folder}: init_lora_weights is {start!r}, which changes the base; convert it to plain LoRA with peft"
         )
     base = found.get("base_model_name_or_path") or None
     if base is not None and not isinstance(base, str):
-        raise AdviceError(f"{path}: is damaged, base_model_name_or_path is {type(base).__name__}, expected a name")
+        raise InputError(f"{path}: is damaged, base_model_name_or_path is {type(base).__name__}, expected a name")
     alphas = _alphas(path, found)
     return AdapterConfig(
         base,
@@ -103,7 +103,7 @@ def _document(path: Path) -> dict[str, Any]:
     text = read_text(path, expected="an adapter's configuration", limit=LIMIT)
     found = json_document(path, text, expected="an adapter's configuration")
     if not isinstance(found, dict):
-        raise AdviceError(f"{path}: is damaged, expected a JSON object")
+        raise InputError(f"{path}: is damaged, expected a JSON object")
     return found
 
 
@@ -111,11 +111,11 @@ def _alphas(path: Path, config: Mapping[str, Any]) -> dict[str, float]:
     """Return the alpha of each pattern, if those and ``lora_alpha`` are finite numbers."""
     patterns = config.get("alpha_pattern") or {}
     if not isinstance(patterns, dict):
-        raise AdviceError(f"{path}: is damaged, alpha_pattern is {patterns!r}, expected a JSON object")
+        raise InputError(f"{path}: is damaged, alpha_pattern is {patterns!r}, expected a JSON object")
     for name, alpha in {**patterns, "lora_alpha": config.get("lora_alpha")}.items():
         number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and abs(alpha) < 1e300
         if not number or not isfinite(alpha):
-            raise AdviceError(f"{path}: is damaged, the alpha of {name} is {alpha!r}, expected a finite number")
+            raise InputError(f"{path}: is damaged, the alpha of {name} is {alpha!r}, expected a finite number")
     return {name: float(alpha) for name, alpha in patterns.items()}
 
 
@@ -123,4 +123,4 @@ def _patterns(path: Path, alphas: Mapping[str, float]) -> ModulePatterns:
     try:
         return ModulePatterns(alphas)
     except ValueError as problem:
-        raise AdviceError(f"{path}: alpha_pattern: {problem}") from None
+        raise InputError(f"{path}: alpha_pattern: {problem}") from None

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from loraml_theory.harness.errors import one_line
-from realdata.advisor.errors import AdviceError
+from loraml_theory.harness.errors import InputError, one_line
 from realdata.advisor.layer import LayerAdvice, Settings, look_at
 from realdata.advisor.merging import (
     TensorWriter,
@@ -106,7 +105,7 @@ def advise(
 
     Raises
     ------
-    AdviceError
+    InputError
         If there is no weight to look at, or none of the rank asked for, if weights hold NaN, or if a base cannot be
         written: there is none to write, or it would replace a file of the input.
     OSError
@@ -150,12 +149,12 @@ def _check_rank(tasks: Tasks, rank: int | None) -> None:
     if not sides:
         left = tasks.left_out
         also = f"; {len(left)} cannot be compared, such as {left[0].name!r}: {left[0].reason}" if left else ""
-        raise AdviceError(
+        raise InputError(
             "the tasks have no weight to look at, expected floating-point matrices of two rows and columns or more that"
             f" are no embeddings{also}"
         )
     if rank is not None and rank > max(sides):
-        raise AdviceError(f"--rank: got {rank}, expected at most {max(sides)}, the full rank of the largest weight")
+        raise InputError(f"--rank: got {rank}, expected at most {max(sides)}, the full rank of the largest weight")
 
 
 @dataclass(eq=False)

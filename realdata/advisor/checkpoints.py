@@ -9,9 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from loraml_theory.harness.errors import reason
+from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import open_input, read_json
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.safetensors_file import SafetensorsFile
 from realdata.advisor.tensor_files import Rows, TensorFile
 from realdata.advisor.torch_file import TorchFile
@@ -54,7 +53,7 @@ class Shards:
         opened = {file: open_tensors(file) for file in dict.fromkeys(listed.values())}
         for name, file in listed.items():
             if name not in opened[file].tensors:
-                raise AdviceError(f"{path}: the index lists {name!r} in {file.name}, which lacks it")
+                raise InputError(f"{path}: the index lists {name!r} in {file.name}, which lacks it")
         self.path, self.files = path, tuple(opened)
         self._of = {name: opened[file] for name, file in listed.items()}
         self.tensors = {name: file.tensors[name] for name, file in self._of.items()}
@@ -69,15 +68,15 @@ def is_folder(path: Path) -> bool:
 
     Raises
     ------
-    AdviceError
+    InputError
         If there is no such path, or it cannot be looked at: a loop of links, a name that is too long.
     """
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except FileNotFoundError:
-        raise AdviceError(f"{path}: there is no such file or folder") from None
+        raise InputError(f"{path}: there is no such file or folder") from None
     except (OSError, ValueError) as problem:
-        raise AdviceError(f"{path}: cannot be read ({reason(problem)}), expected {EXPECTED}") from None
+        raise InputError(f"{path}: cannot be read ({reason(problem)}), expected {EXPECTED}") from None
 
 
 def is_there(path: Path) -> bool:
@@ -104,7 +103,7 @@ def open_checkpoint(path: Path) -> TensorFile:
             return open_tensors(found[0])
     foreign = [(file.name, form) for end, form in SUFFIXES.items() for file in sorted(path.glob(f"*{end}"))]
     got = f"holds {foreign[0][0]}, of the {foreign[0][1]} format; " if foreign else ""
-    raise AdviceError(f"{path}: {got}expected one safetensors file in it, shards with an index, or pytorch_model.bin")
+    raise InputError(f"{path}: {got}expected one safetensors file in it, shards with an index, or pytorch_model.bin")
 
 
 def open_tensors(path: Path) -> TensorFile:
@@ -119,7 +118,7 @@ def open_tensors(path: Path) -> TensorFile:
         start = file.read(10)
     foreign = MAGIC.get(start[:4]) or next((form for end, form in SUFFIXES.items() if path.name.endswith(end)), None)
     if foreign is not None:
-        raise AdviceError(f"{path}: is of the {foreign} format, expected {EXPECTED}")
+        raise InputError(f"{path}: is of the {foreign} format, expected {EXPECTED}")
     safe = path.suffix == ".safetensors" or start[8:9] == b"{"  # eight bytes of length, then JSON
     return SafetensorsFile(path) if safe else TorchFile(path)
 
@@ -128,8 +127,8 @@ def _shards(index: Path) -> Shards:
     found = read_json(index, expected="an index of shards")
     listed = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(listed, dict) or not all(isinstance(file, str) for file in listed.values()):
-        raise AdviceError(f"{index}: is damaged, expected a JSON object with a weight_map")
+        raise InputError(f"{index}: is damaged, expected a JSON object with a weight_map")
     for file in dict.fromkeys(listed.values()):
         if file != os.path.basename(file) or file in ("", ".", "..") or "\\" in file or "\0" in file:
-            raise AdviceError(f"{index}: lists the file {file!r}, expected names of files in the same folder")
+            raise InputError(f"{index}: lists the file {file!r}, expected names of files in the same folder")
     return Shards(index.parent, {name: index.parent / file for name, file in listed.items()})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from realdata.advisor.errors import AdviceError
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.task_weights import TaskWeights
 from realdata.advisor.tensor_files import Described
 
@@ -141,8 +141,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def check_not_empty(found: Compared) -> None:
-    """Raise AdviceError if there is nothing that all tasks have."""
+    """Raise InputError if there is nothing that all tasks have."""
     if not found.described and found.left_out:
         left = found.left_out[0]
         more = f" ({len(found.left_out)} weights are left out)" if len(found.left_out) > 1 else ""
-        raise AdviceError(f"the tasks have no weight that can be compared: {left.name!r} {left.reason}{more}")
+        raise InputError(f"the tasks have no weight that can be compared: {left.name!r} {left.reason}{more}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from realdata.advisor.errors import AdviceError
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.tensor_files import Described
 
 CONFIG = "adapter_config.json"
@@ -66,14 +66,14 @@ def check_plain(path: Path, tensors: Mapping[str, Described]) -> None:
 
     Raises
     ------
-    AdviceError
+    InputError
         If they are an adapter's factors, or quantised: named are the format and what to do.
     """
     for pattern, form, advice in ADAPTERS:
         if name := _found(pattern, tensors):
-            raise AdviceError(f"{path}: is {form} ({name!r}), expected weights: {advice}")
+            raise InputError(f"{path}: is {form} ({name!r}), expected weights: {advice}")
     if scheme := quantisation(tensors):
-        raise AdviceError(
+        raise InputError(
             f"{path}: its weights are quantised ({scheme}), expected floating-point weights: load them with what they"
             " were quantised with, and save them dequantised"
         )

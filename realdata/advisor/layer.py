@@ -166,7 +166,7 @@ def look_at(tasks: Tasks, weight: str, settings: Settings) -> tuple[LayerAdvice,
 
     Raises
     ------
-    AdviceError
+    InputError
         If it holds NaN or infinity.
     """
     rng = np.random.default_rng([settings.seed, *hashlib.sha256(weight.encode()).digest()[:8]])

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.adapter_config import AdapterConfig, read_config
 from realdata.advisor.checkpoints import is_there, open_tensors
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.formats import CONFIG
 from realdata.advisor.naming import unwrapped
 from realdata.advisor.tensor_files import LARGEST, Described, TensorFile
@@ -93,11 +93,11 @@ class LoraAdapter:
         """Return U and V in float64, ``(rows, r)`` and ``(columns, r)``, with ``W_t = base + U V^T``."""
         A, B = (_flat(self.file.read(self.keys[self.adapted[weight], which])) for which in "AB")
         if not (np.all(np.isfinite(A)) and np.all(np.isfinite(B))):
-            raise AdviceError(f"{self.path}: {weight} holds NaN or infinity")
+            raise InputError(f"{self.path}: {weight} holds NaN or infinity")
         target = self.adapted[weight].partition(".base_layer.")[0]  # what is inside has its scaling from outside
         scaled, other = B * self.config.scaling(target, self.rank(weight)), A.T
         if np.max(np.abs(scaled)) * np.max(np.abs(other)) > LARGEST:
-            raise AdviceError(f"{self.path}: {weight} holds numbers beyond {LARGEST:g}")
+            raise InputError(f"{self.path}: {weight} holds numbers beyond {LARGEST:g}")
         return (other, scaled) if weight in self.turned else (scaled, other)
 
     def renamed(self, names: Mapping[str, str]) -> LoraAdapter:
@@ -145,7 +145,7 @@ def open_adapter(folder: Path, file: Path | None = None) -> LoraAdapter:
     config = read_config(folder)
     present = [folder / name for name in WEIGHTS if is_there(folder / name)] if file is None else [file]
     if not present:
-        raise AdviceError(f"{folder}: has {CONFIG} but no {WEIGHTS[0]}")
+        raise InputError(f"{folder}: has {CONFIG} but no {WEIGHTS[0]}")
     adapter = _sorted(folder, config, open_tensors(present[0]))
     _check(adapter)
     turned = [weight for weight in adapter.modules if config.fan_in_fan_out and len(adapter.plain_shape(weight)) == 2]
@@ -164,10 +164,10 @@ def _sorted(folder: Path, config: AdapterConfig, file: TensorFile) -> LoraAdapte
         if found := linear or table:
             weight = f"{_WRAPPED.sub('', found['module'])}.weight"
             if (modules if linear else embeddings).setdefault(weight, found["module"]) != found["module"]:
-                raise AdviceError(f"{folder}: has factors for {weight!r} twice, expected one pair")
+                raise InputError(f"{folder}: has factors for {weight!r} twice, expected one pair")
             keys[found["module"], found["which"]] = key
         elif ".lora_" in name:
-            raise AdviceError(f"{folder}: {key!r} belongs to no plain LoRA adapter")
+            raise InputError(f"{folder}: {key!r} belongs to no plain LoRA adapter")
         else:
             saved[_WRAPPED.sub("", name)] = key
     return LoraAdapter(folder, config, _attention(modules), embeddings, saved, file, keys, frozenset())
@@ -187,13 +187,13 @@ def _check(adapter: LoraAdapter) -> None:
     for weight, module in adapter.adapted.items():
         for which in "AB":
             if (module, which) not in adapter.keys:
-                raise AdviceError(f"{adapter.path}: {weight} has no lora_{which}")
+                raise InputError(f"{adapter.path}: {weight} has no lora_{which}")
         A, B = (adapter.file.tensors[adapter.keys[module, which]].shape for which in "AB")
         if len(A) < 2 or len(B) < 2 or A[0] != B[1]:
-            raise AdviceError(f"{adapter.path}: {weight} has factors of shapes {A} and {B}, expected (r, in), (out, r)")
+            raise InputError(f"{adapter.path}: {weight} has factors of shapes {A} and {B}, expected (r, in), (out, r)")
         if 0 in (*A, *B):
-            raise AdviceError(f"{adapter.path}: {weight} has empty factors, of shapes {A} and {B}")
+            raise InputError(f"{adapter.path}: {weight} has empty factors, of shapes {A} and {B}")
         if any(n != 1 for n in B[2:]):
-            raise AdviceError(f"{adapter.path}: {weight} has lora_B of shape {B}, expected a kernel of size one")
+            raise InputError(f"{adapter.path}: {weight} has lora_B of shape {B}, expected a kernel of size one")
     if not adapter.adapted and not adapter.saved:
-        raise AdviceError(f"{adapter.path}: adapts no weight")
+        raise InputError(f"{adapter.path}: adapts no weight")

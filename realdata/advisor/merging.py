@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from loraml_theory.harness.atomic import replacing
+from loraml_theory.harness.errors import InputError
 from loraml_theory.solvers import Status
 from loraml_theory.statistics.task_span import TaskSpan
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.layer import LayerAdvice
 from realdata.advisor.safetensors_file import SafetensorsFile
 from realdata.advisor.tasks import Tasks
@@ -35,24 +35,24 @@ def written_weights(tasks: Tasks) -> dict[str, Described]:
 
     Raises
     ------
-    AdviceError
+    InputError
         If the tasks are adapters of a base that was not given, or a dtype cannot be written.
     """
     beneath = tasks.beneath
     if tasks.common and beneath is None:
-        raise AdviceError("--write-base: the tasks are adapters, expected the base that they are of as --base")
+        raise InputError("--write-base: the tasks are adapters, expected the base that they are of as --base")
     known = {name: each for name, each in tasks.described.items() if all(task.has_plain(name) for task in tasks.tasks)}
     if not known:
-        raise AdviceError("--write-base: the base has none of the weights that the adapters change, under their names")
+        raise InputError("--write-base: the base has none of the weights that the adapters change, under their names")
     found = {**(beneath.tensors if beneath is not None else {}), **known}
     if tasks.under is not None:
         under = tasks.under.tensors
         found = {name: each._replace(dtype=under.get(name, each).dtype) for name, each in found.items()}
     for name, each in found.items():
         if each.dtype.is_complex:
-            raise AdviceError(f"--write-base: {name!r} holds complex numbers, which are not averaged")
+            raise InputError(f"--write-base: {name!r} holds complex numbers, which are not averaged")
         if each.dtype not in NAMES:
-            raise AdviceError(f"--write-base: {name!r} is of the dtype {each.dtype}, which cannot be written")
+            raise InputError(f"--write-base: {name!r} is of the dtype {each.dtype}, which cannot be written")
     whole = _without_torn(tasks, found)
     return dict(sorted(whole.items(), key=lambda item: -item[1].dtype.itemsize))
 
@@ -92,12 +92,12 @@ def announced(tasks: Tasks, weights: Mapping[str, Described]) -> dict[str, tuple
 
 
 def check_target(path: Path, tasks: Tasks) -> None:
-    """Raise AdviceError if a base written there would take the place of what is being read."""
+    """Raise InputError if a base written there would take the place of what is being read."""
     if not os.path.exists(path):
         return
     for file in tasks.files:
         if os.path.samefile(path, file):
-            raise AdviceError(f"--write-base: {path} is part of the input ({file}), expected another file")
+            raise InputError(f"--write-base: {path} is part of the input ({file}), expected another file")
 
 
 def determined(advice: LayerAdvice) -> bool:
@@ -133,7 +133,7 @@ def averaged(tasks: Tasks, weight: str, described: Described) -> Tensor:
 
     Raises
     ------
-    AdviceError
+    InputError
         If it holds NaN or infinity.
     """
     if weight not in tasks.described and tasks.beneath is not None:

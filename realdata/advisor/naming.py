@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from realdata.advisor.errors import AdviceError
+from loraml_theory.harness.errors import InputError
 
 WRAPPERS = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))
 
@@ -22,14 +22,14 @@ def unwrapped(path: Path, names: Iterable[str]) -> dict[str, str]:
 
     Raises
     ------
-    AdviceError
+    InputError
         If two of them become one.
     """
     found: dict[str, str] = {}
     for name in names:
         plain = ".".join(part for part in name.split(".") if part not in WRAPPERS)
         if plain in found:
-            raise AdviceError(f"{path}: has {found[plain]!r} and {name!r}, two names of one weight; expected one")
+            raise InputError(f"{path}: has {found[plain]!r} and {name!r}, two names of one weight; expected one")
         found[plain] = name
     return found
 

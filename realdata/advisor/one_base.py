@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from realdata.advisor.errors import AdviceError
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.lora_adapter import INSIDE
 from realdata.advisor.naming import aligned
 from realdata.advisor.orientation import kinds_of, turned
@@ -94,7 +94,7 @@ def oriented(tasks: Sequence[TaskWeights]) -> tuple[list[TaskWeights], dict[str,
 
     Raises
     ------
-    AdviceError
+    InputError
         If the base's weights have shapes that the adapters cannot be of.
     """
     adapters = [task.adapter for task in tasks if task.adapter is not None]
@@ -137,10 +137,10 @@ def _misfits(task: TaskWeights, plain: Mapping[str, Described]) -> dict[str, str
             continue
         path = adapter.path if task.weights is None else task.weights.path
         if not each.floating:
-            raise AdviceError(f"{path}: {weight!r} holds {each.dtype}, expected floating-point numbers")
+            raise InputError(f"{path}: {weight!r} holds {each.dtype}, expected floating-point numbers")
         vocabulary = _is_vocabulary(weight, each, plain)
         if not vocabulary or each.shape[1:] != shape[1:]:
-            raise AdviceError(
+            raise InputError(
                 f"{path}: has the shape {each.shape} for {weight!r}, expected {shape} as {task.name} adapts it: it is"
                 " not the adapters' base"
             )
@@ -157,7 +157,7 @@ def check_named_bases(tasks: Sequence[TaskWeights], base: View | None) -> list[s
 
     Raises
     ------
-    AdviceError
+    InputError
         If they are different ones, and the base itself was not given.
     """
     named = {task.name: task.adapter.base for task in tasks if task.adapter is not None and task.adapter.base}
@@ -168,7 +168,7 @@ def check_named_bases(tasks: Sequence[TaskWeights], base: View | None) -> list[s
     if other is None:
         return []
     if base is None:
-        raise AdviceError(
+        raise InputError(
             f"{other[0]}: its base is {other[1]!r}, that of {first} is {name!r}; if that is one model under two names,"
             " name its checkpoint with --base"
         )

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from loraml_theory.harness.errors import reason
+from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import check_regular
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.tensor_files import DTYPES, Described, Rows
 
 
@@ -50,12 +49,12 @@ def _header(path: Path) -> dict[str, Described]:
                 tensor = file.get_slice(name)
                 dtype = str(tensor.get_dtype())
                 if dtype not in DTYPES:
-                    raise AdviceError(f"{path}: {name!r} is of the dtype {dtype}, expected one of {', '.join(DTYPES)}")
+                    raise InputError(f"{path}: {name!r} is of the dtype {dtype}, expected one of {', '.join(DTYPES)}")
                 found[name] = Described(tuple(tensor.get_shape()), DTYPES[dtype])
             return found
     except OSError as problem:
-        raise AdviceError(f"{path}: cannot be read ({reason(problem)})") from None
+        raise InputError(f"{path}: cannot be read ({reason(problem)})") from None
     except MemoryError:  # more bytes than there are addresses to map them to
-        raise AdviceError(f"{path}: cannot be read (it is too large for this machine's memory)") from None
+        raise InputError(f"{path}: cannot be read (it is too large for this machine's memory)") from None
     except SafetensorError as problem:
-        raise AdviceError(f"{path}: is not a safetensors file, or damaged ({problem})") from None
+        raise InputError(f"{path}: is not a safetensors file, or damaged ({problem})") from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from realdata.advisor.errors import AdviceError
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.lora_adapter import LoraAdapter
 from realdata.advisor.tensor_files import LARGEST, Described, View, as_matrix
 
@@ -58,7 +58,7 @@ class TaskWeights:
 
         Raises
         ------
-        AdviceError
+        InputError
             If they hold NaN or infinity.
         """
         array = as_matrix(self.plain(weight, rows))
@@ -67,9 +67,9 @@ class TaskWeights:
             with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
                 array = array + U[rows] @ V.T
         if not np.all(np.isfinite(array)):
-            raise AdviceError(f"{self.name}: {weight} holds NaN or infinity, expected finite numbers")
+            raise InputError(f"{self.name}: {weight} holds NaN or infinity, expected finite numbers")
         if array.size and np.max(np.abs(array)) > LARGEST:
-            raise AdviceError(f"{self.name}: {weight} holds numbers beyond {LARGEST:g}")
+            raise InputError(f"{self.name}: {weight} holds numbers beyond {LARGEST:g}")
         return array
 
     def plain(self, weight: str, rows: slice | None = None) -> Tensor:
@@ -77,7 +77,7 @@ class TaskWeights:
         if self.adapter is not None and weight in self.adapter.saved:
             return self.adapter.file.read(self.adapter.saved[weight], rows)
         if self.weights is None or weight not in self.weights.tensors:
-            raise AdviceError(f"{self.name}: {weight} is an adapter's, and its base was not given")
+            raise InputError(f"{self.name}: {weight} is an adapter's, and its base was not given")
         return self.weights.read(weight, rows)
 
     def factors(self, weight: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

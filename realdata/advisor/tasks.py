@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from realdata.advisor.checkpoints import is_folder, open_checkpoint
 from realdata.advisor.comparison import LeftOut, check_not_empty, compared, ignoring
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.formats import check_plain
 from realdata.advisor.lora_adapter import WEIGHTS, is_adapter, open_adapter
 from realdata.advisor.naming import unwrapped
@@ -29,7 +28,7 @@ from realdata.advisor.task_weights import TaskWeights
 from realdata.advisor.tensor_files import Described, Stored, View
 from realdata.advisor.tied import tied
 from realdata.advisor.weight_kinds import is_table, no_map, unfused
-from realdata.peft_ml.manifest import BASE, MANIFEST, BundleError, Manifest, adapter_folder, check_files, read_manifest
+from realdata.peft_ml.manifest import BASE, MANIFEST, Manifest, adapter_folder, check_files, read_manifest
 
 Ignored = Callable[[str], str | None]
 
@@ -138,7 +137,7 @@ def open_tasks(words: Sequence[str], *, base: Path | None = None, ignore: Sequen
             folder, path = True, path.parent
         where = os.stat(path)
         if (where.st_dev, where.st_ino) in seen:
-            raise AdviceError(
+            raise InputError(
                 f"{name}: is {path}, as {seen[where.st_dev, where.st_ino]} is; expected a checkpoint of its own"
             )
         seen[where.st_dev, where.st_ino] = name
@@ -150,17 +149,17 @@ def open_tasks(words: Sequence[str], *, base: Path | None = None, ignore: Sequen
 def _split(word: str) -> tuple[str, Path]:
     name, equals, path = word.partition("=")
     if not (name.strip() and name.isprintable() and equals and path.strip()):
-        raise AdviceError(f"{word!r}: expected NAME=PATH")
+        raise InputError(f"{word!r}: expected NAME=PATH")
     return name.strip(), Path(path)
 
 
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise AdviceError(f"{name}: comes {names.count(name)} times, expected a different name for every task")
+            raise InputError(f"{name}: comes {names.count(name)} times, expected a different name for every task")
     if len(names) < 2:
         got = "a single task" if names else "no task"
-        raise AdviceError(f"got {got}, expected NAME=PATH for at least two (three determine a base)")
+        raise InputError(f"got {got}, expected NAME=PATH for at least two (three determine a base)")
 
 
 def _weights(path: Path, ignored: Ignored) -> View:
@@ -187,11 +186,8 @@ def _opened(name: str, path: Path, base: View | None, *, folder: bool, ignored: 
 
 def _bundled(path: Path) -> Manifest:
     """Return the manifest of one of this project's bundles, whose files have the hashes that it says."""
-    try:
-        manifest = read_manifest(path)
-        check_files(manifest, path)
-    except BundleError as problem:
-        raise AdviceError(str(problem)) from None
+    manifest = read_manifest(path)
+    check_files(manifest, path)
     return manifest
 
 
@@ -201,7 +197,7 @@ def _fitted(opened: Sequence[TaskWeights], base: View | None, ignore: Sequence[s
     common = all(task.adapter is not None and task.weights is first.weights for task in opened)
     unknown = [task for task in opened if task.weights is None]
     if unknown and not common:
-        raise AdviceError(f"{unknown[0].name}: is an adapter and others are checkpoints, expected its base as --base")
+        raise InputError(f"{unknown[0].name}: is an adapter and others are checkpoints, expected its base as --base")
     notes = check_named_bases(opened, first.weights) if common else []
     named, renamed = with_one_set_of_names(opened, base)
     on_base, base = with_tied_heads(named, base)
@@ -220,7 +216,7 @@ def _check_ignored(ignore: Sequence[str], names: Sequence[str], base: View | Non
     known = [*names, *(() if base is None else base.tensors)]
     for pattern in ignore:
         if not any(map(ignoring([pattern]), known)):
-            raise AdviceError(f"--ignore: {pattern!r} fits no weight, expected a pattern such as '*.classifier.*'")
+            raise InputError(f"--ignore: {pattern!r} fits no weight, expected a pattern such as '*.classifier.*'")
 
 
 def _same_saved(tasks: Sequence[TaskWeights], common: bool) -> frozenset[str]:

@@ -15,9 +15,8 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 import torch
 from torch import Tensor
 
-from loraml_theory.harness.errors import reason
+from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import DEPTH, MEBIBYTE, check_regular, open_input
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.pickle_depth import too_deep
 from realdata.advisor.tensor_files import Described, Rows
 
@@ -60,16 +59,16 @@ def _load(path: Path, size: int) -> Any:
         mapped = _check_archive(path, size)
         with catch_warnings(action="ignore"):  # of formats that torch itself would not have written
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except AdviceError:
+    except InputError:
         raise
     except OSError as problem:
-        raise AdviceError(f"{path}: cannot be read ({reason(problem)})") from None
+        raise InputError(f"{path}: cannot be read ({reason(problem)})") from None
     except UnpicklingError:
-        raise AdviceError(
+        raise InputError(
             f"{path}: is not a safetensors file and not a plain torch state dict; pickled objects are never loaded"
         ) from None
     except Exception as problem:  # a damaged pickle raises anything
-        raise AdviceError(
+        raise InputError(
             f"{path}: is not a tensor file that can be read, or damaged ({reason(problem)[:120]})"
         ) from None
 
@@ -81,7 +80,7 @@ def _check_archive(path: Path, size: int) -> bool:
             _check_zip(path, file, size)
             return True
         if not size:
-            raise AdviceError(f"{path}: is empty, expected {EXPECTED}")
+            raise InputError(f"{path}: is empty, expected {EXPECTED}")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             for _ in range(_PARTS_OF_OLD):
                 _check_pickle(path, content)
@@ -95,24 +94,24 @@ def _check_zip(path: Path, file: io.BufferedReader, size: int) -> None:
         with ZipFile(file) as archive:
             records = archive.infolist()
             if any(each.compress_type != ZIP_STORED for each in records):
-                raise AdviceError(f"{path}: holds compressed records, expected {EXPECTED} as torch.save writes it")
+                raise InputError(f"{path}: holds compressed records, expected {EXPECTED} as torch.save writes it")
             if sum(each.file_size for each in records) > size:
-                raise AdviceError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
+                raise InputError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
             pickled = [each for each in records if each.filename.endswith("data.pkl")]
             if len(pickled) != 1 or pickled[0].file_size > LARGEST_PICKLE:
-                raise AdviceError(f"{path}: has no data.pkl of at most {LARGEST_PICKLE} bytes, expected {EXPECTED}")
+                raise InputError(f"{path}: has no data.pkl of at most {LARGEST_PICKLE} bytes, expected {EXPECTED}")
             _check_pickle(path, io.BytesIO(archive.read(pickled[0])))
     except (BadZipFile, NotImplementedError, EOFError, OverflowError, struct.error) as problem:
-        raise AdviceError(f"{path}: is not {EXPECTED}, or damaged ({problem})") from None
+        raise InputError(f"{path}: is not {EXPECTED}, or damaged ({problem})") from None
 
 
 def _check_pickle(path: Path, stream: io.BytesIO | mmap.mmap) -> None:
     try:
         deep = too_deep(stream)
     except (ValueError, OverflowError):
-        raise AdviceError(f"{path}: is not a safetensors file and not a plain torch state dict, or damaged") from None
+        raise InputError(f"{path}: is not a safetensors file and not a plain torch state dict, or damaged") from None
     if deep:
-        raise AdviceError(f"{path}: is nested too deeply, expected {EXPECTED} of at most {DEPTH} levels")
+        raise InputError(f"{path}: is nested too deeply, expected {EXPECTED} of at most {DEPTH} levels")
 
 
 def _unwrapped(path: Path, loaded: Any) -> dict[str, Tensor]:
@@ -121,14 +120,14 @@ def _unwrapped(path: Path, loaded: Any) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not loaded:
-        raise AdviceError(f"{path}: got {type(loaded).__name__}, expected a state dict of named tensors")
+        raise InputError(f"{path}: got {type(loaded).__name__}, expected a state dict of named tensors")
     state = {}
     for name, value in loaded.items():
         if isinstance(value, Tensor) and isinstance(name, str):
             _check_tensor(path, name, value)
             state[name] = value
         elif not str(name).endswith("_extra_state"):
-            raise AdviceError(f"{path}: {str(name)[:80]!r} is {type(value).__name__}, expected named tensors only")
+            raise InputError(f"{path}: {str(name)[:80]!r} is {type(value).__name__}, expected named tensors only")
     return state
 
 
@@ -144,7 +143,7 @@ def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
     elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         what = f"has the shape {tuple(tensor.shape)} by repeating fewer numbers, expected a tensor of its own (clone())"
     if what is not None:
-        raise AdviceError(f"{path}: {name!r} {what}")
+        raise InputError(f"{path}: {name!r} {what}")
 
 
 def _check_storages(path: Path, state: Mapping[str, Tensor], size: int) -> None:
@@ -157,7 +156,7 @@ def _check_storages(path: Path, state: Mapping[str, Tensor], size: int) -> None:
         view = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
         views.setdefault(storage.data_ptr(), {})[view] = tensor.numel() * tensor.element_size()
     if sum(storages.values()) > size:
-        raise AdviceError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
+        raise InputError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
     for where, found in views.items():
         if sum(found.values()) > VIEWS * storages[where]:
-            raise AdviceError(f"{path}: holds tensors that overlap, expected tensors of their own (clone())")
+            raise InputError(f"{path}: holds tensors that overlap, expected tensors of their own (clone())")

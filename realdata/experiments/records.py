@@ -24,10 +24,6 @@ RUNS = "runs"
 LARGEST = 4 * MEBIBYTE
 
 
-class RecordError(InputError):
-    """A record, or a folder of records, that is not what an experiment writes; the text is one line."""
-
-
 class RunKey(NamedTuple):
     """What tells a run from the others of its experiment.
 
@@ -132,7 +128,7 @@ def write_record(folder: Path, record: Record) -> Path:
 
     Raises
     ------
-    RecordError
+    InputError
         If it holds what the schema does not allow, such as a score that is not finite.
     OSError
         If it cannot be written.
@@ -152,13 +148,13 @@ def read_record(path: Path) -> Record:
     ------
     InputFileError
         If the file cannot be read, or is not JSON.
-    RecordError
+    InputError
         If it is damaged, or holds another run than its name says.
     """
     document = read_json(path, expected="the JSON of a run; remove it and run again", limit=LARGEST)
     record = _record(_check(document, path))
     if path.name != f"{run_id(record.key)}.json":
-        raise RecordError(f"{path}: holds the run {run_id(record.key)!r}, not the one that its name says")
+        raise InputError(f"{path}: holds the run {run_id(record.key)!r}, not the one that its name says")
     return record
 
 
@@ -171,7 +167,7 @@ def read_records(folder: Path) -> list[Record]:
         If the folder holds no experiment, or one of its records is damaged; the text names the file.
     """
     if not lexists(folder / "experiment.json"):
-        raise RecordError(f"{folder}: holds no experiment (no experiment.json)")
+        raise InputError(f"{folder}: holds no experiment (no experiment.json)")
     found = [read_record(path) for path in sorted((folder / RUNS).glob("*.json"))]
     return sorted(found, key=lambda record: order(record.key))
 
@@ -229,18 +225,18 @@ def _scores(scores: dict[str, float]) -> dict[str, float]:
 def _check(document: Any, path: Path) -> dict[str, Any]:
     """Return the document if it is the one of a run: the schema, equal columns, quirks in order, finite numbers."""
     if (problem := first_problem(document, "record")) is not None:
-        raise RecordError(f"{path}: {problem}")
+        raise InputError(f"{path}: {problem}")
     for name in ("retraining_curve", "curve"):
         lengths = {column: len(values) for column, values in document[name].items()}
         if len(set(lengths.values())) > 1:
-            raise RecordError(f"{path}: {name}: got columns of {lengths} epochs, expected as many in each")
+            raise InputError(f"{path}: {name}: got columns of {lengths} epochs, expected as many in each")
         for column, values in document[name].items():
             if not all(value is None or abs(value) <= float_info.max for value in values):  # also of endless integers
-                raise RecordError(f"{path}: {name}.{column}: got a number that is not finite")
+                raise InputError(f"{path}: {name}.{column}: got a number that is not finite")
     if document["key"]["quirks"] != sorted(document["key"]["quirks"]):
-        raise RecordError(f"{path}: key.quirks: got {document['key']['quirks']}, expected them sorted")
+        raise InputError(f"{path}: key.quirks: got {document['key']['quirks']}, expected them sorted")
     for name in ("before", "last", "best"):
         for score, value in document[name].items():
             if not isfinite(value):
-                raise RecordError(f"{path}: {name}.{score}: got {value}, expected a finite number")
+                raise InputError(f"{path}: {name}.{score}: got {value}, expected a finite number")
     return document

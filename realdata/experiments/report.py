@@ -141,7 +141,7 @@ def findings(folder: Path) -> Findings:
 
     Raises
     ------
-    FolderError, RecordError
+    InputError
         If it is no experiment's, or a file in it is damaged.
     ReportError
         If it has no complete run yet.
@@ -181,7 +181,7 @@ def write(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Findings:
 
     Raises
     ------
-    FolderError, RecordError, ReportError
+    InputError
         See `findings`.
     OSError
         If something cannot be written.

@@ -34,10 +34,6 @@ BASE, BUNDLE, LAST = "base.safetensors", "bundle", "retraining.json"
 LARGEST = 4 * MEBIBYTE
 
 
-class RetrainedError(InputError):
-    """A retraining on disk that is damaged; the text is one line."""
-
-
 class Notes(NamedTuple):
     """Seconds of the call that ended a retraining, and what was trained and what was frozen."""
 
@@ -124,7 +120,7 @@ def load(folder: Path, key: RetrainingKey, model: nn.Module) -> Stored:
     try:
         method, seed, quirks, rank = document["key"]
         if (document["format"], RetrainingKey(method, seed, tuple(quirks), rank)) != (FORMAT, key):
-            raise RetrainedError(f"{path}: holds another retraining than its folder says; remove the folder")
+            raise InputError(f"{path}: holds another retraining than its folder says; remove the folder")
         base, meta_model = _load_model(folder, model, document["base_sha256"])
         return Stored(
             base=base,
@@ -137,7 +133,7 @@ def load(folder: Path, key: RetrainingKey, model: nn.Module) -> Stored:
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
-        raise RetrainedError(f"{path}: is damaged; remove its folder and run again") from None
+        raise InputError(f"{path}: is damaged; remove its folder and run again") from None
 
 
 def _save_base(path: Path, base: nn.Module) -> str:
@@ -162,6 +158,6 @@ def _load_model(folder: Path, model: nn.Module, base_hash: str | None) -> tuple[
     expected = "the base of a retraining"
     content = read_bytes(folder / BASE, expected=expected, limit=check_regular(folder / BASE, expected=expected))
     if hashlib.sha256(content).hexdigest() != base_hash:
-        raise RetrainedError(f"{folder / BASE}: is damaged; remove the folder and run again")
+        raise InputError(f"{folder / BASE}: is damaged; remove the folder and run again")
     model.load_state_dict(decoded(content))
     return model, None

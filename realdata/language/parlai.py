@@ -27,10 +27,6 @@ _LONGEST = 1 << 20  # bytes of a line; the longest of ConvAI2, with twenty candi
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab
 
 
-class DialogueFileError(InputError):
-    """A file of dialogues that cannot be read; one line names the file, where it fails, and what was expected."""
-
-
 @dataclass(frozen=True)
 class Turn:
     """An utterance and the true reply to it.
@@ -94,7 +90,7 @@ def read_dialogues(paths: Sequence[str | os.PathLike[str]]) -> tuple[Dialogue, .
         before = len(found)
         found.extend(_dialogues(Path(path), first=before + 1, file=file))
         if len(found) == before:
-            raise DialogueFileError(f"{path}: is empty; expected dialogues in the ParlAI text format")
+            raise InputError(f"{path}: is empty; expected dialogues in the ParlAI text format")
     return tuple(found)
 
 
@@ -226,13 +222,13 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError as error:
         _fail(path, line, f"byte {error.start + 1} is {error.object[error.start]:#04x}, which is not UTF-8")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DialogueFileError(f"{path}: damaged gzip data after line {line}; expected a whole file") from error
+        raise InputError(f"{path}: damaged gzip data after line {line}; expected a whole file") from error
     except OSError as error:
-        raise DialogueFileError(f"{path}: cannot be read ({reason(error)})") from error
+        raise InputError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 def _fail(path: Path, line: int, what: str) -> NoReturn:
-    raise DialogueFileError(f"{path}, line {line}: {what}")
+    raise InputError(f"{path}, line {line}: {what}")
 
 
 def _short(text: str) -> str:

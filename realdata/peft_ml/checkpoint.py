@@ -31,10 +31,6 @@ _SHOWN = 60
 _EXAMPLES_AT_ONCE = 256
 
 
-class CheckpointError(InputError):
-    """A checkpoint that is damaged, or of another run."""
-
-
 class Checkpoint:
     """The file in which one run keeps its state.
 
@@ -72,7 +68,7 @@ class Checkpoint:
 
         Raises
         ------
-        CheckpointError
+        InputError
             If the file is no checkpoint, is damaged, or was written by another run.
         """
         if not lexists(self._path):
@@ -81,7 +77,7 @@ class Checkpoint:
         data = read_bytes(self._path, expected=expected, limit=check_regular(self._path, expected=expected))
         payload = data[len(_HEADER) + _DIGEST :]
         digest = data[len(_HEADER) : len(_HEADER) + _DIGEST]
-        damaged = CheckpointError(f"{self._path} is damaged or no checkpoint: remove it to begin the run again")
+        damaged = InputError(f"{self._path} is damaged or no checkpoint: remove it to begin the run again")
         if not data.startswith(_HEADER) or hashlib.sha256(payload).digest() != digest:
             raise damaged
         try:
@@ -95,7 +91,7 @@ class Checkpoint:
         for name in {**stored, **self._fingerprint}:
             then, now = stored.get(name, "nothing"), self._fingerprint.get(name, "nothing")
             if then != now:
-                raise CheckpointError(
+                raise InputError(
                     f"{self._path} is of another run: its {name} is {_short(then)}, expected {_short(now)}; "
                     "remove it or choose another file"
                 )
@@ -132,7 +128,7 @@ def restore(model: nn.Module, kept: Mapping[str, Tensor]) -> None:
     """Put a snapshot back in place."""
     changing = _changing(model)
     if changing.keys() != kept.keys():
-        raise CheckpointError(f"the state kept does not fit the model: {min(changing.keys() ^ kept.keys())}")
+        raise InputError(f"the state kept does not fit the model: {min(changing.keys() ^ kept.keys())}")
     with torch.no_grad():
         for name, tensor in changing.items():
             tensor.copy_(kept[name])

@@ -151,7 +151,7 @@ def run_epochs(
         If the loss of an epoch is not finite.
     UntrainedError
         If a part that is trained has not changed when it should have.
-    CheckpointError
+    InputError
         If the checkpoint is damaged or of another run.
     OSError
         If it cannot be written.

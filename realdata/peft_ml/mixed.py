@@ -17,8 +17,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from loraml_theory.harness.errors import InputError
 
-class MixingError(ValueError):
+
+class MixingError(InputError):
     """A layer for which the rows of several tasks cannot be told apart."""
 
 

@@ -36,10 +36,6 @@ FILES = (
 )
 
 
-class DownloadError(ImageDataError):
-    """A download that did not succeed, in one line."""
-
-
 def download_cifar10(folder: str | os.PathLike[str]) -> Path:
     """Make sure that a folder has CIFAR-10 as Parquet files, and return it.
 
@@ -48,7 +44,7 @@ def download_cifar10(folder: str | os.PathLike[str]) -> Path:
 
     Raises
     ------
-    DownloadError
+    ImageDataError
         If there is no network, the repository cannot be read, or a file has another hash.
     OSError
         If the folder cannot be written, or the disk is full.
@@ -74,7 +70,7 @@ def _cached(file: Published) -> Path:
     try:
         cached = Path(hf_hub_download(REPOSITORY, file.path, repo_type="dataset", revision=REVISION))
     except Exception as problem:  # of several libraries, which share no class: no network, no such file, no disk
-        raise DownloadError(
+        raise ImageDataError(
             f"{REPOSITORY}: cannot be downloaded ({reason(problem)}); expected a network, "
             "or give --data a folder that has CIFAR-10 already"
         ) from problem
@@ -83,5 +79,5 @@ def _cached(file: Published) -> Path:
     with open_input(cached, expected="the file just downloaded") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != file.sha256:
-        raise DownloadError(f"{cached}: its SHA-256 is {found}, expected {file.sha256}; remove it and try again")
+        raise ImageDataError(f"{cached}: its SHA-256 is {found}, expected {file.sha256}; remove it and try again")
     return cached

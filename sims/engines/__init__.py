@@ -7,7 +7,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-from sims.engines.engine import Engine, EngineError
+from loraml_theory.harness.errors import InputError
+from sims.engines.engine import Engine
 
 NAMES = ("auto", "cpu", "torch", "cupy")
 
@@ -24,20 +25,20 @@ def get(name: str = "auto", device: str | None = None) -> Engine:
 
     Raises
     ------
-    EngineError
+    InputError
         If there is no such engine, what it needs is not installed, or the device is not there or not the engine's.
     """
     if name not in NAMES:
-        raise EngineError(f"engine: got {name!r}, expected one of {', '.join(NAMES)}")
+        raise InputError(f"engine: got {name!r}, expected one of {', '.join(NAMES)}")
     if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise EngineError(f"device: got {device!r}, expected cpu, cuda or cuda:INDEX")
+        raise InputError(f"device: got {device!r}, expected cpu, cuda or cuda:INDEX")
     if name == "auto":
         cupy = device != "cpu" if device else _cuda_is_there()
         name = "cupy" if cupy else "cpu"
     if name == "cpu" and device not in (None, "cpu"):
-        raise EngineError(f"engine cpu: runs on the device cpu, not on {device}; use the engine cupy or torch")
+        raise InputError(f"engine cpu: runs on the device cpu, not on {device}; use the engine cupy or torch")
     if name == "cupy" and device == "cpu":
-        raise EngineError("engine cupy: runs on the device cuda, not on cpu; use the engine cpu or torch")
+        raise InputError("engine cupy: runs on the device cuda, not on cpu; use the engine cpu or torch")
     if name == "cpu":
         return _load("cpu", "numba", extra="sims").CpuEngine()
     if name == "torch":
@@ -50,7 +51,7 @@ def _load(name: str, needed: str, *, extra: str) -> ModuleType:
     try:
         import_module(needed)
     except ImportError as error:
-        raise EngineError(
+        raise InputError(
             f"engine {name}: it needs {needed}, install it with: pip install 'loraml-theory[{extra}]' ({error})"
         ) from error
     return import_module(f"sims.engines.{name}_engine")

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.processes import cores
 from loraml_theory.moments import Moments
 from sims.engines import standard_descent
-from sims.engines.engine import EngineError, Iterates, Schedule, recorded_steps, require_batch
+from sims.engines.engine import Iterates, Schedule, recorded_steps, require_batch
 from sims.kernels import descent
 from sims.kernels.lanes import aligned, from_lanes, padded, stacked, to_lanes, to_panels
 from sims.kernels.simd import LANES
@@ -94,7 +95,7 @@ class CpuEngine:
 
     def _run_chunks(self, run: Callable[[slice], None], trials: int, *, bytes_per_trial: int) -> None:
         if bytes_per_trial * LANES > LARGEST_BLOCK_BYTES:
-            raise EngineError(
+            raise InputError(
                 f"engine cpu: {LANES} trials side by side would take {bytes_per_trial * LANES / 2**30:.1f} GiB a "
                 "thread; matrices of this size are for the engine torch"
             )

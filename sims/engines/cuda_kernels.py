@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sims.engines.engine import EngineError
+from loraml_theory.harness.errors import InputError
 
 MOST_THREADS = 256
 REAL = {"float64": "double", "float32": "float"}
@@ -73,12 +73,12 @@ class Kernel:
 
         Raises
         ------
-        EngineError
+        InputError
             With the largest d that fits, and the engine that serves beyond it.
         """
         if self.shared_bytes > limit:
             largest = largest_dimension(self, limit)
-            raise EngineError(
+            raise InputError(
                 f"the cupy engine keeps a trial in shared memory: {self.name} at d = {self.d}, k = {self.k}, "
                 f"T = {self.T} in {self.dtype} needs {self.shared_bytes} bytes and this device gives a block {limit}, "
                 f"enough for d <= {largest}; use the torch engine (--engine torch --device cuda)"
@@ -98,11 +98,11 @@ def trials_at_once(bytes_per_trial: int, budget: int) -> int:
 
     Raises
     ------
-    EngineError
+    InputError
         If not even one trial does.
     """
     if bytes_per_trial > budget:
-        raise EngineError(
+        raise InputError(
             f"one trial needs {bytes_per_trial} bytes of device memory and {budget} may be used; record fewer steps"
         )
     return budget // bytes_per_trial

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import Moments
 from sims.engines.cuda_kernels import REAL, Kernel, pack, source, trials_at_once
-from sims.engines.engine import EngineError, Iterates, Schedule, map_arrays, recorded_steps, require_batch
+from sims.engines.engine import Iterates, Schedule, map_arrays, recorded_steps, require_batch
 
 INSTALL = "pip install 'loraml-theory[cupy]'"
 
@@ -19,18 +20,18 @@ Batch: TypeAlias = tuple[np.ndarray, tuple[int, ...]]  # an array (B, ...) on th
 
 
 def import_cupy() -> Any:
-    """Return the module cupy, or raise `EngineError` if it is not installed."""
+    """Return the module cupy, or raise `InputError` if it is not installed."""
     try:
         import cupy
     except ImportError as error:
-        raise EngineError(f"the cupy engine needs CuPy: {INSTALL} ({error})") from error
+        raise InputError(f"the cupy engine needs CuPy: {INSTALL} ({error})") from error
     return cupy
 
 
 def require_device(cupy: Any) -> None:
-    """Raise `EngineError` unless CuPy sees a device."""
+    """Raise `InputError` unless CuPy sees a device."""
     if not cupy.cuda.is_available():
-        raise EngineError(
+        raise InputError(
             "the cupy engine needs an NVIDIA GPU and its driver, and CuPy sees none: check nvidia-smi, that the driver "
             f"serves CUDA 13, and CUDA_VISIBLE_DEVICES; CuPy is installed by {INSTALL}; without a GPU use --engine cpu"
         )
@@ -51,7 +52,7 @@ class CupyEngine:
 
     Raises
     ------
-    EngineError
+    InputError
         If CuPy or the device is not there.
     ValueError
         If `dtype` is neither.
@@ -63,14 +64,14 @@ class CupyEngine:
         """Find the device; kernels are compiled when first used."""
         kind, _, number = device.partition(":")
         if kind != "cuda" or not (number.isdecimal() or device == "cuda"):
-            raise EngineError(f"device: got {device!r}, expected cuda or cuda:INDEX")
+            raise InputError(f"device: got {device!r}, expected cuda or cuda:INDEX")
         if dtype not in REAL:
             raise ValueError(f"dtype: got {dtype!r}, expected one of {', '.join(map(repr, REAL))}")
         self._cupy = import_cupy() if cupy is None else cupy
         require_device(self._cupy)
         index, count = int(number or 0), int(self._cupy.cuda.runtime.getDeviceCount())
         if index >= count:
-            raise EngineError(f"device: got {device!r}, but there are {count}, numbered from 0")
+            raise InputError(f"device: got {device!r}, but there are {count}, numbered from 0")
         self.device, self.dtype = f"cuda:{index}", dtype
         self._device = self._cupy.cuda.Device(index)
         self._compiled: dict[Kernel, Any] = {}
@@ -79,7 +80,7 @@ class CupyEngine:
         """Run the paper's LoRA-ML descent; moments ``(B, T, d, d)``, start A ``(B, d, d)`` and U ``(B, T, d, k)``."""
         require_batch(moments, start)
         if start.V is not None:
-            raise EngineError("the cupy engine retrains with symmetric adapters U U^T; for U V^T use the torch engine")
+            raise InputError("the cupy engine retrains with symmetric adapters U U^T; for U V^T use the torch engine")
         T, d, k = start.U.shape[1:]
         steps, (A, U) = self._descend(
             Kernel("lora_ml", self.dtype, d, k, T),

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from loraml_theory.adapters import Parameters
-from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import Moments
 
 
@@ -48,10 +47,6 @@ class Iterates:
     def end(self) -> Parameters:
         """The last point."""
         return Parameters(*(None if x is None else x[-1] for x in (self.A, self.U, self.V)))
-
-
-class EngineError(InputError):
-    """An engine that is not there, or cannot do what is asked; the text says what to do about it."""
 
 
 def recorded_steps(steps: int, record_every: int) -> np.ndarray:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import FineTuning, LoRAML, StandardRetraining
 from loraml_theory.solvers.gradient import Observer, alternating_gradient_descent, gradient_descent
-from sims.engines.engine import EngineError, Iterates, Schedule, map_arrays, recorded_steps, require_batch
+from sims.engines.engine import Iterates, Schedule, map_arrays, recorded_steps, require_batch
 
 COPIES = 12  # matrices of the size of W that are alive at once in a step, moments included, and some to spare
 
@@ -31,7 +32,7 @@ class TorchEngine:
 
     Raises
     ------
-    EngineError
+    InputError
         If the device is not there.
 
     Notes
@@ -125,12 +126,12 @@ def _device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise EngineError(
+            raise InputError(
                 f"engine torch: torch {torch.__version__} sees no CUDA device for {name!r}; where there is one, "
                 "install its driver and a build of torch with CUDA, see https://pytorch.org/get-started"
             )
         if (device.index or 0) >= torch.cuda.device_count():
-            raise EngineError(f"device: got {name!r}, but there are {torch.cuda.device_count()}, numbered from 0")
+            raise InputError(f"device: got {name!r}, but there are {torch.cuda.device_count()}, numbered from 0")
     return device
 
 

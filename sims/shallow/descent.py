@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from loraml_theory.harness.errors import InputError
 from sims import engines
-from sims.engines.engine import EngineError
 from sims.shallow.network import Network, Samples
 from sims.shallow.settings import AdamW
 
@@ -57,13 +57,13 @@ def get(name: str = "auto", device: str | None = None, *, precision: str = "floa
 
     Raises
     ------
-    EngineError
+    InputError
         If there is none of this name or precision, what it needs is not installed, or the device is not there.
     """
     if name not in NAMES:
-        raise EngineError(f"engine: got {name!r}, expected one of {', '.join(NAMES)}")
+        raise InputError(f"engine: got {name!r}, expected one of {', '.join(NAMES)}")
     if precision not in PRECISIONS:
-        raise EngineError(f"precision: got {precision!r}, expected {' or '.join(PRECISIONS)}")
+        raise InputError(f"precision: got {precision!r}, expected {' or '.join(PRECISIONS)}")
     if name == "auto":
         name = "torch" if (device or "cpu") != "cpu" else "cpu"
     engine = engines.get(name, device)  # says what is missing

@@ -42,10 +42,6 @@ CURVE_COLUMNS = (
 LARGEST = 32 * MEBIBYTE  # in memory a table is some 12 times as large
 
 
-class TableError(InputError):
-    """A table of runs that cannot be used; the text is one line."""
-
-
 @dataclass(frozen=True, eq=False)
 class Paired:
     """How both methods compare at one setting.
@@ -126,19 +122,19 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
     ------
     InputFileError
         If the file cannot be read.
-    TableError
+    InputError
         If a column is missing or a number is none.
     """
     text = read_text(path, expected="a table of runs", limit=LARGEST)
     try:
         reader = csv.DictReader(StringIO(text, newline=""))
         if tuple(reader.fieldnames or ()) != RUN_COLUMNS:
-            raise TableError(f"{path}: expected the columns {', '.join(RUN_COLUMNS)}")
+            raise InputError(f"{path}: expected the columns {', '.join(RUN_COLUMNS)}")
         return [_typed(row) for row in reader]
-    except TableError:
+    except InputError:
         raise
     except (csv.Error, TypeError, ValueError) as problem:
-        raise TableError(f"{path}: is no table of runs ({problem})") from None
+        raise InputError(f"{path}: is no table of runs ({problem})") from None
 
 
 def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> list[Paired]:

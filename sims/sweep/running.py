@@ -53,7 +53,7 @@ def run(
 
     Raises
     ------
-    loraml_theory.harness.folders.FolderError, sims.engines.engine.EngineError, sims.sweep.executors.ExecutorError
+    sims.sweep.store.StoreError, sims.engines.engine.InputError, sims.sweep.executors.ExecutorError
         If the folder holds another sweep or is in use; if the engine, or the executor, is not there.
     OSError
         If the folder cannot be written; what was finished before stays.

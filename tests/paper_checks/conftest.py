@@ -9,7 +9,7 @@ import pytest
 
 from paper_checks import cli, registry
 from paper_checks.claim import AnyClaim
-from paper_checks.commands import common as commands
+from paper_checks.commands import verify as verify_command
 from tests.paper_checks import fakes
 
 
@@ -35,7 +35,7 @@ def loraml(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 
     def run(*words: str | Path, known: Sequence[AnyClaim[Any]] = (fakes.claim(),)) -> Ended:
         monkeypatch.setattr(registry, "claims", lambda: tuple(known))
-        monkeypatch.setattr(commands, "_real_study", lambda: study)
+        monkeypatch.setattr(verify_command, "_real_study", lambda: study)
         with pytest.raises(SystemExit) as ended:
             cli.main([str(word) for word in words])
         printed = capsys.readouterr()

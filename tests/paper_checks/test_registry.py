@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from loraml_theory.harness.errors import InputError
 from paper_checks import registry
 from tests.paper_checks import fakes
 
@@ -29,7 +30,7 @@ def test_ids_select_claims_once_and_in_order() -> None:
 def test_an_unknown_id_is_named_beside_those_that_exist() -> None:
     expected = re.escape("claim: got 'ML-9', expected one of SR-1, SR-2")
     known = [fakes.claim(), fakes.claim(id="SR-2")]
-    with pytest.raises(registry.UnknownClaimError, match=expected):
+    with pytest.raises(InputError, match=expected):
         registry.get(["SR-1", "ML-9"], known=known)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loraml_theory.harness.errors import InputError
 from paper_checks.claim import Control, Verdict, gather, judge
 from paper_checks.claims import nl_language
 from paper_checks.claims.nl_language import CLAIM, CLAIMED, CONVAI2_VALIDATION, PAPER
-from paper_checks.evidence.experiment import Experiment, ExperimentError
+from paper_checks.evidence.experiment import Experiment
 from paper_checks.verify import ClaimResult, check
 from realdata.experiments.records import Record, RunKey
 from realdata.experiments.tables import Results
@@ -157,5 +158,5 @@ def test_the_verdict_names_data_encoder_and_settings() -> None:
 
 @pytest.mark.parametrize("changes", [{"data": []}, {"settings": 3}, {"data": {"source": "a", "files": [{}]}}])
 def test_an_experiment_that_does_not_say_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ExperimentError, match=r"experiment\.json does not say what the dialogues are"):
+    with pytest.raises(InputError, match=r"experiment\.json does not say what the dialogues are"):
         said(**changes)

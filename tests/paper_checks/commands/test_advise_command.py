@@ -41,10 +41,10 @@ def test_names_are_escaped(loraml: Loraml, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--rank", "0"], "--rank: got '0', expected a whole number >= 1"),
-        (["--rank", "two"], "--rank: got 'two', expected a whole number >= 0 of at most 18 digits"),
-        (["--share", "100"], "--share: got '100', expected per cent between 0 and 100"),
-        (["--share", "nan"], "--share: got 'nan', expected per cent between 0 and 100"),
+        (["--rank", "0"], "--rank: got '0', expected a whole number >= 1 of at most 18 digits"),
+        (["--rank", "two"], "--rank: got 'two', expected a whole number >= 1 of at most 18 digits"),
+        (["--share", "100"], "--share: got '100', expected a number above 0, below 100"),
+        (["--share", "nan"], "--share: got 'nan', expected a number above 0, below 100"),
         (["--seed", "-1"], "--seed: got '-1', expected a whole number >= 0 of at most 18 digits"),
         (["--base", "gone"], "gone: there is no such file or folder"),
         (["--write-base", "b.bin"], "--write-base: got 'b.bin', expected a name that ends in .safetensors"),

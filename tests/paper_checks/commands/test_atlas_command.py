@@ -26,7 +26,7 @@ def test_the_command_writes_both(loraml: Loraml, tmp_path: Path, monkeypatch: py
     [
         (["--profile", "slow"], "--profile: got 'slow', expected quick or full"),
         (["--seed", "-1"], "--seed: got '-1', expected a whole number >= 0 of at most 18 digits"),
-        (["--engine", "abacus"], "engine: got 'abacus', expected one of auto, cpu, torch, cupy"),
+        (["--engine", "abacus"], "--engine: got 'abacus', expected auto, cpu, torch or cupy"),
     ],
 )
 def test_wrong_options_are_one_line(loraml: Loraml, words: list[str], text: str) -> None:

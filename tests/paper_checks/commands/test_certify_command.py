@@ -95,7 +95,7 @@ def test_what_is_no_certificate_is_status_2(loraml: Loraml, tmp_path: Path) -> N
         ([], "certify spurious: expected one of --structure FILE.npz and --search d,k,T"),
         (["--search", "4,1,3", "--structure", "x.npz"], "expected one of --structure FILE.npz and --search d,k,T"),
         (["--search", "4,1"], "--search: got '4,1', expected three whole numbers d,k,T"),
-        (["--search", "4,one,3"], "--search: got 'one', expected a whole number"),
+        (["--search", "4,one,3"], "--search: got '4,one,3', expected three whole numbers d,k,T"),
         (["--search", "2,3,3"], "--search: got d = 2, k = 3, T = 3, expected 1 <= k <= d, T >= 2, d k T <= 300"),
         (["--search", "101,1,3"], "d k T <= 300"),
         (["--search", "4,1,3", "--starts", "0"], "--starts: got '0', expected a whole number from 1 to 1000000"),

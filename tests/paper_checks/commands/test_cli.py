@@ -19,7 +19,6 @@ from tests.paper_checks.conftest import Loraml
 FAKE = """
 import os, signal, time
 from paper_checks import cli, registry
-from paper_checks.commands import common as commands
 from tests.paper_checks import fakes
 def waits(on, profile):
     os.kill(os.getpid(), signal.SIGINT)
@@ -212,7 +211,7 @@ def test_the_folder_is_tried_before_the_work(loraml: Loraml, monkeypatch: pytest
     def never(_on: Instance, _profile: Any) -> Any:
         pytest.fail("the check must not run")
 
-    monkeypatch.setattr("paper_checks.commands.common.TemporaryFile", refuses)
+    monkeypatch.setattr("paper_checks.commands.output.TemporaryFile", refuses)
     ended = loraml("verify", "--out", "r", known=[fakes.claim(check=never)])
     assert (ended.status, ended.out) == (2, "")
     assert ended.err == "loraml: error: r: cannot be written (No space left on device)\n"

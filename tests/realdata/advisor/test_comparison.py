@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.advising import advise
 from realdata.advisor.document import document
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.layer import Settings
 from realdata.advisor.merging import TensorWriter, written_weights
 from realdata.advisor.tasks import open_tasks
@@ -38,7 +38,7 @@ def test_wrappers_are_no_part_of_a_name(tmp_path: Path) -> None:
     for t, state in enumerate(plain):
         assert np.array_equal(tasks.tasks[t].rows("one.weight", slice(None)), state["one.weight"].numpy())
     doubled = [{"w": torch.ones(3, 3), "_orig_mod.w": torch.ones(3, 3)}] * 2
-    with pytest.raises(AdviceError, match=r"has '_orig_mod\.w' and 'w', two names of one weight"):
+    with pytest.raises(InputError, match=r"has '_orig_mod\.w' and 'w', two names of one weight"):
         open_tasks(write(tmp_path, doubled))
 
 

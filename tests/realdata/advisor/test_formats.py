@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from realdata.advisor.errors import AdviceError
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.formats import check_plain, quantisation
 from realdata.advisor.tasks import open_tasks
 from realdata.advisor.tensor_files import Described
@@ -38,7 +38,7 @@ MATRIX = Described((24, 16), torch.float16)
     ],
 )
 def test_factors_are_no_weights(name: str, form: str) -> None:
-    with pytest.raises(AdviceError, match=f"f: is {form} .*expected weights"):
+    with pytest.raises(InputError, match=f"f: is {form} .*expected weights"):
         check_plain(Path("f"), {"head.weight": MATRIX, name: MATRIX})
 
 
@@ -62,7 +62,7 @@ def test_factors_are_no_weights(name: str, form: str) -> None:
 )
 def test_quantised_weights_are_refused_by_their_scheme(beside: list[str], dtype: torch.dtype, scheme: str) -> None:
     tensors = {f"up.{name}": MATRIX for name in beside} | {"up.weight": Described((24, 16), dtype)}
-    with pytest.raises(AdviceError, match=rf"f: its weights are quantised \({scheme}, "):
+    with pytest.raises(InputError, match=rf"f: its weights are quantised \({scheme}, "):
         check_plain(Path("f"), tensors)
 
 
@@ -81,7 +81,7 @@ def test_quantised_layers_may_be_left_out(tmp_path: Path) -> None:
         state = {"up.qweight": torch.ones(4, 4, dtype=torch.int32), "head.weight": torch.randn(4, 4)}
         save_file(state, str(tmp_path / f"{t}.safetensors"))
         words.append(f"{t}={tmp_path / f'{t}.safetensors'}")
-    with pytest.raises(AdviceError, match="quantised"):
+    with pytest.raises(InputError, match="quantised"):
         open_tasks(words)
     assert set(open_tasks(words, ignore=["up.*"]).described) == {"head.weight"}
 
@@ -91,9 +91,9 @@ def test_an_adapters_file_is_its_folder_or_nothing(tmp_path: Path) -> None:
     assert open_tasks(words).common
     for i in range(2):
         (tmp_path / str(i) / "adapter_config.json").unlink()
-    with pytest.raises(AdviceError, match=r"0/adapter_model\.safetensors: is a LoRA adapter that is not merged"):
+    with pytest.raises(InputError, match=r"0/adapter_model\.safetensors: is a LoRA adapter that is not merged"):
         open_tasks(words)
-    with pytest.raises(AdviceError, match=r"give the adapter's folder, with its adapter_config\.json"):
+    with pytest.raises(InputError, match=r"give the adapter's folder, with its adapter_config\.json"):
         open_tasks([f"{i}={tmp_path / str(i)}" for i in range(2)])
 
 
@@ -101,6 +101,6 @@ def test_a_quantised_base_is_refused_and_not_needed(tmp_path: Path) -> None:
     factors = {"one": (torch.ones(2, 16), torch.ones(24, 2))}
     words = [f"{n}={adapter(tmp_path / n, factors)}" for n in "ab"]
     save_file({"one.qweight": torch.ones(3, 16, dtype=torch.int32)}, str(tmp_path / "base.safetensors"))
-    with pytest.raises(AdviceError, match=r"base\.safetensors: its weights are quantised"):
+    with pytest.raises(InputError, match=r"base\.safetensors: its weights are quantised"):
         open_tasks(words, base=tmp_path / "base.safetensors")
     assert set(open_tasks(words).described) == {"one.weight"}

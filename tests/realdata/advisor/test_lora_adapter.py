@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from loraml_theory.harness.errors import InputError
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.lora_adapter import is_adapter, open_adapter
 from realdata.advisor.tasks import open_tasks
 from tests.realdata.advisor.networks import SHAPES, adapter, drawn_adapter
@@ -107,17 +106,17 @@ def test_other_forms_are_refused(tmp_path: Path, config: dict[str, Any], text: s
 def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     folder = drawn_adapter(tmp_path / "a", 0)
     (folder / "adapter_model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(AdviceError, match="is not a safetensors file, or damaged"):
+    with pytest.raises(InputError, match="is not a safetensors file, or damaged"):
         open_adapter(folder)
     (folder / "adapter_model.safetensors").unlink()
-    with pytest.raises(AdviceError, match=r"but no adapter_model\.safetensors"):
+    with pytest.raises(InputError, match=r"but no adapter_model\.safetensors"):
         open_adapter(folder)
     (folder / "adapter_config.json").write_text("[]")
-    with pytest.raises(AdviceError, match="expected a JSON object"):
+    with pytest.raises(InputError, match="expected a JSON object"):
         open_adapter(folder)
-    with pytest.raises(AdviceError, match="has factors of shapes"):
+    with pytest.raises(InputError, match="has factors of shapes"):
         open_adapter(adapter(tmp_path / "b", {"c": (torch.ones(2, 4), torch.ones(5, 3))}))
-    with pytest.raises(AdviceError, match="adapts no weight"):
+    with pytest.raises(InputError, match="adapts no weight"):
         open_adapter(adapter(tmp_path / "c", {}))
 
 
@@ -125,7 +124,7 @@ def test_adapters_of_different_bases_are_refused_and_no_factor_is_no_shift(tmp_p
     words = [f"{n}={drawn_adapter(tmp_path / n, i)}" for i, n in enumerate("ab")]
     assert open_tasks(words).common
     other = drawn_adapter(tmp_path / "c", 2, base_model_name_or_path="another/base")
-    with pytest.raises(AdviceError, match="c: its base is 'another/base', that of a is 'a/base'"):
+    with pytest.raises(InputError, match="c: its base is 'another/base', that of a is 'a/base'"):
         open_tasks([*words, f"c={other}"])
     fewer = adapter(tmp_path / "d", {"one": (torch.ones(2, 16), torch.ones(24, 2))})
     tasks = open_tasks([*words, f"d={fewer}"])
@@ -137,7 +136,7 @@ def test_adapters_of_different_bases_are_refused_and_no_factor_is_no_shift(tmp_p
 def test_nan_in_a_factor_is_refused(tmp_path: Path) -> None:
     A = torch.ones(2, 5)
     A[0, 0] = torch.nan
-    with pytest.raises(AdviceError, match=r"c\.weight holds NaN or infinity"):
+    with pytest.raises(InputError, match=r"c\.weight holds NaN or infinity"):
         open_adapter(adapter(tmp_path / "a", {"c": (A, torch.ones(7, 2))})).factors("c.weight")
 
 
@@ -148,15 +147,15 @@ def test_a_signalling_nan_in_the_base_is_refused_without_a_warning(tmp_path: Pat
     save_file(base, str(tmp_path / "base.safetensors"))
     words = [f"{n}={drawn_adapter(tmp_path / n, i)}" for i, n in enumerate("ab")]
     tasks = open_tasks(words, base=tmp_path / "base.safetensors")
-    with pytest.raises(AdviceError, match=r"a: one\.weight holds NaN or infinity"):
+    with pytest.raises(InputError, match=r"a: one\.weight holds NaN or infinity"):
         tasks.tasks[0].rows("one.weight", slice(None))
 
 
 def test_empty_factors_and_numbers_beyond_all_measure_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(AdviceError, match="has empty factors"):
+    with pytest.raises(InputError, match="has empty factors"):
         open_adapter(adapter(tmp_path / "a", {"c": (torch.ones(0, 5), torch.ones(7, 0))}, lora_alpha=1))
     huge = adapter(tmp_path / "b", {"c": (1e9 * torch.ones(2, 5), 1e9 * torch.ones(7, 2))})
-    with pytest.raises(AdviceError, match=r"c\.weight holds numbers beyond 1e\+15"):
+    with pytest.raises(InputError, match=r"c\.weight holds numbers beyond 1e\+15"):
         open_adapter(huge).factors("c.weight")
 
 
@@ -164,11 +163,11 @@ def test_a_base_of_whole_numbers_is_refused(tmp_path: Path) -> None:
     words = [f"{n}={drawn_adapter(tmp_path / n, i)}" for i, n in enumerate("ab")]
     whole = {"one.weight": torch.ones(24, 16, dtype=torch.int8), "two.weight": torch.ones(20, 30)}
     save_file(whole, str(tmp_path / "base.safetensors"))
-    with pytest.raises(AdviceError, match=r"quantised .*'one\.weight' holds torch\.int8.*, expected floating-point"):
+    with pytest.raises(InputError, match=r"quantised .*'one\.weight' holds torch\.int8.*, expected floating-point"):
         open_tasks(words, base=tmp_path / "base.safetensors")
     whole["one.weight"] = torch.ones(24, 16, dtype=torch.int64)
     save_file(whole, str(tmp_path / "base.safetensors"))
-    with pytest.raises(AdviceError, match=r"'one\.weight' holds torch\.int64, expected floating-point numbers"):
+    with pytest.raises(InputError, match=r"'one\.weight' holds torch\.int64, expected floating-point numbers"):
         open_tasks(words, base=tmp_path / "base.safetensors")
 
 

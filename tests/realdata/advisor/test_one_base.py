@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from loraml_theory.harness.errors import InputError
 from realdata.advisor.advising import advise
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.layer import Settings
 from realdata.advisor.tasks import Tasks, open_tasks
 from tests.realdata.advisor.networks import State, adapter, drawn_adapter, states
@@ -229,7 +229,7 @@ def test_one_base_under_several_names(tmp_path: Path) -> None:
     names = ["org/Base", "org/Base/", "/hub/models--org--Base/snapshots/0a1b", "quantised/base-4bit"]
     words = [f"{i}={drawn_adapter(tmp_path / str(i), i, base_model_name_or_path=name)}" for i, name in enumerate(names)]
     assert not open_tasks(words[:3]).notes
-    with pytest.raises(AdviceError, match="under two names, name its checkpoint with --base"):
+    with pytest.raises(InputError, match="under two names, name its checkpoint with --base"):
         open_tasks(words)
     tasks = open_tasks(words, base=saved(tmp_path, states(0)[0]))
     assert "The adapters name different bases" in tasks.notes[0]
@@ -251,5 +251,5 @@ def test_a_base_of_other_names_is_of_no_use_for_writing(tmp_path: Path) -> None:
     words = [f"{i}={drawn_adapter(tmp_path / str(i), i)}" for i in range(3)]
     tasks = open_tasks(words, base=saved(tmp_path, {"other.weight": torch.ones(3, 3)}))
     assert "one.weight and 1 more: not in the base" in tasks.notes[0]
-    with pytest.raises(AdviceError, match="--write-base: the base has none of the weights"):
+    with pytest.raises(InputError, match="--write-base: the base has none of the weights"):
         advise(tasks, FEW, write_base=tmp_path / "w.safetensors")

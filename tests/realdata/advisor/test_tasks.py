@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 
 from loraml_theory.harness.errors import InputError
 from realdata.advisor.checkpoints import open_checkpoint
-from realdata.advisor.errors import AdviceError
 from realdata.advisor.tasks import open_tasks, why_not
 from realdata.peft_ml.manifest import Manifest, file_digest
 from tests.realdata.advisor.networks import adapter, drawn_adapter, planted, states, write
@@ -83,13 +82,13 @@ def test_a_bundle_gives_its_tasks(tmp_path: Path) -> None:
 def test_a_bundle_whose_files_are_not_those_of_its_manifest_is_refused(tmp_path: Path) -> None:
     folder = bundle(tmp_path / "bundle")
     save_file(states(1)[0], str(folder / "base.safetensors"))
-    with pytest.raises(AdviceError, match=r"base\.safetensors is damaged, its SHA-256 is not that of the manifest"):
+    with pytest.raises(InputError, match=r"base\.safetensors is damaged, its SHA-256 is not that of the manifest"):
         open_tasks([f"x={folder}"])
     (folder / "base.safetensors").unlink()
-    with pytest.raises(AdviceError, match=r"base\.safetensors: cannot be read"):
+    with pytest.raises(InputError, match=r"base\.safetensors: cannot be read"):
         open_tasks([f"x={folder}"])
     (folder / "manifest.json").write_text("{}")
-    with pytest.raises(AdviceError, match="has the schema None, expected"):
+    with pytest.raises(InputError, match="has the schema None, expected"):
         open_tasks([f"x={folder}"])
 
 
@@ -102,7 +101,7 @@ def test_adapters_and_checkpoints_mix_on_a_given_base(tmp_path: Path) -> None:
     assert not tasks.common
     assert tasks.under is None
     assert tasks.adapter_rank("one.weight") is None
-    with pytest.raises(AdviceError, match="l: is an adapter and others are checkpoints, expected its base as --base"):
+    with pytest.raises(InputError, match="l: is an adapter and others are checkpoints, expected its base as --base"):
         open_tasks(words)
 
 
@@ -143,7 +142,7 @@ def test_what_does_not_fit_is_left_out_with_the_reason(
 
 def test_tasks_that_have_nothing_in_common_are_refused(tmp_path: Path) -> None:
     words = write(tmp_path, [{"a.weight": torch.ones(3, 3)}, {"b.weight": torch.ones(3, 3)}])
-    with pytest.raises(AdviceError, match=r"no weight that can be compared: 'a\.weight' is not in all tasks: only t0"):
+    with pytest.raises(InputError, match=r"no weight that can be compared: 'a\.weight' is not in all tasks: only t0"):
         open_tasks(words)
 
 
@@ -156,7 +155,7 @@ def test_layers_are_left_out_by_a_pattern_that_fits_one(tmp_path: Path) -> None:
         "embed_tokens.weight": "is left out by --ignore 'emb?d*'",
     }
     assert set(tasks.described) == {"two.weight", "steps"}
-    with pytest.raises(AdviceError, match=r"--ignore: 'ONE\.\*' fits no weight"):
+    with pytest.raises(InputError, match=r"--ignore: 'ONE\.\*' fits no weight"):
         open_tasks(words, ignore=["ONE.*"])
 
 
@@ -201,7 +200,7 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path, monkeypatch: pytest.Mo
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save({"epoch": 3}, tmp_path / "numbers.pt")
     for name in ("zip", "plain", "garbage", "empty", "list", "numbers"):
-        with pytest.raises(AdviceError) as raised:
+        with pytest.raises(InputError) as raised:
             open_tasks([*words, f"x={tmp_path / f'{name}.pt'}"])
         assert "\n" not in str(raised.value)
         assert f"{name}.pt" in str(raised.value)
@@ -225,7 +224,7 @@ def test_damaged_shards_are_refused(tmp_path: Path) -> None:
             open_checkpoint(tmp_path)
     index.write_text(json.dumps({"weight_map": {"w": "v.safetensors"}}))
     save_file({"v": torch.ones(2)}, str(tmp_path / "v.safetensors"))
-    with pytest.raises(AdviceError, match="which lacks it"):
+    with pytest.raises(InputError, match="which lacks it"):
         open_checkpoint(tmp_path)
 
 
@@ -234,7 +233,7 @@ def test_dtypes_that_are_not_known_are_refused(tmp_path: Path, dtype: str) -> No
     header = json.dumps({"w": {"dtype": dtype, "shape": [2, 2], "data_offsets": [0, 2]}}).encode()
     path = tmp_path / "w.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + b"00")
-    with pytest.raises(AdviceError) as raised:
+    with pytest.raises(InputError) as raised:
         open_checkpoint(path)
     assert dtype in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -291,5 +290,5 @@ def test_a_file_larger_than_memory_is_one_line(tmp_path: Path) -> None:
     save_file({"a.weight": torch.zeros(2, 2)}, str(tmp_path / "a.safetensors"))
     with (tmp_path / "a.safetensors").open("r+b") as file:
         file.truncate(2**41)
-    with pytest.raises(AdviceError, match=r"a\.safetensors: (cannot be read|is not a safetensors file)"):
+    with pytest.raises(InputError, match=r"a\.safetensors: (cannot be read|is not a safetensors file)"):
         open_checkpoint(tmp_path / "a.safetensors")

@@ -14,15 +14,7 @@ from hypothesis import strategies as st
 
 from loraml_theory.harness.errors import InputError
 from realdata.experiments.grid import FINETUNES, METHODS
-from realdata.experiments.records import (
-    RecordError,
-    RunKey,
-    path_of,
-    read_record,
-    read_records,
-    run_id,
-    write_record,
-)
+from realdata.experiments.records import RunKey, path_of, read_record, read_records, run_id, write_record
 from tests.realdata.experiments.made import experiment, key, record
 
 
@@ -53,7 +45,7 @@ def test_a_missing_value_of_a_curve_stays_missing(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_record_is_not_written(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
-    with pytest.raises(RecordError) as refused:
+    with pytest.raises(InputError) as refused:
         write_record(tmp_path, record(**changes))
     assert text in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -86,7 +78,7 @@ def test_a_damaged_record_is_named_in_one_line(tmp_path: Path, spoil: Any, text:
 
 
 def test_a_folder_without_an_experiment_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="holds no experiment"):
+    with pytest.raises(InputError, match="holds no experiment"):
         read_records(tmp_path)
 
 

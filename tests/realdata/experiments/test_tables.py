@@ -8,7 +8,8 @@ from statistics import mean, stdev
 
 import pytest
 
-from realdata.experiments.records import Record, RecordError
+from loraml_theory.harness.errors import InputError
+from realdata.experiments.records import Record
 from realdata.experiments.tables import COLUMNS, Cell, Results, count, csv_of
 from realdata.intervals import MeanError, crossed_difference
 from realdata.peft_ml.budget import Count
@@ -115,9 +116,9 @@ def test_cells_stand_in_the_order_of_the_options() -> None:
 
 
 def test_records_that_do_not_belong_together_are_refused() -> None:
-    with pytest.raises(RecordError, match=r"was tested on 3 examples, standard.*seed-0.*on 4"):
+    with pytest.raises(InputError, match=r"was tested on 3 examples, standard.*seed-0.*on 4"):
         Results([record(), record(key(seed=1), correct="110")], score="accuracy")
-    with pytest.raises(RecordError, match="has no score 'hits'"):
+    with pytest.raises(InputError, match="has no score 'hits'"):
         Results([record()], score="hits")
 
 

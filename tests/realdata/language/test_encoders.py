@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from loraml_theory.harness.errors import InputError
-from realdata.language.encoders import Encoder, EncoderError, check_forward, load_encoder
+from realdata.language.encoders import Encoder, check_forward, load_encoder
 from tests.realdata.language.tiny import bert_tokenizer, roberta_tokenizer, tiny_bert, tiny_roberta
 
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refusal(name: str | Path) -> str:
-    with pytest.raises(EncoderError) as caught:
+    with pytest.raises(InputError) as caught:
         load_encoder(name, head="two-label", seed=0)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -186,7 +186,7 @@ def test_roberta_counts_positions_from_after_padding(tmp_path: Path) -> None:
     longest = loaded.tokenizer.model_max_length
     assert longest == 130 - (tokenizer.pad_token_id + 1)
     check_forward(loaded, rows(longest), name="roberta")
-    with pytest.raises(EncoderError, match=r"^model roberta: index 130 is out of bounds"):
+    with pytest.raises(InputError, match=r"^model roberta: index 130 is out of bounds"):
         check_forward(loaded, rows(longest + 1), name="roberta")
 
 
@@ -199,9 +199,9 @@ def test_decoders_are_refused() -> None:
 
     sizes: dict[str, Any] = {"vocab_size": 11, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 16}
     padless, padded = (GPT2ForSequenceClassification(GPT2Config(**sizes, pad_token_id=pad)) for pad in (None, 0))
-    with pytest.raises(EncoderError, match=r"^model gpt: Cannot handle batch sizes > 1 if no padding token"):
+    with pytest.raises(InputError, match=r"^model gpt: Cannot handle batch sizes > 1 if no padding token"):
         check_forward(Encoder(padless, bert_tokenizer(), "score"), rows(6), name="gpt")
-    with pytest.raises(EncoderError, match="it is not the last layer of an encoder, on its first token"):
+    with pytest.raises(InputError, match="it is not the last layer of an encoder, on its first token"):
         check_forward(Encoder(padded, bert_tokenizer(), "score"), rows(6), name="gpt")
 
 
@@ -210,7 +210,7 @@ def test_outputs_that_are_not_finite_are_refused(folder: Path) -> None:
     check_forward(loaded, rows(6), name="bert")
     with torch.no_grad():
         loaded.model.get_parameter("bert.pooler.dense.weight").fill_(torch.nan)
-    with pytest.raises(EncoderError, match=r"^model bert: its outputs are not finite"):
+    with pytest.raises(InputError, match=r"^model bert: its outputs are not finite"):
         check_forward(loaded, rows(6), name="bert")
 
 

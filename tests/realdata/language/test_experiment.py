@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.settings import SettingsError
 from realdata.experiments.grid import RetrainingKey, Work
-from realdata.language.experiment import LanguageDataError, LanguageExperiment
+from realdata.language.experiment import LanguageExperiment
 from realdata.language.made import made_dialogues
 from realdata.language.parlai import write_dialogues
 from realdata.language.settings import CANDIDATES, example, settings
@@ -210,7 +211,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def refusal(*files: Path, **changes: Any) -> str:
-    with pytest.raises(LanguageDataError) as refused:
+    with pytest.raises(InputError) as refused:
         spec(*files, **changes).open()
     assert "\n" not in str(refused.value)
     return str(refused.value)

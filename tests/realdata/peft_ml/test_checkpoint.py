@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from realdata.peft_ml.checkpoint import Checkpoint, CheckpointError, examples_digest, model_digest, restore, snapshot
+from loraml_theory.harness.errors import InputError
+from realdata.peft_ml.checkpoint import Checkpoint, examples_digest, model_digest, restore, snapshot
 from realdata.peft_ml.epochs import Progress
 from realdata.peft_ml.methods import METHODS
 from tests.realdata.peft_ml import toy
@@ -116,7 +117,7 @@ def test_the_checkpoint_of_another_run_is_refused(
     other: dict[str, Any], message: str, killed: Path, tmp_path: Path
 ) -> None:
     checkpoint = copied(killed, "retraining lora-ml", tmp_path)
-    with pytest.raises(CheckpointError, match=f"is of another run: {message}") as caught:
+    with pytest.raises(InputError, match=f"is of another run: {message}") as caught:
         retrained(**{"method": "lora-ml", **other}, checkpoint=checkpoint)
     assert "\n" not in str(caught.value)
     assert checkpoint.read_bytes() == (killed / "retraining lora-ml").read_bytes()
@@ -126,7 +127,7 @@ def test_the_checkpoint_of_another_adapter_is_refused(killed: Path, tmp_path: Pa
     from peft import IA3Config
 
     config = IA3Config(target_modules=["body"], feedforward_modules=[])
-    with pytest.raises(CheckpointError, match="its adapter is None"):
+    with pytest.raises(InputError, match="its adapter is None"):
         retrained("lora-ml", adapter=config, checkpoint=copied(killed, "retraining lora-ml", tmp_path))
 
 
@@ -144,14 +145,14 @@ def test_the_checkpoint_of_another_fine_tuning_is_refused(
     finetune: str, other: dict[str, Any], message: str, killed: Path, tmp_path: Path
 ) -> None:
     checkpoint = copied(killed, "fine-tuning lora", tmp_path)
-    with pytest.raises(CheckpointError, match=f"is of another run: {message}"):
+    with pytest.raises(InputError, match=f"is of another run: {message}"):
         fine_tuned(finetune, **other, checkpoint=checkpoint)
 
 
 def test_the_start_from_another_model_is_another_run(tmp_path: Path) -> None:
     found = retrained("lora-ml", changes={"epochs": 1})
     fine_tuned("lora", base=found.base, checkpoint=tmp_path / "checkpoint")
-    with pytest.raises(CheckpointError, match="its model is"):
+    with pytest.raises(InputError, match="its model is"):
         fine_tuned("lora", base=found.base, start_from=found.meta_model, checkpoint=tmp_path / "checkpoint")
 
 
@@ -178,9 +179,7 @@ def harmful(_: bytes) -> bytes:
 def test_a_damaged_checkpoint_is_refused(damaged: Callable[[bytes], bytes], killed: Path, tmp_path: Path) -> None:
     checkpoint = copied(killed, "retraining standard", tmp_path)
     checkpoint.write_bytes(damaged(checkpoint.read_bytes()))
-    with pytest.raises(
-        CheckpointError, match="is damaged or no checkpoint: remove it to begin the run again"
-    ) as caught:
+    with pytest.raises(InputError, match="is damaged or no checkpoint: remove it to begin the run again") as caught:
         retrained("standard", checkpoint=checkpoint)
     assert "\n" not in str(caught.value)
 
@@ -192,7 +191,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     payload = harmful(b"")
     path = tmp_path / "checkpoint"
     path.write_bytes(b"loraml checkpoint 2\n" + hashlib.sha256(payload).digest() + payload)
-    with pytest.raises(CheckpointError, match="is damaged or no checkpoint"):
+    with pytest.raises(InputError, match="is damaged or no checkpoint"):
         Checkpoint(path, fingerprint={}).read(CPU)
 
 
@@ -272,12 +271,12 @@ def test_a_snapshot_is_put_back_and_only_where_it_fits() -> None:
     other.head.requires_grad_(False)
     restore(other, kept)
     assert same(other, model)
-    with pytest.raises(CheckpointError, match=r"the state kept does not fit the model: body\.bias"):
+    with pytest.raises(InputError, match=r"the state kept does not fit the model: body\.bias"):
         restore(torch.nn.Flatten(), kept)
 
 
 def test_pickles_of_numbers_are_no_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     path.write_bytes(pickle.dumps({"epoch": 1}))
-    with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
+    with pytest.raises(InputError, match="damaged or no checkpoint"):
         Checkpoint(path, fingerprint={}).read(CPU)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from realdata.vision import download
-from realdata.vision.download import FILES, REVISION, DownloadError, Published, download_cifar10
+from realdata.vision.download import FILES, REVISION, Published, download_cifar10
+from realdata.vision.images import ImageDataError
 from realdata.vision.sources import open_images
 from tests.realdata.vision.made import NAMES, cycle, drawn_pixels, write_parquet
 
@@ -51,7 +52,7 @@ def test_without_a_network_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(download, "REPOSITORY", "loraml-theory/there-is-no-such-repository")
     assert huggingface_hub.hf_hub_download  # its import sets the level
     level = logging.getLogger("huggingface_hub").level
-    with pytest.raises(DownloadError) as raised:
+    with pytest.raises(ImageDataError) as raised:
         download_cifar10(tmp_path / "new")
     message = str(raised.value)
     assert message.startswith("loraml-theory/there-is-no-such-repository: cannot be downloaded (")
@@ -77,7 +78,7 @@ def test_a_file_with_another_hash_is_not_taken(tmp_path: Path, hub: Hub) -> None
     """As of an answer that was cut off, or of a repository that someone else has changed."""
     cached = hub.folder / FILES[1].path
     cached.write_bytes(cached.read_bytes()[:-1])
-    with pytest.raises(DownloadError, match=f"{cached.name}: its SHA-256 is .*, expected .*; remove it and try again"):
+    with pytest.raises(ImageDataError, match=f"{cached.name}: its SHA-256 is .*, expected .*; remove it and try again"):
         download_cifar10(tmp_path / "new")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["train-00000-of-00001.parquet"]
 

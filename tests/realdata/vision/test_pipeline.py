@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.folders import FolderError
 from loraml_theory.harness.settings import SettingsError
 from realdata.experiments import jobs
 from realdata.experiments.folder import read_failures
 from realdata.experiments.grid import FINETUNES, METHODS, NO_RETRAINING, GridSettings
 from realdata.experiments.records import Record, path_of, read_records, run_id, write_record
-from realdata.experiments.runner import RunError
 from realdata.vision.quirks import NAMES
 from tests.realdata.vision.tiny import GRID, ran, results
 
@@ -205,7 +205,7 @@ def test_a_full_disk_is_one_line_and_loses_no_finished_run(tmp_path: Path, monke
         return write_record(folder, record)
 
     monkeypatch.setattr(jobs, "write_record", full)
-    with pytest.raises(RunError) as refused:
+    with pytest.raises(InputError) as refused:
         ran(tmp_path)
     assert str(refused.value).endswith("No space left on device; what is finished is kept, the same command goes on")
     assert len(results(tmp_path)) == 1

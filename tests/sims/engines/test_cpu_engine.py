@@ -9,12 +9,13 @@ import pytest
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import standard_retraining
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import Moments, population
 from loraml_theory.objectives import LoRAML
 from loraml_theory.solvers.gradient import alternating_gradient_descent
 from sims.engines import cpu_engine
 from sims.engines.cpu_engine import CpuEngine
-from sims.engines.engine import EngineError, Iterates, Schedule
+from sims.engines.engine import Iterates, Schedule
 from sims.kernels.lanes import aligned, from_lanes, padded, stacked, to_lanes, to_panels
 from sims.kernels.simd import LANES
 from tests.sims.problems import DESCENTS, Problem, by_engine, by_reference, deviation, problem
@@ -150,7 +151,7 @@ def test_standard_retraining_converges_to_its_closed_form() -> None:
 def test_what_is_too_large_names_the_engine_that_serves() -> None:
     S = np.broadcast_to(np.eye(4096), (1, 8, 4096, 4096))
     start = Parameters(S[:, 0], np.broadcast_to(0.0, (1, 8, 4096, 1)))
-    with pytest.raises(EngineError, match="GiB a thread; matrices of this size are for the engine torch"):
+    with pytest.raises(InputError, match="GiB a thread; matrices of this size are for the engine torch"):
         CpuEngine().retrain(Moments(S, S, np.zeros((1, 8)), np.inf), start, Schedule())
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import population
 from sims.engines.cuda_kernels import Kernel, largest_dimension
 from sims.engines.cupy_engine import CupyEngine
-from sims.engines.engine import EngineError
 from tests.sims.engines.host_cuda import H100, host_cupy, needs_compiler
 from tests.sims.problems import DESCENTS, Problem, by_engine, by_reference, deviation, problem
 
@@ -70,7 +70,7 @@ def test_parts_of_a_batch_give_the_same_as_the_whole(folder: Path, descent: str)
     parts = by_engine(engine(folder, free=20_000), descent, given, steps=20, every=5)
     for name in ("steps", "A", "U", "V"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
-    with pytest.raises(EngineError, match="bytes of device memory"):
+    with pytest.raises(InputError, match="bytes of device memory"):
         by_engine(engine(folder, free=1000), descent, given, steps=20, every=5)
 
 
@@ -95,7 +95,7 @@ def test_largest_dimension_uses_all_it_was_promised(folder: Path) -> None:
     given = problem(d=d, k=1, T=3, n=500, trials=1)
     iterates = by_engine(engine(folder), "lora_ml", given, steps=3, every=1)
     assert deviation(iterates, by_reference("lora_ml", given, steps=3)) <= 1e-9
-    with pytest.raises(EngineError, match=f"enough for d <= {d}; use the torch engine"):
+    with pytest.raises(InputError, match=f"enough for d <= {d}; use the torch engine"):
         by_engine(engine(folder), "lora_ml", problem(d=d + 1, k=1, T=3, n=500, trials=1), steps=3, every=1)
 
 

@@ -12,11 +12,12 @@ import pytest
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import standard_retraining
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import LoRAML
 from sims.engines.cuda_kernels import Kernel, largest_dimension, pack, source, trials_at_once
 from sims.engines.cupy_engine import CupyEngine
-from sims.engines.engine import EngineError, map_arrays
+from sims.engines.engine import map_arrays
 from tests.sims.engines.host_cuda import H100, host_cupy
 from tests.sims.problems import by_engine, problem
 
@@ -55,7 +56,7 @@ def test_largest_dimension_is_the_last_that_fits() -> None:
     d = largest_dimension(LORA, H100)
     assert d == 50
     replace(LORA, d=d).require_fits(H100)
-    with pytest.raises(EngineError, match=rf"d = {d + 1}, .* gives a block {H100}, enough for d <= {d}; .*torch"):
+    with pytest.raises(InputError, match=rf"d = {d + 1}, .* gives a block {H100}, enough for d <= {d}; .*torch"):
         replace(LORA, d=d + 1).require_fits(H100)
     assert largest_dimension(LORA, 100) == 0
 
@@ -92,31 +93,31 @@ def test_refuses_memory_that_a_kernel_would_misread(array: np.ndarray, error: ty
 
 def test_a_launch_takes_what_the_memory_holds() -> None:
     assert trials_at_once(100, 1050) == 10
-    with pytest.raises(EngineError, match="1051 bytes of device memory and 1050 may be used; record fewer"):
+    with pytest.raises(InputError, match="1051 bytes of device memory and 1050 may be used; record fewer"):
         trials_at_once(1051, 1050)
 
 
 def test_without_cupy_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(EngineError, match=r"needs CuPy: pip install 'loraml-theory\[cupy\]'"):
+    with pytest.raises(InputError, match=r"needs CuPy: pip install 'loraml-theory\[cupy\]'"):
         CupyEngine()
 
 
 def test_without_a_device_says_so(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"needs an NVIDIA GPU .* --engine cpu"):
+    with pytest.raises(InputError, match=r"needs an NVIDIA GPU .* --engine cpu"):
         CupyEngine(cupy=host_cupy(tmp_path, devices=0))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:", "cuda:x", "gpu", ""])
 def test_unknown_device_is_refused(tmp_path: Path, device: str) -> None:
-    with pytest.raises(EngineError, match="expected cuda or cuda:INDEX"):
+    with pytest.raises(InputError, match="expected cuda or cuda:INDEX"):
         CupyEngine(device, cupy=host_cupy(tmp_path))
 
 
 def test_device_is_one_of_those_there(tmp_path: Path) -> None:
     assert CupyEngine(cupy=host_cupy(tmp_path)).device == "cuda:0"
     assert CupyEngine("cuda:1", cupy=host_cupy(tmp_path, devices=2)).device == "cuda:1"
-    with pytest.raises(EngineError, match="'cuda:2', but there are 2"):
+    with pytest.raises(InputError, match="'cuda:2', but there are 2"):
         CupyEngine("cuda:2", cupy=host_cupy(tmp_path, devices=2))
 
 
@@ -128,7 +129,7 @@ def test_unknown_dtype_is_refused(tmp_path: Path) -> None:
 def test_asymmetric_retraining_is_left_to_the_torch_engine(tmp_path: Path) -> None:
     given = problem(d=4, k=1, T=2, n=9)
     asymmetric = given._replace(start=given.start._replace(V=given.start.U))
-    with pytest.raises(EngineError, match="torch engine"):
+    with pytest.raises(InputError, match="torch engine"):
         by_engine(CupyEngine(cupy=host_cupy(tmp_path)), "lora_ml", asymmetric, steps=1, every=0)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import Moments
 from sims import engines
-from sims.engines.engine import EngineError, recorded_steps, require_batch
+from sims.engines.engine import recorded_steps, require_batch
 
 
 @pytest.mark.parametrize(("name", "device"), [("cpu", None), ("cpu", "cpu"), ("torch", None), ("torch", "cpu")])
@@ -33,7 +34,7 @@ def test_auto_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_with_a_device_asks_for_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "_cuda_is_there", lambda: True)
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(EngineError, match=r"engine cupy: .*pip install 'loraml-theory\[cupy\]'"):
+    with pytest.raises(InputError, match=r"engine cupy: .*pip install 'loraml-theory\[cupy\]'"):
         engines.get()
 
 
@@ -48,7 +49,7 @@ def test_auto_with_a_device_asks_for_cupy(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_what_does_not_exist_is_refused(name: str, device: str | None, message: str) -> None:
-    with pytest.raises(EngineError, match=message):
+    with pytest.raises(InputError, match=message):
         engines.get(name, device)
 
 
@@ -57,7 +58,7 @@ def test_what_does_not_exist_is_refused(name: str, device: str | None, message: 
 )
 def test_what_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch, name: str, module: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # its import fails
-    with pytest.raises(EngineError, match=rf"needs {module}, install it with: pip install 'loraml-theory\[{extra}\]'"):
+    with pytest.raises(InputError, match=rf"needs {module}, install it with: pip install 'loraml-theory\[{extra}\]'"):
         engines.get(name)
 
 

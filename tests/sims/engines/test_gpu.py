@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from loraml_theory.closed_forms import fine_tune, spectral_recovery, standard_retraining
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import Moments
 from loraml_theory.structure import Array
 from sims.engines.cuda_kernels import Kernel, largest_dimension
 from sims.engines.cupy_engine import CupyEngine
-from sims.engines.engine import EngineError, map_arrays
+from sims.engines.engine import map_arrays
 from tests.sims.problems import DESCENTS, by_engine, by_reference, deviation, problem
 
 
@@ -20,7 +21,7 @@ def missing() -> str:
     """Return why there is no device, nothing if there is one."""
     try:
         CupyEngine()
-    except EngineError as error:
+    except InputError as error:
         return str(error)
     return ""
 
@@ -86,7 +87,7 @@ def test_serves_up_to_the_shared_memory_of_this_card(engine: CupyEngine) -> None
     given = problem(d=d, k=1, T=3, n=500)
     iterates = by_engine(engine, "lora_ml", given, steps=30, every=10)
     assert deviation(iterates, by_reference("lora_ml", given, steps=30)) <= 1e-9
-    with pytest.raises(EngineError, match=f"enough for d <= {d}; use the torch engine"):
+    with pytest.raises(InputError, match=f"enough for d <= {d}; use the torch engine"):
         by_engine(engine, "lora_ml", problem(d=d + 1, k=1, T=3, n=500), steps=3, every=1)
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from loraml_theory.closed_forms import SpectralRecovery, spectral_recovery, standard_retraining
+from loraml_theory.harness.errors import InputError
 from loraml_theory.moments import Moments
-from sims.engines.engine import EngineError
 from sims.engines.torch_engine import TorchEngine
 from tests.sims.engines.test_cpu_engine import asymmetric
 from tests.sims.problems import DESCENTS, by_engine, by_reference, deviation, problem
@@ -72,7 +72,7 @@ def test_results_that_are_named_tuples_keep_their_type() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(EngineError, match=r"sees no CUDA device for 'cuda'.*install"):
+    with pytest.raises(InputError, match=r"sees no CUDA device for 'cuda'.*install"):
         TorchEngine("cuda")
 
 

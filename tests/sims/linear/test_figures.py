@@ -166,9 +166,9 @@ def test_command_draws_a_figure(loraml: Loraml, tmp_path: Path) -> None:  # noqa
     [
         (["--vary", "x"], "--vary: got 'x', expected d, T, N, n, k or all"),
         (["--vary", "n", "--variant", "x"], "--variant: got 'x', expected paper or reference"),
-        (["--vary", "n", "--engine", "x"], "engine: got 'x', expected one of auto, cpu, torch, cupy"),
+        (["--vary", "n", "--engine", "x"], "--engine: got 'x', expected auto, cpu, torch or cupy"),
         (["--vary", "n", "--seed", "-1"], "--seed: got '-1', expected a whole number >= 0 of at most 18 digits"),
-        ([], "Missing option '--vary'; see `loraml figure linear --help`"),
+        ([], "Missing option '--vary'. Choose from: d, T, N, n, k, all; see `loraml figure linear --help`"),
     ],
 )
 def test_bad_input_is_one_line(loraml: Loraml, words: list[str], text: str) -> None:  # noqa: F811

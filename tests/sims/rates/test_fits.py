@@ -272,7 +272,7 @@ def test_command_prints_a_table_and_fails_where_slopes_differ(
         (["none"], "none: holds no sweep (no spec.json)"),
         (["none", "--margin", "0"], "--margin: got '0', expected a number above 0, at most 10"),
         (["none", "--alpha", "nan"], "--alpha: got 'nan', expected a number above 0, at most 0.5"),
-        (["none", "--statistic", "x"], "--statistic: got 'x', expected parameter, in-sample, base"),
+        (["none", "--statistic", "x"], "--statistic: got 'x', expected parameter, in-sample or base"),
     ],
 )
 def test_bad_input_is_one_line(loraml: Loraml, words: list[str], text: str) -> None:  # noqa: F811

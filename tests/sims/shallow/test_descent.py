@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sims.engines.engine import EngineError
+from loraml_theory.harness.errors import InputError
 from sims.kernels import sigmoid_network as kernel
 from sims.kernels.vectors import lanes_of, load, sigmoids, store, total
 from sims.shallow.cpu_descent import CpuDescent, _packed
@@ -169,9 +169,9 @@ def test_bad_batches_and_names() -> None:
         run(samples, Network(start.A, start.c, start.U, start.V[..., :1]), FAST, at=AT)
     with pytest.raises(ValueError, match="at: got"):
         run(samples, start, FAST, at=np.array([2, 2]))
-    with pytest.raises(EngineError, match="engine: got 'cupy', expected one of auto, cpu, torch"):
+    with pytest.raises(InputError, match="engine: got 'cupy', expected one of auto, cpu, torch"):
         get("cupy")
-    with pytest.raises(EngineError, match="precision: got 'half', expected float32 or float64"):
+    with pytest.raises(InputError, match="precision: got 'half', expected float32 or float64"):
         get(precision="half")
     assert (get().name, get("torch").name, get("auto", "cpu").name) == ("cpu", "torch", "cpu")
 

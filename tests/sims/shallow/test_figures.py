@@ -25,7 +25,6 @@ from sims.shallow.settings import METHODS, SOLVERS, VALUES, VARIANTS, AdamW, Cel
 from sims.shallow.tables import (
     CURVE_COLUMNS,
     RUN_COLUMNS,
-    TableError,
     central,
     median_interval,
     over_axis,
@@ -301,7 +300,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         (text[: text.index("\n") + 9] + "\n", "is no table of runs"),
     ):
         table.write_text(broken)
-        with pytest.raises(TableError, match=message):
+        with pytest.raises(InputError, match=message):
             read_runs(table)
     table.write_text(text)
     assert tuple(read_runs(table)[0]) == RUN_COLUMNS
@@ -325,17 +324,17 @@ def test_command_draws_a_figure(loraml: Loraml, tmp_path: Path) -> None:  # noqa
         (["--vary", "x"], "--vary: got 'x', expected d, T, N, n, k or all"),
         (["--vary", "n", "--variant", "x"], "--variant: got 'x', expected paper or reference"),
         (["--vary", "n", "--solver", "x"], "--solver: got 'x', expected adamw or second-order"),
-        (["--vary", "n", "--engine", "x"], "engine: got 'x', expected one of auto, cpu, torch"),
+        (["--vary", "n", "--engine", "x"], "--engine: got 'x', expected auto, cpu or torch"),
         (["--vary", "n", "--engine", "cpu", "--device", "cuda"], "engine cpu: runs on the device cpu, not on cuda"),
-        (["--vary", "n", "--precision", "x"], "precision: got 'x', expected float32 or float64"),
+        (["--vary", "n", "--precision", "x"], "--precision: got 'x', expected float32 or float64"),
         (["--vary", "n", "--runs", "0"], "--runs: got '0', expected a whole number from 1 to 10000"),
-        (["--vary", "n", "--epochs", "1.5"], "--epochs: got '1.5', expected a whole number >= 0 of at most 18 digits"),
+        (["--vary", "n", "--epochs", "1.5"], "--epochs: got '1.5', expected a whole number from 1 to 1000000000"),
         (
             ["--vary", "n", "--tuning-epochs", "0"],
             "--tuning-epochs: got '0', expected a whole number from 1 to 1000000000",
         ),
         (["--vary", "n", "--seed", "-1"], "--seed: got '-1', expected a whole number >= 0 of at most 18 digits"),
-        ([], "Missing option '--vary'; see `loraml figure shallow --help`"),
+        ([], "Missing option '--vary'. Choose from: d, T, N, n, k, all; see `loraml figure shallow --help`"),
     ],
 )
 def test_bad_input_is_one_line(loraml: Loraml, words: list[str], text: str) -> None:  # noqa: F811

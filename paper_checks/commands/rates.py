@@ -1,18 +1,19 @@
-"""What `loraml figure` and `loraml rates` do."""
+"""`loraml rates`: fit errors against sizes, and compare the slopes with theory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from threadpoolctl import threadpool_limits
+import typer
 
 from loraml_theory.harness.errors import InputError, one_line
-from paper_checks.commands import common as commands
-from paper_checks.commands import sweep as sweep_command
+from paper_checks.commands.deferred import Exit, deferred
+from paper_checks.commands.options import Engine, one_of, real, whole
+from paper_checks.commands.output import prepare_folder, rendered, writing
+from paper_checks.commands.progress import computing, shown_chunks
+from paper_checks.commands.sweep import require_pyarrow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,53 +22,51 @@ if TYPE_CHECKING:
 
 MARKS = {"agrees": "✓", "differs": "✗", "undecided": "?"}
 MOST_PROCESSES = 8
-DEFAULT_FIGURES, DEFAULT_RATES = Path("reports/figures"), Path("reports/rates")
+
+Statistic = Literal["parameter", "in-sample", "base"]
 
 
-def linear_figure(*, vary: str, out: Path, variant: str, engine: str, device: str | None, seed: str) -> tuple[int, str]:
-    """Reproduce one of the paper's linear figures, or all."""
-    from sims.engines import get
-    from sims.linear.figures import linear_figure as write
-    from sims.linear.settings import VALUES, VARIANTS
-
-    if vary not in (*VALUES, "all"):
-        raise InputError(f"--vary: got {vary!r}, expected {', '.join(VALUES)} or all")
-    if variant not in VARIANTS:
-        raise InputError(f"--variant: got {variant!r}, expected {' or '.join(VARIANTS)}")
-    root = commands.whole_number("--seed", seed)
-    commands.prepare_folder(out)
-    lines = []
-    with refusing(out), commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
-        runner = get(engine, device)
-        for axis in VALUES if vary == "all" else (vary,):
-            began = perf_counter()
-            paths = write(axis, out, runner, variant=variant, seed=root, progress=progress)
-            lines.append(f"{', '.join(map(str, paths))}: {perf_counter() - began:.1f} s, engine {runner.name}\n")
-    return 0, "".join(lines)
-
-
+@deferred
 def rates(
-    folder: Path | None, *, out: Path, default: bool, statistic: str, numbers: dict[str, str], engine: str
-) -> tuple[int, str]:
-    """Fit the rates of a sweep, or of the default one, which is run where it is not there yet.
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="The folder of a sweep.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR2", help="The folder for slopes.json and pictures.")] = Path(
+        "reports/rates"
+    ),
+    default: Annotated[
+        bool,
+        typer.Option(
+            "--default", help="First run the sweep that comes with the program, in DIR, or in DIR2/sweep without DIR."
+        ),
+    ] = False,
+    statistic: Annotated[Statistic, one_of(Statistic, "The error to fit.")] = "parameter",
+    margin: Annotated[
+        float,
+        typer.Option(metavar="M", parser=real(above=0, at_most=10), help="Slopes that differ by less are equivalent."),
+    ] = 0.03,
+    alpha: Annotated[
+        float,
+        typer.Option(metavar="A", parser=real(above=0, at_most=0.5), help="The error probability over all slopes."),
+    ] = 0.05,
+    engine: Engine = "auto",
+    seed: Annotated[int, typer.Option(metavar="S", parser=whole(), help="The seed of the resampling.")] = 0,
+) -> Exit:
+    """Fit errors against n, d, k, T and N, and say whether the slopes agree with theory.
 
-    The status is 1 where a slope or a level differs from its prediction.
+    The exit status is 1 if a slope or a level differs from theory.
     """
-    from sims.rates.tables import STATISTICS
+    from sims.rates.fits import Criteria
 
     if folder is None and not default:
         raise InputError("DIR: is missing, expected the folder of a sweep, or --default")
-    if statistic not in STATISTICS:
-        raise InputError(f"--statistic: got {statistic!r}, expected {', '.join(STATISTICS)}")
-    criteria = _criteria(numbers)
-    commands.prepare_folder(out)
-    sweep_command.require_pyarrow()
+    criteria = Criteria(margin=margin, alpha=alpha, seed=seed)
+    prepare_folder(out)
+    require_pyarrow()
     source = folder or out / "sweep"
     if default:
         _run_default(source, engine)
-    with refusing(out), commands.shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):
+    with writing(out), computing() as progress:
         found = _fitted(source, out, statistic, criteria, progress)
-    text = commands.rendered(lambda console: _show(console, found, criteria))
+    text = rendered(lambda console: _show(console, found, criteria))
     status = int(any("differs" in (rate.verdict, rate.level_verdict) for rate in found))
     return status, f"{text}{out / 'slopes.json'}: {len(found)} slopes\n"
 
@@ -100,33 +99,8 @@ def _run_default(folder: Path, engine: str) -> None:
     from sims.sweep.executors import local
     from sims.sweep.running import run
 
-    with refusing(folder), local(min(cores(), MOST_PROCESSES)) as executor, sweep_command.shown_progress() as progress:
+    with writing(folder), local(min(cores(), MOST_PROCESSES)) as executor, shown_chunks() as progress:
         run(default_spec(), folder, engine=engine, executor=executor, progress=progress)
-
-
-def _criteria(numbers: dict[str, str]) -> Criteria:
-    from sims.rates.fits import Criteria
-
-    bounds = {"margin": (0.0, 10.0), "alpha": (0.0, 0.5)}
-    values: dict[str, float] = {}
-    for name, (low, high) in bounds.items():
-        try:
-            values[name] = float(numbers[name])
-        except ValueError:
-            values[name] = -1.0
-        if not low < values[name] <= high:
-            raise InputError(f"--{name}: got {numbers[name]!r}, expected a number above {low:g}, at most {high:g}")
-    root = commands.whole_number("--seed", numbers["seed"])
-    return Criteria(margin=values["margin"], alpha=values["alpha"], seed=root)
-
-
-@contextmanager
-def refusing(out: Path) -> Iterator[None]:
-    """Put what the disk refuses in one line; it names `out` if it names no file."""
-    try:
-        yield
-    except OSError as problem:
-        raise InputError(f"{problem.filename or out}: {problem.strerror or problem}") from None
 
 
 def _show(console: Console, found: Sequence[Rate], criteria: Criteria) -> None:

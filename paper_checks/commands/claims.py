@@ -1,0 +1,32 @@
+"""`loraml claims`: list the claims, or show some in full."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from paper_checks.commands.deferred import Exit, deferred
+from paper_checks.commands.options import Ids, claim_ids
+from paper_checks.commands.output import rendered
+
+
+@deferred
+def claims(
+    claim: Annotated[
+        Ids | None,
+        typer.Argument(
+            metavar="ID,ID…",
+            parser=claim_ids,
+            help="Show these claims in full, with their controls.",
+        ),
+    ] = None,
+) -> Exit:
+    """List the claims with their statements, assumptions and sources."""
+    from paper_checks import registry
+    from paper_checks.report.terminal import show_claims, show_list
+
+    if claim is None:
+        return 0, rendered(lambda console: show_list(console, registry.claims()))
+    chosen = registry.get(claim)
+    return 0, rendered(lambda console: show_claims(console, chosen))

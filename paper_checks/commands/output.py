@@ -1,0 +1,78 @@
+"""Where commands write: looked at before the long computation, written whole after it, refused in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import StringIO
+from os.path import lexists, realpath
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+from loraml_theory.harness.atomic import write_whole
+from loraml_theory.harness.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WRITTEN = (".csv", ".html", ".json", ".md", ".png")  # what commands write right into a folder
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Put what the disk refuses in one line; it names the file that is in the way, or `place` if there is none."""
+    try:
+        yield
+    except OSError as problem:
+        reason = problem.strerror or problem
+        if problem.filename and lexists(problem.filename):
+            raise InputError(f"{problem.filename}: {reason}") from None
+        raise InputError(f"{place}: cannot be written ({reason})") from None
+    except RecursionError:  # folders that are not there are made from the innermost out
+        raise InputError(f"{place}: cannot be written (too many folders in folders)") from None
+
+
+def prepare_folder(out: Path) -> None:
+    """Make the folder and see that it can be written, before the long computation rather than after it."""
+    if not str(out).strip() or str(out) == ".":
+        raise InputError("--out: got the current folder, expected the name of a folder of its own")
+    with writing(out):
+        if out.exists() and not out.is_dir():
+            raise InputError(f"{out}: is a file, expected a folder or a name that is free")
+        out.mkdir(parents=True, exist_ok=True)
+        for entry in out.iterdir():
+            if entry.suffix in WRITTEN and not entry.is_file():
+                raise InputError(f"{entry}: is not a regular file, expected one that can be replaced, or nothing")
+        with TemporaryFile(dir=out):
+            pass
+
+
+def prepare_file(path: Path) -> None:
+    """See that a file can be written there, before the long computation rather than after it."""
+    with writing(path):
+        target = Path(realpath(path))
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            raise InputError(f"{path}: is not a regular file, expected the name of a file to write")
+        with TemporaryFile(dir=target.parent):
+            pass
+
+
+def write_files(out: Path, contents: Mapping[str, str]) -> None:
+    """Write texts, which are complete before the first byte is written, to files of these names in `out`."""
+    with writing(out):
+        for name, text in contents.items():
+            (out / name).parent.mkdir(exist_ok=True)
+            write_whole(out / name, text)
+            if (out / name).read_bytes() != text.encode():
+                raise OSError(None, "what is read back is not what was written")
+
+
+def rendered(show: Callable[[Console], None]) -> str:
+    """Return what `show` prints, in colour where standard output is a terminal."""
+    from rich.console import Console
+
+    page = StringIO()
+    show(Console(file=page, force_terminal=(sys.stdout is not None and sys.stdout.isatty()) or None, highlight=False))
+    return page.getvalue()

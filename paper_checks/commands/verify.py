@@ -1,0 +1,160 @@
+"""`loraml verify`: check the claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loraml_theory.harness.errors import InputError
+from paper_checks.commands.deferred import Exit, deferred
+from paper_checks.commands.options import Device, EngineName, Ids, Profile, Seed, claim_ids, one_of
+from paper_checks.commands.output import prepare_folder, rendered, write_files
+from paper_checks.commands.progress import computing
+
+if TYPE_CHECKING:
+    from paper_checks.claim import AnyClaim, Recorded
+    from paper_checks.evidence.instance import Instance
+    from paper_checks.mutation.noticed import Matrix
+    from paper_checks.verify import Run, Study
+
+
+@deferred
+def verify(
+    context: typer.Context,
+    structure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npz", help="Check this structure (A_star, U_star) instead of drawn ones."),
+    ] = None,
+    claim: Annotated[
+        Ids | None,
+        typer.Option(
+            metavar="ID,ID…",
+            parser=claim_ids,
+            help="Check only these claims; `loraml claims` lists them.",
+        ),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Take the structure's floats as exact numbers, for exact evidence.")
+    ] = False,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Check the claims on experiments by the records in this folder; may be repeated."
+        ),
+    ] = None,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Also run the checks on wrong formulas: each must be noticed.")
+    ] = False,
+    profile: Profile = "quick",
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for verdicts.json and report.html.")] = Path(
+        "reports/verify"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print verdicts.json instead of a table.")] = False,
+    engine: Annotated[EngineName, one_of(EngineName, "What computes the checks at scale of --profile full.")] = "auto",
+    device: Device = None,
+) -> Exit:
+    """Check the claims, and write verdicts.json and report.html."""
+    from paper_checks import registry
+    from paper_checks.claim import PROFILES
+    from paper_checks.evidence import exact_evidence
+    from paper_checks.verify import verify as run_checks
+    from sims import engines
+
+    asked = registry.claims() if claim is None else registry.get(claim)
+    chosen, experiments, without = _with_records(asked, records or (), by_id=claim is not None)
+    level = replace(PROFILES[profile], engine=engine, device=device)
+    if level.structures:
+        engines.get(engine, device)  # what is not there is said now rather than after the other checks
+    given, notes = _given(structure, seed, exact=exact)
+    if mutants and given is not None:
+        raise InputError("--mutants: expected no --structure with it, the mutants are tried on drawn structures")
+    if not exact_evidence.available():
+        notes = [*notes, exact_evidence.OMITTED]
+    prepare_folder(out)
+    with computing() as progress:
+        run = run_checks(
+            chosen,
+            level,
+            seed=seed,
+            given=given,
+            experiments=experiments,
+            real=_real_study() if structure is None and claim is None else None,
+            notes=[*notes, *without],
+            progress=progress,
+        )
+        if mutants:
+            run = replace(run, mutants=_mutants(run, progress))
+        progress("report")
+        text = _write_reports(run, out, context.obj)
+    return run.exit_status, text if as_json else _table(run, out)
+
+
+def _with_records(
+    asked: Sequence[AnyClaim[Any]], folders: Sequence[Path], *, by_id: bool
+) -> tuple[list[AnyClaim[Any]], list[Recorded], list[str]]:
+    """Read the records; leave out the empirical claims without any and say so, or refuse those asked for by id."""
+    from paper_checks.evidence.records import judged, read_records
+
+    try:
+        experiments = [read_records(folder) for folder in folders]
+        chosen, without = judged(asked, experiments)
+    except InputError as problem:
+        raise InputError(f"--records: {problem}") from None
+    lines = [f"{claim.id} needs records: `{claim.command}`, then `loraml verify --records DIR`" for claim in without]
+    if lines and by_id:
+        raise InputError(f"--claim: {lines[0]}")
+    return chosen, experiments, [f"left out: {line}" for line in lines]
+
+
+def _given(structure: Path | None, seed: int, *, exact: bool) -> tuple[list[Instance] | None, list[str]]:
+    """Read the user's structure, if there is one."""
+    from paper_checks.evidence import exact_evidence
+    from paper_checks.evidence.given import given_instance
+
+    if exact and structure is None:
+        raise InputError("--exact: expected --structure FILE.npz with it")
+    if exact and not exact_evidence.available():
+        raise InputError(f"--exact: {exact_evidence.MISSING}")
+    if structure is None:
+        return None, []
+    instance, notes = given_instance(structure, seed=seed, exact=exact)
+    return [instance], notes
+
+
+def _mutants(run: Run, progress: Callable[[str], None]) -> Matrix:
+    from paper_checks.mutation.matrix import matrix, mutated_theorems
+    from paper_checks.mutation.mutants import MUTANTS
+
+    chosen = [result.claim for result in run.claims]
+    return matrix(MUTANTS, chosen, seed=run.seed, theorems=mutated_theorems(run.claims), progress=progress)
+
+
+def _real_study() -> Study:
+    from realdata.completion.digits import study
+
+    return study
+
+
+def _write_reports(run: Run, out: Path, command: str) -> str:
+    """Write the reports and the certificates, and return the JSON text."""
+    from loraml_theory.harness.versions import environment
+    from paper_checks.report import html, verdicts
+
+    made_by = environment(command)
+    text = verdicts.dumps(verdicts.document(run, made_by))
+    page = html.render(run, made_by)
+    notes = [note for result in run.claims for note in result.notes]
+    certificates = {note.file: note.certificate for note in notes if note.file and note.certificate}
+    write_files(out, {**certificates, "verdicts.json": text, "report.html": page})
+    return text
+
+
+def _table(run: Run, out: Path) -> str:
+    from paper_checks.report.terminal import show_run
+
+    return rendered(lambda console: show_run(console, run, str(out / "report.html")))
