@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import cache
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -93,10 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
+@cache
+def _commands() -> Any:
+    """Return what Typer makes of the commands, once: for one line of bad input it would be most of the work."""
+    return typer.main.get_command(app)
+
+
 def _parse(words: Sequence[str]) -> Work:
     command = one_line(shlex.join(["loraml", *words]))
     try:
-        parsed = app(list(words), prog_name="loraml", standalone_mode=False, obj=command)
+        parsed = _commands().main(list(words), prog_name="loraml", standalone_mode=False, obj=command)
     except Exception as problem:
         # Typer's usage errors have no public base class in all versions; what they share is this method.
         if not hasattr(problem, "format_message"):

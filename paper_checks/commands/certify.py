@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError, one_line
-from loraml_theory.harness.input_files import MEBIBYTE, read_text
-from loraml_theory.harness.versions import versions
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import Seed, whole, whole_numbers
 from paper_checks.commands.output import prepare_file, writing
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from loraml_theory.certified.prove import Proof
     from loraml_theory.certified.search import Effort
 
-LARGEST_FILE = 10 * MEBIBYTE  # far beyond any certificate
+LARGEST_MEBIBYTES = 10  # far beyond any certificate
 Tries = whole(1, 10**6)
 
 app = typer.Typer(help="Prove that strict spurious minima exist (ML-5), and check such proofs.")
@@ -71,6 +68,8 @@ def spurious(
     import numpy as np
 
     from loraml_theory.certified import certificate
+    from loraml_theory.harness.atomic import write_whole
+    from loraml_theory.harness.versions import versions
 
     prepare_file(out)
     rng = np.random.default_rng(seed)
@@ -103,8 +102,9 @@ def check(
     The exit status is 0 if it is valid, 1 if it is not valid, and 2 if it cannot be read.
     """
     from loraml_theory.certified import check as independent
+    from loraml_theory.harness.input_files import MEBIBYTE, read_text
 
-    text = read_text(path, expected="a certificate", limit=LARGEST_FILE)
+    text = read_text(path, expected="a certificate", limit=LARGEST_MEBIBYTES * MEBIBYTE)
     try:
         content = independent.check(text)
     except independent.UnreadableError as problem:

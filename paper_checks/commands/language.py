@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loraml_theory.harness.errors import InputError, one_line
-from loraml_theory.harness.input_files import read_toml
 from paper_checks.commands import experiments
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import listed
@@ -124,6 +123,7 @@ def tasks(
 
 
 def _settings(profile: str, path: Path | None, *, model: str | None = None) -> LanguageSettings:
+    from loraml_theory.harness.input_files import read_toml
     from loraml_theory.harness.settings import overlaid
     from realdata.language.settings import settings
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def prepare_file(path: Path) -> None:
 
 def write_files(out: Path, contents: Mapping[str, str]) -> None:
     """Write texts, which are complete before the first byte is written, to files of these names in `out`."""
+    from loraml_theory.harness.atomic import write_whole
+
     with writing(out):
         for name, text in contents.items():
             (out / name).parent.mkdir(exist_ok=True)

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from loraml_theory.harness.errors import InputError
-from loraml_theory.harness.input_files import read_toml
 from paper_checks.commands import experiments
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import one_of
@@ -46,6 +45,7 @@ def vision(
     example: experiments.Example = False,
 ) -> Exit:
     """Retrain on four binary tasks of images and adapt to a fifth; if it is interrupted, run it again to continue."""
+    from loraml_theory.harness.input_files import read_toml
     from realdata.experiments.options import Asked, wanted
     from realdata.experiments.runner import Request
     from realdata.vision import settings as vision_settings
