@@ -268,7 +268,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, where: str = 
     ['a.x: was 1, is now 2']
     """
     found = []
-    for key in sorted({*old, *new}):
+    for key in {**new, **old}:  # in the order of what is wanted now
         before, now = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             found += differences(before, now, where=f"{where}{key}.")

@@ -64,4 +64,4 @@ def test_without_structures_or_on_given_instances_there_are_none(
 def test_an_engine_that_is_not_there_is_one_line(loraml: Loraml) -> None:
     ended = loraml("verify", "--profile", "full", "--engine", "abacus")
     assert (ended.status, ended.out) == (2, "")
-    assert ended.err == "loraml: error: engine: got 'abacus', expected one of auto, cpu, torch, cupy\n"
+    assert ended.err == "loraml: error: --engine: got 'abacus', expected auto, cpu, torch or cupy\n"
