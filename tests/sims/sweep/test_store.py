@@ -143,7 +143,7 @@ def test_a_changed_spec_is_refused_with_the_difference(whole: Path) -> None:
     before = digest(whole)
     changed = parse(BRIEF.replace("d = 6", "d = [6, 7]").replace("chunk = 2", "chunk = 3"))
     with pytest.raises(
-        FolderError, match=r"was begun with other settings \(chunk: was 2, is now 3; d: was \[6\], is now \[6, 7\]\)"
+        FolderError, match=r"was begun with other settings \(d: was \[6\], is now \[6, 7\]; chunk: was 2, is now 3\)"
     ):
         sweep.run(changed, whole, engine="cpu")
     assert digest(whole) == before
