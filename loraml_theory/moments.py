@@ -167,18 +167,6 @@ def from_samples(X: Array, Y: Array) -> Moments:
     return Moments(S, W, noise, float(n))
 
 
-def from_products(S: Array, C: Array, yy: Array, n: float | tuple[float, ...]) -> Moments:
-    """Return the moments with ``S = X X^T/n``, ``C = Y X^T/n`` and ``yy = tr(Y Y^T)/n`` given.
-
-    For moments accumulated elsewhere. `noise` is a difference here and keeps only the digits that
-    ``yy - tr(C S^+ C^T)`` leaves; negative rounding is cut to zero.
-    """
-    xp = array_namespace(S)
-    W = C @ symmetric_power(S, -1)
-    noise = yy - xp.sum(W * C, axis=(-2, -1))
-    return Moments(S, W, xp.where(noise > 0, noise, xp.zeros_like(noise)), n)
-
-
 def population(W: Array, *, sigma_x: float = 1.0, sigma: float = 0.0) -> Moments:
     """Return the moments of infinitely many samples of ``y = W x + eps``.
 

@@ -28,7 +28,6 @@ except ModuleNotFoundError as problem:
     ) from problem
 
 from loraml_theory.exact.closed_forms import (
-    best_base,
     boost,
     orthogonal,
     pins_base,
@@ -44,7 +43,6 @@ __all__ = [
     "Inertia",
     "RationalTruth",
     "Rationals",
-    "best_base",
     "boost",
     "column_space",
     "gradient",

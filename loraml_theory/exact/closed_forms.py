@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from flint import fmpq
 
-from loraml_theory.exact.rational import Rationals, RationalTruth, array, diagonal, matrix, shifts
+from loraml_theory.exact.rational import Rationals, RationalTruth, array, diagonal, matrix
 from loraml_theory.exact.spaces import column_space, intersection, pivots, rank
 
 
@@ -16,11 +16,6 @@ def standard_retraining(W: Rationals) -> Rationals:
     """Return the minimiser of ``1/2 sum_t ||A - W_t||_F^2``: the mean of ``W``, ``(T, d, d)`` (SR-1)."""
     mean: Rationals = np.sum(W, axis=0) / len(W)
     return mean
-
-
-def best_base(W: Rationals, U: Rationals) -> Rationals:
-    """Return LoRA-ML's minimising base for these factors, ``mean_t (W_t - U_t U_t^T)``."""
-    return standard_retraining(W - shifts(U))
 
 
 def orthogonal(skew: Rationals) -> Rationals:

@@ -99,9 +99,6 @@ CASES = {
     "ridge": Case(lambda m: m.ridge(0.3), lambda s: (data(s),)),
     "symmetric_power": Case(lambda m: moments.symmetric_power(m.S, -0.5), lambda s: (data(s),)),
     "from_samples": Case(moments.from_samples, lambda s: tuple(np.random.default_rng(s).standard_normal((2, 3, 9)))),
-    "from_products": Case(
-        lambda S, C, yy: moments.from_products(S, C, yy, 9.0), lambda s: (data(s).S, data(s).C, data(s).yy)
-    ),
     "population": Case(lambda W: moments.population(W, sigma_x=2.0, sigma=0.1), lambda s: (truth(s).W,)),
     "standard_retraining": Case(closed_forms.standard_retraining, lambda s: (data(s),)),
     "standard_retraining, ridge": Case(lambda m: closed_forms.standard_retraining(m, ridge=0.2), lambda s: (data(s),)),

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from loraml_theory import testing
 from loraml_theory.moments import (
     Moments,
-    from_products,
     from_samples,
     population,
     symmetric_power,
@@ -63,20 +62,6 @@ def test_loss_of_moments_is_the_mean_loss_of_the_samples(seed: int, size: dict[s
     M = np.random.default_rng(seed + 1).standard_normal((size["d_out"], size["d_in"]))
     direct = np.sum((Y - M @ X) ** 2) / (2 * size["n"])
     assert task_losses(m, M) == pytest.approx(direct, abs=1e-12 * (1 + float(np.linalg.norm(m.W)) ** 2))
-
-
-@given(testing.moments(singular=None))
-def test_from_products_inverts_the_definitions(m: Moments) -> None:
-    again = from_products(m.S, m.C, m.yy, m.n)
-    # W S S^+ = W on the range of S, whose condition is at most 10; the noise is a difference of numbers of size yy
-    assert pytest.approx(m.W, abs=1e-12) == again.W
-    assert again.noise == pytest.approx(m.noise, abs=1e-12 * (1 + float(np.max(m.yy))))
-    assert again.n == m.n
-
-
-def test_from_products_cuts_negative_rounding_of_the_noise() -> None:
-    m = from_products(np.eye(2), np.eye(2), np.asarray(2 - 1e-15), 5)
-    assert m.noise == 0
 
 
 @given(testing.moments(singular=None), st.floats(1e-3, 10), seeds())

@@ -14,7 +14,6 @@ from loraml_theory import zoo
 from loraml_theory.exact import (
     Rationals,
     RationalTruth,
-    best_base,
     boost,
     inertia,
     non_zero,
@@ -110,7 +109,7 @@ def test_second_minimiser_over_q(data: st.DataObject, k: int) -> None:
 def test_best_base_leaves_the_reduced_value(data: st.DataObject) -> None:
     truth = data.draw(strategies.truths(T=3, k=1))
     U = truth.U_retraining + rationals(np.ones((3, truth.d, 1)))
-    E = best_base(truth.W_retraining, U) + shifts(U) - truth.W_retraining
+    E = standard_retraining(truth.W_retraining - shifts(U)) + shifts(U) - truth.W_retraining
     assert np.sum(E * E) / 2 == value(U, truth.U_retraining)
 
 

@@ -7,15 +7,14 @@ import pytest
 
 from loraml_theory import zoo
 from loraml_theory.adapters import Parameters
-from loraml_theory.closed_forms import boost, two_task_orbit
+from loraml_theory.closed_forms import boost, spectral_recovery, two_task_orbit
 from loraml_theory.landscape import curvature
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.reduction import Reduction, reduce_to_span
-from loraml_theory.solvers import Status, newton
+from loraml_theory.solvers import newton
 from loraml_theory.solvers.base import gradient_norm
 from loraml_theory.structure import GroundTruth
-from sims.large import recover
 
 pytestmark = pytest.mark.libraries
 
@@ -113,10 +112,12 @@ def test_a_rank_out_of_range_is_refused(k: int) -> None:
         reduce_to_span(np.random.default_rng(0), np.zeros((3, 9, 9)), k)
 
 
-def test_recovery_in_the_span_of_a_large_structure() -> None:
+def test_a_large_structure_is_recovered_in_the_span() -> None:
     truth = zoo.generic(np.random.default_rng(7), 256, 4, 5)
-    found = list(recover(np.random.default_rng(8), truth, starts=3))
-    assert [each.how for each in found] == ["spectral form", *(f"Newton, start {i}" for i in range(3))]
-    assert all(each.reached and each.ended is Status.CONVERGED for each in found)
-    assert max(each.error for each in found) < 1e-10
-    assert max(each.misfit for each in found) < 1e-12
+    found = reduced(truth)
+    spectral = found.base(spectral_recovery(found.W, truth.k).U)
+    assert np.linalg.norm(spectral - truth.A_star) < 1e-10 * np.linalg.norm(truth.A_star)
+    start = 0.1 * np.random.default_rng(8).standard_normal((5, *found.W.shape[-2:-1], 4))
+    end = newton(ProjectedLoRAML(population(found.W)), Parameters(U=start), relative_tolerance=1e-13)
+    assert bool(end.converged)
+    assert np.linalg.norm(found.base(end.parameters.U) - truth.A_star) < 1e-9 * np.linalg.norm(truth.A_star)
