@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import decoded
 from loraml_theory.harness.packed_files import open_packed
@@ -101,37 +100,6 @@ def content_digest(dialogues: Iterable[Dialogue]) -> str:
         turns = [[turn.utterance, turn.reply] for turn in one.turns]
         digest.update(json.dumps([one.persona, one.partner, turns]).encode() + b"\n")
     return digest.hexdigest()
-
-
-def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue]) -> None:
-    """Write dialogues in the ParlAI text format, whole or not at all; gzipped if the name ends in ``.gz``.
-
-    Raises
-    ------
-    ValueError
-        If a text has a character that ends a field or a line, such as a tab, or another control character.
-    """
-    text = "".join(f"{number} {line}\n" for one in dialogues for number, line in enumerate(_lines(one), start=1))
-    data = text.encode()
-    write_whole(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
-
-
-def _lines(dialogue: Dialogue) -> Iterator[str]:
-    """Yield what follows the number of each line."""
-    yield from (OWN + _plain(sentence) for sentence in dialogue.persona)
-    yield from (PARTNER + _plain(sentence) for sentence in dialogue.partner)
-    for turn in dialogue.turns:
-        fields = [_plain(turn.utterance or SILENCE), _plain(turn.reply)]
-        candidates = "|".join(_plain(one, forbidden="\t|") for one in turn.candidates)
-        yield "\t".join([*fields, "", candidates] if candidates else fields)
-
-
-def _plain(text: str, *, forbidden: str = "\t") -> str:
-    if not text.strip() or _CONTROL.search(text) or any(mark in text for mark in forbidden):
-        raise ValueError(
-            f"text of a dialogue: got {_short(text)}; expected words, no control character and none of {forbidden!r}"
-        )
-    return text
 
 
 @dataclass

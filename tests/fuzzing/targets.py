@@ -126,7 +126,7 @@ def folders(folder: Path) -> None:
 def dialogues(folder: Path) -> None:
     """Write dialogues, and settings."""
     from realdata.language.made import made_dialogues
-    from realdata.language.parlai import write_dialogues
+    from tests.realdata.language.dialogue_files import write_dialogues
 
     write_dialogues(folder / "plain.txt", made_dialogues(0))
     write_dialogues(folder / "packed.txt.gz", made_dialogues(1))

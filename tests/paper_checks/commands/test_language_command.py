@@ -13,8 +13,8 @@ import pytest
 from paper_checks.commands import experiments
 from realdata.experiments.records import read_records
 from realdata.language.made import made_dialogues
-from realdata.language.parlai import write_dialogues
 from tests.paper_checks.conftest import Loraml
+from tests.realdata.language.dialogue_files import write_dialogues
 
 TINY = """
 [tasks]

@@ -19,8 +19,8 @@ from loraml_theory.harness.settings import SettingsError
 from realdata.experiments.grid import RetrainingKey, Work
 from realdata.language.experiment import LanguageExperiment
 from realdata.language.made import made_dialogues
-from realdata.language.parlai import write_dialogues
 from realdata.language.settings import CANDIDATES, example, settings
+from tests.realdata.language.dialogue_files import write_dialogues
 from tests.realdata.language.tiny_experiment import spec
 
 STANDARD = RetrainingKey("standard", 0, (), 0)

@@ -9,10 +9,11 @@ import pytest
 
 from realdata.language.distractors import Choice
 from realdata.language.made import LABEL, MOST, made_dialogues
-from realdata.language.parlai import read_dialogues, write_dialogues
+from realdata.language.parlai import read_dialogues
 from realdata.language.personas import base_personas
 from realdata.language.splits import assignments, choose_roles
 from realdata.language.tasks import part_choices
+from tests.realdata.language.dialogue_files import write_dialogues
 
 
 def test_depends_on_the_seed_alone() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraml_theory.harness.errors import InputError
-from realdata.language.parlai import Dialogue, Turn, read_dialogues, write_dialogues
+from realdata.language.parlai import Dialogue, Turn, read_dialogues
+from tests.realdata.language.dialogue_files import write_dialogues
 
 PLAIN = """\
 1 your persona: i like tea.
