@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,63 @@ def test_core_imports_fast() -> None:
         f"from loraml_theory import * takes {core_seconds:.3f} s beyond NumPy's {numpy_seconds:.3f} s, "
         f"{1 + core_seconds / numpy_seconds:.2f} times NumPy alone; at most 0.3 s more expected"
     )
+
+
+def imported_at_the_top(path: Path, modules: set[str]) -> set[str]:
+    """Return which of `modules` a file imports when it is itself imported: not in functions, nor for types alone."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_bytes(), str(path))]
+    while waiting:
+        for node in ast.iter_child_nodes(waiting.pop()):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                submodules = {f"{node.module}.{alias.name}" for alias in node.names} & modules
+                found |= submodules or {node.module}
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                waiting += node.orelse
+            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                waiting.append(node)
+    return found & modules
+
+
+def import_cycle(root: Path) -> list[str]:
+    """Return the modules of a cycle of imports below `root`, or nothing where there is none."""
+    paths = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for part in MAY_IMPORT
+        for path in (root / part).rglob("*.py")
+    }
+    try:
+        TopologicalSorter({name: imported_at_the_top(path, set(paths)) for name, path in paths.items()}).prepare()
+    except CycleError as cycle:
+        return list(cycle.args[1])
+    return []
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    assert import_cycle(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from sims import one", True),
+        ("import sims.one", True),
+        ("try:\n    from sims.one import x\nexcept ImportError:\n    pass", True),
+        ("def later():\n    from sims import one", False),
+        ("if TYPE_CHECKING:\n    from sims.one import x", False),
+    ],
+)
+def test_a_circle_of_imports_is_caught(tmp_path: Path, source: str, found: bool) -> None:
+    (tmp_path / "sims").mkdir()
+    (tmp_path / "sims/one.py").write_text("from sims.two import y", "utf-8")
+    (tmp_path / "sims/two.py").write_text(source, "utf-8")
+    assert set(import_cycle(tmp_path)) == ({"sims.one", "sims.two"} if found else set())
+
+
+def test_no_file_is_long() -> None:
+    long = {
+        path: len(path.read_text("utf-8").splitlines()) for part in MAY_IMPORT for path in (ROOT / part).rglob("*.py")
+    }
+    assert {path: lines for path, lines in long.items() if lines > 400} == {}
