@@ -7,12 +7,12 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -66,13 +66,13 @@ class Source(Protocol[J]):
         ...
 
 
-def work_off(source: Source[J], bench: Bench[J], *, workers: int) -> None:
+def work_off(source: Source[J], bench: Bench[J], *, workers: int, imports: Sequence[str] = ()) -> None:
     """Do jobs until the source has no more and none is running: here for one worker, else in so many processes.
 
-    After a fatal loss no job is begun, and those that run are ended. Ctrl-C ends all at once.
+    After a fatal loss no job is begun, and those that run are ended. Ctrl-C ends all at once. `imports` as in `Crew`.
     """
     if workers > 1:
-        with Crew(source.next, bench, size=workers) as crew:
+        with Crew(source.next, bench, size=workers, imports=imports) as crew:
             for given, message in crew:
                 if isinstance(message, Ticked):
                     source.ticked(given, message.epochs)
@@ -101,7 +101,7 @@ def attempt(bench: Bench[J], job: J, tick: Tick) -> Any:
 class _Worker(Generic[J]):
     """A process, this end of its pipe, and the jobs it has: the one it does, and those that wait for it."""
 
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
     jobs: deque[J] = field(default_factory=deque)
 
@@ -123,6 +123,8 @@ class Crew(Generic[J]):
         Jobs in the hands of a process, of which it does the first.
     environment
         Variables that a process sets before it imports anything for its jobs.
+    imports
+        Modules to import once for all processes, which are forked from a process that has done so and nothing else.
     """
 
     def __init__(
@@ -133,12 +135,13 @@ class Crew(Generic[J]):
         size: int,
         ahead: int = 1,
         environment: Mapping[str, str] = ONE_THREAD,
+        imports: Sequence[str] = (),
     ) -> None:
         """Start nothing yet."""
         self.following = following
         self.size = size
         self.ahead = ahead
-        self._start = (bench, dict(environment))
+        self._start = (bench, dict(environment), list(imports))
         self._workers: list[_Worker[J]] = []
         self._returned: deque[J] = deque()  # that waited for a process that died
 
@@ -207,12 +210,21 @@ class Crew(Generic[J]):
         return worker.jobs[0] if isinstance(message, Ticked) else worker.jobs.popleft(), message
 
 
-def _started(bench: Bench[J], environment: Mapping[str, str]) -> _Worker[J]:
-    context = get_context("spawn")
+def _started(bench: Bench[J], environment: Mapping[str, str], imports: list[str]) -> _Worker[J]:
+    forked = bool(imports) and "forkserver" in get_all_start_methods()
+    context: Any = get_context("forkserver" if forked else "spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(bench, environment, theirs), daemon=True)
     with _deaf_to_ctrl_c():  # which the child inherits: else it would print a traceback while it still imports
-        process.start()
+        if forked:
+            from multiprocessing.forkserver import ensure_running  # there is none on Windows
+
+            context.set_forkserver_preload(imports)
+            ensure_running()
+        else:
+            process.start()
+    if forked:
+        process.start()  # waits for the imports, and hears Ctrl-C meanwhile
     theirs.close()  # so that its death closes the pipe
     return _Worker(process, ours)
 
@@ -231,6 +243,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 def _serve(bench: Bench[J], environment: Mapping[str, str], pipe: Connection) -> None:
     """Do in a process of its own what comes through the pipe, until None comes or the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the calling process's to act on
     os.environ.update(environment)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with threadpool_limits(limits=1, user_api="blas"), suppress(EOFError, BrokenPipeError):

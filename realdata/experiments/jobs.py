@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from realdata.peft_ml.fine_tuning import FineTune
 
 
+IMPORTS = ("accelerate", "peft", "realdata.experiments.retrained", "realdata.peft_ml.fine_tuning")
+"""What jobs import and what takes seconds."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A retraining, or a fine-tuning and the runs whose numbers it makes."""

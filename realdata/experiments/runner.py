@@ -14,7 +14,7 @@ from loraml_theory.harness.versions import now, versions
 from realdata.experiments.experiment import Experiment, Spec
 from realdata.experiments.folder import Failure, Folder, opened, read_failures
 from realdata.experiments.grid import RetrainingKey, Work, keys, work_of
-from realdata.experiments.jobs import Job, Workbench, is_done
+from realdata.experiments.jobs import IMPORTS, Job, Workbench, is_done
 from realdata.experiments.options import Wanted
 from realdata.experiments.records import RunKey, path_of, read_record, write_record
 
@@ -104,7 +104,7 @@ def run(request: Request, path: Path, *, progress: Callable[[Progress], None] = 
         todo.tell()
         if todo.jobs:
             count = request.workers or (1 if device == "cuda" else cores())
-            work_off(todo, bench, workers=min(count, todo.jobs))
+            work_off(todo, bench, workers=min(count, todo.jobs), imports=IMPORTS)
         if todo.stopped is not None:
             raise InputError(f"{todo.stopped}; what is finished is kept, the same command goes on")
         return Summary(todo.runs, tuple(read_failures(path)))

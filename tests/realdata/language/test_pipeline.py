@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +11,9 @@ import pytest
 
 from realdata.experiments.records import Record, read_records
 from realdata.peft_ml.budget import Count
+from tests.realdata.experiments.killed import killed
 from tests.realdata.language.tiny_experiment import GRID, ran, results
 
-ROOT = Path(__file__).parents[3]
 METHODS: Any = ("no-retraining", "standard", "lora-ml", "last-layer-ml", "reptile")
 EVERY = replace(GRID, methods=METHODS)
 
@@ -85,28 +81,8 @@ def test_before_fine_tuning_heads_are_fresh(records: list[Record]) -> None:
             assert losses[method, "lora", task] == pytest.approx(losses[method, "last-layer", task], rel=1e-4)
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from realdata.experiments import jobs
-from tests.realdata.language.tiny_experiment import ran
-
-phase, epoch = sys.argv[2], int(sys.argv[3])
-def do(self, job, tick, plain=jobs.Workbench.do):
-    def ticked(epochs):
-        tick(epochs)
-        if epochs == epoch and phase in job.id:
-            os.kill(os.getpid(), signal.SIGKILL)
-    plain(self, job, ticked)
-jobs.Workbench.do = do
-ran(Path(sys.argv[1]))
-"""
-
-
 def test_killed_and_run_again_it_ends_with_the_same_numbers(tmp_path: Path, finished: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-c", KILLED, str(tmp_path), "standard.seed-0--last-layer", "1"]
-    assert subprocess.run(words, env=environment, check=False).returncode == -signal.SIGKILL
+    killed(ran, tmp_path, phase="standard.seed-0--last-layer", epoch=1)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
     assert ran(tmp_path).failures == ()
     whole = results(finished)

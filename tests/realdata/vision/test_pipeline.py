@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +19,8 @@ from realdata.experiments.folder import read_failures
 from realdata.experiments.grid import FINETUNES, METHODS, NO_RETRAINING, GridSettings
 from realdata.experiments.records import Record, path_of, read_records, run_id, write_record
 from realdata.vision.quirks import NAMES
+from tests.realdata.experiments.killed import killed
 from tests.realdata.vision.tiny import GRID, ran, results
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -81,35 +76,10 @@ def test_a_second_call_does_nothing(finished: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.json")} == before
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from realdata.experiments import jobs
-from tests.realdata.vision.tiny import ran
-
-phase, epoch = sys.argv[2], int(sys.argv[3])
-def do(self, job, tick, plain=jobs.Workbench.do):
-    def ticked(epochs):
-        tick(epochs)
-        if epochs == epoch and phase in job.id:
-            os.kill(os.getpid(), signal.SIGKILL)
-    plain(self, job, ticked)
-jobs.Workbench.do = do
-ran(Path(sys.argv[1]))
-"""
-
-
-def killed(folder: Path, phase: str, epoch: int) -> None:
-    """Run in a process that is killed when a job with `phase` in its name has done an epoch."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run([sys.executable, "-c", KILLED, folder, phase, str(epoch)], env=environment, check=False)
-    assert ended.returncode == -signal.SIGKILL
-
-
 def test_killed_twice_and_run_again_it_ends_with_the_same_numbers(tmp_path: Path, finished: Path) -> None:
-    killed(tmp_path, "standard.seed-0", 2)
+    killed(ran, tmp_path, phase="standard.seed-0", epoch=2)
     assert (tmp_path / "checkpoints" / "standard.seed-0.checkpoint").exists()
-    killed(tmp_path, "lora-ml.rank-1.seed-0--last-layer.rank-0.n-all", 1)
+    killed(ran, tmp_path, phase="lora-ml.rank-1.seed-0--last-layer.rank-0.n-all", epoch=1)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
     assert 0 < len(list((tmp_path / "runs").iterdir())) < 8
     assert ran(tmp_path).failures == ()
