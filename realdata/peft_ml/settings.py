@@ -61,7 +61,7 @@ class MetaSettings:
 
 
 @dataclass(frozen=True)
-class _Common:
+class TrainingSettings:
     """What retraining and fine-tuning both need.
 
     Parameters
@@ -132,7 +132,7 @@ class _Common:
 
 
 @dataclass(frozen=True)
-class RetrainingSettings(_Common):
+class RetrainingSettings(TrainingSettings):
     """Settings of retraining on several tasks, beside what `FineTuningSettings` has too.
 
     Parameters
@@ -170,7 +170,7 @@ class RetrainingSettings(_Common):
 
 
 @dataclass(frozen=True)
-class FineTuningSettings(_Common):
+class FineTuningSettings(TrainingSettings):
     """Settings of fine-tuning on one task."""
 
 
