@@ -17,7 +17,7 @@ from realdata.experiments.records import Record, RunKey, path_of, write_record
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from realdata.peft_ml.training_setup import FineTune
+    from realdata.peft_ml.settings import FineTune
 
 
 @dataclass(frozen=True)

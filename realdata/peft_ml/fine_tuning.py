@@ -17,10 +17,10 @@ from realdata.peft_ml.evaluation import as_text
 from realdata.peft_ml.fingerprint import fingerprint
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.optimisation import Group, trainable, trained_copy, usable_accelerator
-from realdata.peft_ml.settings import FineTuningSettings
+from realdata.peft_ml.settings import FineTune, FineTuningSettings
 from realdata.peft_ml.stream import epoch_batches
 from realdata.peft_ml.training import Training
-from realdata.peft_ml.training_setup import EpochProgress, FineTune, FineTuningSetup, Part
+from realdata.peft_ml.training_setup import EpochProgress, FineTuningSetup, Part
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

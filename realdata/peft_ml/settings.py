@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 OptimizerName: TypeAlias = Literal["adam", "adamw", "sgd"]
 OuterOptimizerName: TypeAlias = Literal["adam", "adamw", "sgd", "interpolate"]
 ScheduleName: TypeAlias = Literal["constant", "linear", "cosine"]
+MethodName: TypeAlias = Literal["standard", "lora-ml", "last-layer-ml", "reptile", "fomaml"]
+FineTune: TypeAlias = Literal["lora", "last-layer", "full"]
 Scheme: TypeAlias = Literal["joint", "alternating"]
 
 

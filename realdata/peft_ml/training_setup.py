@@ -17,7 +17,7 @@ from realdata.peft_ml.data import Inputs, Problem, Task
 from realdata.peft_ml.evaluation import Evaluation
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.optimisation import Descent, Gradient, Group, Schedule
-from realdata.peft_ml.settings import FineTuningSettings, RetrainingSettings, TrainingSettings
+from realdata.peft_ml.settings import FineTune, FineTuningSettings, RetrainingSettings, TrainingSettings
 from realdata.peft_ml.stream import steps_per_epoch
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 Forward: TypeAlias = Callable[[Inputs], Tensor]
-FineTune: TypeAlias = Literal["lora", "last-layer", "full"]
 Part: TypeAlias = Literal["validation", "test"]
 _PURPOSE = {"train": "train on", "validation": "select on", "test": "test on"}
 
