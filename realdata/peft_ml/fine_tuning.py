@@ -17,10 +17,10 @@ from realdata.peft_ml.evaluation import as_text
 from realdata.peft_ml.fingerprint import fingerprint
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.optimisation import Group, trainable, trained_copy, usable_accelerator
-from realdata.peft_ml.settings import FineTune, FineTuningSettings
+from realdata.peft_ml.settings import FineTune, FineTuningSettings, SelectOn
 from realdata.peft_ml.stream import epoch_batches
 from realdata.peft_ml.training import Training
-from realdata.peft_ml.training_setup import EpochProgress, FineTuningSetup, Part
+from realdata.peft_ml.training_setup import EpochProgress, FineTuningSetup
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -75,7 +75,7 @@ def fine_tune(
     checkpoint: Path | None = None,
     progress: Callable[[EpochProgress], None] = lambda _: None,
     say: Callable[[str], None] = print,
-    select_on: Part = "validation",
+    select_on: SelectOn = "validation",
 ) -> FineTuned:
     """Fine-tune a copy of a plain model on one task, in batches of which the last of an epoch may be smaller.
 
@@ -105,8 +105,7 @@ def fine_tune(
     fresh_head
         Whether ``lora`` also draws the head anew and trains it, instead of an adapter on it.
     start_from
-        A model whose first task's adapter or head is the start instead of a fresh one; of the same kind. The paper's
-        public code does so, and it serves to explain its numbers.
+        A model whose first task's adapter or head is the start instead of a fresh one; of the same kind.
     rows_at_once, accelerator, checkpoint, progress, say
         As in `realdata.peft_ml.retraining.retrain`.
     select_on

@@ -16,9 +16,9 @@ from realdata.peft_ml.epochs import Outcome, run_epochs
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.methods import METHODS
 from realdata.peft_ml.optimisation import usable_accelerator
-from realdata.peft_ml.settings import RetrainingSettings
+from realdata.peft_ml.settings import RetrainingSettings, SelectOn
 from realdata.peft_ml.training import Training
-from realdata.peft_ml.training_setup import EpochProgress, Part, RetrainingSetup
+from realdata.peft_ml.training_setup import EpochProgress, RetrainingSetup
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -72,7 +72,7 @@ def retrain(
     checkpoint: Path | None = None,
     progress: Callable[[EpochProgress], None] = lambda _: None,
     say: Callable[[str], None] = print,
-    select_on: Part = "validation",
+    select_on: SelectOn = "validation",
 ) -> RetrainedModel:
     """Retrain a copy of a model on several tasks.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias, get_args
 
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from realdata.peft_ml.data import Inputs, Problem, Task
 from realdata.peft_ml.evaluation import Evaluation
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.optimisation import Descent, Gradient, Group, Schedule
-from realdata.peft_ml.settings import FineTune, FineTuningSettings, RetrainingSettings, TrainingSettings
+from realdata.peft_ml.settings import FineTune, FineTuningSettings, RetrainingSettings, SelectOn, TrainingSettings
 from realdata.peft_ml.stream import steps_per_epoch
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 Forward: TypeAlias = Callable[[Inputs], Tensor]
-Part: TypeAlias = Literal["validation", "test"]
 _PURPOSE = {"train": "train on", "validation": "select on", "test": "test on"}
 
 
@@ -83,14 +82,14 @@ class TrainingSetup(ABC):
     checkpoint: Path | None = None
     progress: Callable[[EpochProgress], None] = lambda _: None
     say: Callable[[str], None] = print
-    select_on: Part = "validation"
+    select_on: SelectOn = "validation"
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         """Check settings, part and tasks."""
         if not isinstance(self.settings, self.settings_type):
             raise TypeError(f"settings must be {self.settings_type.__name__}, got {type(self.settings).__name__}")
-        if self.select_on not in get_args(Part):
+        if self.select_on not in get_args(SelectOn):
             raise ValueError(f"select_on must be validation or test, got {self.select_on!r}")
         if not self.tasks:
             raise ValueError("tasks must be at least one, got none")
@@ -117,9 +116,9 @@ class TrainingSetup(ABC):
         """What the results follow from that the other kind of training does not have, by name."""
 
     @property
-    def measured(self) -> tuple[Part, ...]:
+    def measured(self) -> tuple[SelectOn, ...]:
         """The parts of every task whose scores are in the curve."""
-        return get_args(Part)
+        return get_args(SelectOn)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,9 +210,9 @@ class RetrainingSetup(TrainingSetup):
         return {"method": self.method, "head": self.head, "head_per_task": self.head_per_task}
 
     @property
-    def measured(self) -> tuple[Part, ...]:
+    def measured(self) -> tuple[SelectOn, ...]:
         """Validation examples, and test examples if the epoch is selected on them."""
-        return get_args(Part) if self.select_on == "test" else ("validation",)
+        return get_args(SelectOn) if self.select_on == "test" else ("validation",)
 
 
 @dataclass(frozen=True, kw_only=True)

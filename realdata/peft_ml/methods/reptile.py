@@ -4,7 +4,7 @@
 
 With an outer optimizer such as Adam, θ − θ̃ takes the place of a gradient. From A. Nichol, J. Achiam and J. Schulman,
 On First-Order Meta-Learning Algorithms, arXiv 1803.02999 (2018), algorithm 1, one task per outer step. A `reptile_sign`
-of −1 gives θ̃ − θ as the gradient instead, as the public vision code of arXiv 2410.22264 does.
+of −1 gives θ̃ − θ as the gradient instead.
 """
 
 from __future__ import annotations
