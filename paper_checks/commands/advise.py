@@ -55,9 +55,8 @@ def advise(
 ) -> Exit:
     """Say which rank your own tasks need, and whether meta-learned retraining would help."""
     try:
-        from realdata.advisor.advising import advise as look
-        from realdata.advisor.layer import AdviceSettings
-        from realdata.advisor.tasks import open_tasks
+        from realdata.advisor import AdviceSettings, open_tasks
+        from realdata.advisor import advise as look
     except ImportError as problem:
         raise InputError(f"advise: needs {problem.name}; install loraml-theory[realdata]") from None
     given = open_tasks(tasks, base=base, ignore=ignore or [])

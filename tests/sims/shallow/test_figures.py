@@ -21,7 +21,7 @@ from sims.shallow.draws import FRESH, draw_run, draw_start, tuning_start
 from sims.shallow.figures import shallow_figure
 from sims.shallow.network import Network, values
 from sims.shallow.results import FOLDER, Study, results
-from sims.shallow.runs import fine_tune, retrain
+from sims.shallow.runs import RetrainedNetworks, Tuned, fine_tune, retrain
 from sims.shallow.settings import SOLVERS, VALUES, VARIANTS, AdamW, ShallowCell, cells
 from sims.shallow.tables import (
     CURVE_COLUMNS,
@@ -343,3 +343,7 @@ def test_bad_input_is_one_line(loraml: Loraml, words: list[str], text: str) -> N
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith(f"loraml: error: {text}")
     assert ended.err.count("\n") == 1
+
+
+def test_results_that_were_kept_before_are_found() -> None:
+    assert (RetrainedNetworks.file, Tuned.file) == ("retrained", "tuned")
