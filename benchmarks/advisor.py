@@ -34,13 +34,13 @@ def write_tasks(folder: Path, *, side: int, tasks: int, k: int, dtype: str) -> N
 
 def look(folder: Path) -> None:
     """Look at the tasks of a folder and print what that took, as JSON."""
-    from realdata.advisor.layer import Settings, look_at
+    from realdata.advisor.layer import AdviceSettings, look_at
     from realdata.advisor.tasks import open_tasks
 
     imported = _peak()
     tasks = open_tasks([f"{path.stem}={path}" for path in sorted(folder.glob("*.safetensors"))])
     start = time.perf_counter()
-    advice, _ = look_at(tasks, "layer.weight", Settings())
+    advice, _ = look_at(tasks, "layer.weight", AdviceSettings())
     print(
         json.dumps(
             {

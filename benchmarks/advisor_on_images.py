@@ -137,14 +137,14 @@ def _advised(
 
     from realdata.advisor.advising import advise
     from realdata.advisor.document import document
-    from realdata.advisor.layer import Settings
+    from realdata.advisor.layer import AdviceSettings
     from realdata.advisor.tasks import open_tasks
 
     for name, state in states.items():
         save_file({key: tensor.contiguous() for key, tensor in state.items()}, str(folder / f"{name}.safetensors"))
     path = folder / "base.safetensors"
     tasks = open_tasks([f"{name}={folder / name}.safetensors" for name in states])
-    found = document(advise(tasks, Settings(rank=rank), write_base=path))
+    found = document(advise(tasks, AdviceSettings(rank=rank), write_base=path))
     return found, {name: tensor.clone() for name, tensor in load_file(path).items()}
 
 

@@ -25,10 +25,10 @@ from sims.shallow.cpu_descent import CpuDescent
 from sims.shallow.draws import draw_run
 from sims.shallow.network import Network, Samples, losses
 from sims.shallow.second_order import reach
-from sims.shallow.settings import AdamW, Cell
+from sims.shallow.settings import AdamW, ShallowCell
 from sims.shallow.torch_descent import TorchDescent
 
-CELL = Cell()
+CELL = ShallowCell()
 STARTS = 8
 TRACED = 500
 

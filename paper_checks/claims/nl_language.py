@@ -6,7 +6,7 @@ from functools import partial
 
 from loraml_theory.harness.errors import InputError, one_line
 from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
-from paper_checks.evidence.experiment import Experiment
+from paper_checks.evidence.experiment import RecordedExperiment
 from paper_checks.evidence.orders import check_orders, mutations, settings_said
 from realdata.language.settings import PROFILES, settings
 
@@ -25,7 +25,7 @@ PAPER = Setting(n=None, rank=8)
 check = partial(check_orders, orders=CLAIMED, claimed=PAPER)
 
 
-def described(experiment: Experiment) -> str:
+def described(experiment: RecordedExperiment) -> str:
     """Name the dialogues, which are ConvAI2 by their content, and what of encoder and settings is not the paper's.
 
     Raises
@@ -59,7 +59,7 @@ def _profiles() -> dict[str, dict[str, object]]:
     return documents
 
 
-def ordered(seed: int) -> Experiment:
+def ordered(seed: int) -> RecordedExperiment:
     """Draw records of methods that are ahead as claimed, by twenty points."""
     accuracies = {("lora-ml", "lora"): 0.6, ("standard", "lora"): 0.4, ("reptile", "lora"): 0.4}
     accuracies |= {("last-layer-ml", "last-layer"): 0.6, ("standard", "last-layer"): 0.4}

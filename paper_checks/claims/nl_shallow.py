@@ -13,7 +13,7 @@ from paper_checks.claim import Control, Evidence, Note, Outcome, Profile, judge
 from paper_checks.evidence.empirical import EmpiricalClaim
 from paper_checks.evidence.phrasing import number, plural
 from paper_checks.evidence.shallow_runs import ShallowRuns
-from sims.shallow.settings import RUNS, SOLVERS, VALUES, Cell, cells
+from sims.shallow.settings import RUNS, SOLVERS, VALUES, ShallowCell, cells
 from sims.shallow.tables import SETTING, Paired, median_interval, over_axis
 
 ALPHA = 0.05
@@ -111,7 +111,7 @@ def _ratio(item: Evidence) -> str:
 def described(runs: ShallowRuns) -> str:
     """Say how many runs there are, and what of their settings is not the paper's."""
     pairs = [(axis, pair) for axis, found in runs.axes.items() for pair in found]
-    paper = {**asdict(Cell()), "solver": SOLVERS[0]}
+    paper = {**asdict(ShallowCell()), "solver": SOLVERS[0]}
     changed = {
         name
         for axis, pair in pairs

@@ -6,7 +6,7 @@ from functools import partial
 
 from loraml_theory.harness.errors import InputError, one_line
 from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
-from paper_checks.evidence.experiment import Experiment
+from paper_checks.evidence.experiment import RecordedExperiment
 from paper_checks.evidence.orders import check_orders, mutations, settings_said
 from realdata.vision.settings import PROFILES, settings
 
@@ -23,7 +23,7 @@ PAPER = Setting(n=None, rank=1)
 check = partial(check_orders, orders=CLAIMED, claimed=PAPER)
 
 
-def described(experiment: Experiment) -> str:
+def described(experiment: RecordedExperiment) -> str:
     """Name the images, which are CIFAR-10 by their classes and sizes, and what of the settings is not the paper's.
 
     Raises
@@ -42,7 +42,7 @@ def described(experiment: Experiment) -> str:
     return f"CIFAR-10 {settings_said(held, profiles)}" if found == CIFAR_10 else f"{one_line(source)}, not CIFAR-10"
 
 
-def ordered(seed: int) -> Experiment:
+def ordered(seed: int) -> RecordedExperiment:
     """Draw records of methods that are ahead as claimed, by ten points."""
     accuracies = {("lora-ml", "lora"): 0.8, ("standard", "lora"): 0.7, ("reptile", "lora"): 0.7}
     accuracies |= {("last-layer-ml", "last-layer"): 0.8, ("standard", "last-layer"): 0.7}

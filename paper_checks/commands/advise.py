@@ -55,16 +55,15 @@ def advise(
 ) -> Exit:
     """Say which rank your own tasks need, and whether meta-learned retraining would help."""
     try:
-        from realdata.advisor.advising import advise as look
-        from realdata.advisor.layer import Settings
-        from realdata.advisor.tasks import open_tasks
+        from realdata.advisor import AdviceSettings, open_tasks
+        from realdata.advisor import advise as look
     except ImportError as problem:
         raise InputError(f"advise: needs {problem.name}; install loraml-theory[realdata]") from None
     given = open_tasks(tasks, base=base, ignore=ignore or [])
     prepare_folder(out)
     if write_base is not None:
         _prepare_checkpoint(write_base)
-    settings = Settings(rank=rank, share=share / 100, seed=seed)
+    settings = AdviceSettings(rank=rank, share=share / 100, seed=seed)
     with shown_progress() as progress, writing(write_base or out):
         found = look(given, settings, write_base=write_base, progress=progress)
     return 0, _write(found, out, context.obj)

@@ -15,7 +15,7 @@ from paper_checks.commands.progress import computing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sims.atlas.landscape import Cell
+    from sims.atlas.landscape import MapCell
 
 
 @deferred
@@ -44,7 +44,7 @@ def atlas(
     return 0, summary(cells) + f"Picture and table: {out / 'atlas.png'}, {out / 'atlas.csv'}\n"
 
 
-def summary(cells: Sequence[Cell]) -> str:
+def summary(cells: Sequence[MapCell]) -> str:
     """Say for each method what share of the starts on generic structures ended where."""
     lines = [f"{'solver, start':42} {'reached':>8} {'spurious':>9} {'not converged':>14}"]
     shares: dict[tuple[str, str], list[tuple[float, float, float]]] = {}

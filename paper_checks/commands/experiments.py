@@ -26,7 +26,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["no", "bf16", "fp16"]
 
 Profile = Annotated[ProfileName, one_of(ProfileName, "The settings to start from: for a CPU, or those of the paper.")]
-Settings = Annotated[
+SettingsFile = Annotated[
     Path | None, typer.Option(metavar="FILE.toml", help="Keys that replace the profile's; --example prints them all.")
 ]
 Methods = Annotated[

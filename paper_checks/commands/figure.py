@@ -94,13 +94,13 @@ def shallow(
     """Retrain two-layer networks by both methods, fine-tune them, and draw their errors; run it again to continue."""
     from sims.shallow.descent import get
     from sims.shallow.results import Study
-    from sims.shallow.settings import VALUES, Cell
+    from sims.shallow.settings import VALUES, ShallowCell
 
     prepare_folder(out)
     with writing(out):
         runner = get(engine, device, precision=precision)
         study = Study(runner, seed=seed, runs=runs, folder=out, solver=solver)
-        base = replace(Cell(), epochs=epochs, tuning_epochs=tuning_epochs)
+        base = replace(ShallowCell(), epochs=epochs, tuning_epochs=tuning_epochs)
         axes = VALUES if vary == "all" else (vary,)
         return 0, "".join(_one(axis, out, study, variant=variant, base=base) for axis in axes)
 

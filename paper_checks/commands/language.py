@@ -39,7 +39,7 @@ def language(
         str | None, typer.Option(metavar="NAME", help="The encoder: a package, a folder, or a name on a hub.")
     ] = None,
     profile: experiments.Profile = "cpu",
-    settings: experiments.Settings = None,
+    settings: experiments.SettingsFile = None,
     methods: experiments.Methods = None,
     finetune: experiments.Finetune = None,
     seeds: experiments.Seeds = None,
@@ -97,7 +97,7 @@ def tasks(
         Sequence[Path], typer.Option(metavar="FILE,FILE…", parser=Files, help="Dialogues in the ParlAI format.")
     ],
     out: Annotated[Path, typer.Option(metavar="FILE.csv", help="The table to write.")],
-    settings: experiments.Settings = None,
+    settings: experiments.SettingsFile = None,
 ) -> Exit:
     """Write which dialogue belongs to which persona's task, in which role."""
     from realdata.language.experiment import assigned

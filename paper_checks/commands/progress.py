@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sims.sweep.running import Progress
+    from sims.sweep.running import SweepProgress
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def computing() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def shown_chunks() -> Iterator[Callable[[Progress], None]]:
+def shown_chunks() -> Iterator[Callable[[SweepProgress], None]]:
     """Yield a function that draws a bar with the time left of a sweep."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn

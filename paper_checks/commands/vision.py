@@ -28,7 +28,7 @@ def vision(
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 to --data first.")] = False,
     profile: experiments.Profile = "cpu",
-    settings: experiments.Settings = None,
+    settings: experiments.SettingsFile = None,
     mode: Annotated[
         ModeName | None, one_of(ModeName, "Follow sound practice, or do what the public reference code does.")
     ] = None,

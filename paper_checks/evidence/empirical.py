@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_checks.claim import AnyClaim, Assumption, Evidence, Finding, Given, Nature, Note, Recorded
-from paper_checks.evidence.experiment import Experiment
+from paper_checks.evidence.experiment import RecordedExperiment
 from paper_checks.evidence.phrasing import plural
 from realdata.experiments.grid import ADAPTED
 from realdata.experiments.records import Record, RunKey
-from realdata.experiments.tables import Cell, Results, points
+from realdata.experiments.tables import Results, TableCell, points
 from realdata.intervals import Difference, paired_difference
 from realdata.peft_ml.budget import Count
 
@@ -98,7 +98,7 @@ class Setting(NamedTuple):
     rank: int
 
 
-def _paper_mode(experiment: Experiment) -> Finding:
+def _paper_mode(experiment: RecordedExperiment) -> Finding:
     found = sum(not record.key.quirks for record in experiment.results.records)
     return Finding(found > 0, found)
 
@@ -107,7 +107,7 @@ PAPER_MODE = Assumption("records without switches of the reference code (measure
 
 
 def order_evidence(
-    experiment: Experiment, order: Order, *, claimed: Setting, margin: float = 0.0
+    experiment: RecordedExperiment, order: Order, *, claimed: Setting, margin: float = 0.0
 ) -> Iterator[Evidence | Note]:
     """Compare two methods by their accuracy on the test set after the last epoch, in every setting that both have.
 
@@ -131,7 +131,7 @@ def order_evidence(
             yield Note(experiment.name, f"{order} {_words(order, setting)}, over seeds alone: {text}")
 
 
-def untrained_evidence(experiment: Experiment, order: Order, *, claimed: Setting) -> Iterator[Evidence]:
+def untrained_evidence(experiment: RecordedExperiment, order: Order, *, claimed: Setting) -> Iterator[Evidence]:
     """State that the first method of an order is more accurate before fine-tuning than after, over seeds."""
     what = f"{order.ahead} before minus after fine-tuning, {FINE_TUNING[order.finetune]}"
     results = experiment.results
@@ -144,7 +144,7 @@ def untrained_evidence(experiment: Experiment, order: Order, *, claimed: Setting
     yield _evidence(experiment, f"{what}, {_counted(before)}", found, margin=0.0, decides=True)
 
 
-def uncounted(experiment: Experiment) -> Iterator[Note]:
+def uncounted(experiment: RecordedExperiment) -> Iterator[Note]:
     """Say which records have no part in the verdict."""
     on = [record.key.quirks for record in experiment.results.records if record.key.quirks]
     if on:
@@ -163,7 +163,7 @@ def drawn_experiment(
     tasks: Sequence[str] = ("drawn",),
     seeds: int = 5,
     examples: int = 500,
-) -> Experiment:
+) -> RecordedExperiment:
     """Draw records of runs that are right as often as said.
 
     Parameters
@@ -183,7 +183,7 @@ def drawn_experiment(
         for seed_, task in product(range(seeds), tasks):
             correct = rng.random(examples) < accuracy
             records.append(_record(RunKey(method, seed_, (), finetune, rank, None, task), correct, before=before))
-    return Experiment("drawn records", kind, {}, Results(records, score=SCORE))
+    return RecordedExperiment("drawn records", kind, {}, Results(records, score=SCORE))
 
 
 def _record(key: RunKey, correct: NDArray[np.bool_], *, before: float) -> Record:
@@ -218,9 +218,9 @@ def _as_listed(claimed: Setting, order: Order, settings: Sequence[Setting]) -> S
     return claimed if order.adapted or not settings else claimed._replace(rank=settings[0].rank)
 
 
-def _cells(order: Order, setting: Setting) -> tuple[Cell, Cell]:
+def _cells(order: Order, setting: Setting) -> tuple[TableCell, TableCell]:
     """Return where the results have either method, in the paper's mode."""
-    ahead, behind = (Cell(method, order.finetune, setting.n, setting.rank, ()) for method in order[:2])
+    ahead, behind = (TableCell(method, order.finetune, setting.n, setting.rank, ()) for method in order[:2])
     return ahead, behind
 
 
@@ -233,7 +233,9 @@ def _counted(seeds: Collection[int]) -> str:
     return plural(len(seeds), "seed") if len(seeds) > 1 else f"{plural(len(seeds), 'seed')}, too few"
 
 
-def _evidence(experiment: Experiment, what: str, found: Difference, *, margin: float, decides: bool) -> Evidence:
+def _evidence(
+    experiment: RecordedExperiment, what: str, found: Difference, *, margin: float, decides: bool
+) -> Evidence:
     value, low, high = (POINTS * x for x in found.estimate)
     said = f"none; {UNIT} of test accuracy, paired 95 % interval over {found.over}"
     return Evidence(
@@ -251,6 +253,6 @@ def _evidence(experiment: Experiment, what: str, found: Difference, *, margin: f
     )
 
 
-def _nothing(experiment: Experiment, what: str, margin: float) -> Evidence:
+def _nothing(experiment: RecordedExperiment, what: str, margin: float) -> Evidence:
     reason = "too few records: at least two seeds that both have are needed"
     return Evidence("statistical", experiment.name, what, nan, margin, "above", 0.0, reason, decidable=False)

@@ -14,7 +14,7 @@ from realdata.experiments.tables import Results
 
 
 @dataclass(frozen=True)
-class Experiment:
+class RecordedExperiment:
     """The records of one experiment.
 
     Parameters
@@ -35,7 +35,7 @@ class Experiment:
     results: Results
 
 
-def read_experiment(folder: Path) -> Experiment:
+def read_experiment(folder: Path) -> RecordedExperiment:
     """Read the records of an experiment, also while it is running.
 
     Raises
@@ -48,4 +48,4 @@ def read_experiment(folder: Path) -> Experiment:
     results = Results(read_records(folder), score=str(begun["score"]), unit=str(begun["unit"]))
     if not results.records:
         raise InputError(f"{place}: holds an experiment but no records, let it finish a run first")
-    return Experiment(place, str(begun["experiment"]), begun, results)
+    return RecordedExperiment(place, str(begun["experiment"]), begun, results)

@@ -11,14 +11,14 @@ from loraml_theory.harness.errors import one_line
 from loraml_theory.harness.settings import differences
 from paper_checks.claim import Control, Evidence, Note, Profile
 from paper_checks.evidence.empirical import Order, Setting, order_evidence, uncounted, untrained_evidence
-from paper_checks.evidence.experiment import Experiment
+from paper_checks.evidence.experiment import RecordedExperiment
 
 States = Callable[..., Iterable[Evidence | Note]]
 MARGIN = 30.0  # percentage points, no method is so far ahead: the retrained ones differ by a few
 
 
 def check_orders(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     _profile: Profile,
     *,
     orders: Iterable[Order],
@@ -35,8 +35,8 @@ def mutations(
     check: Callable[..., Iterable[Evidence | Note]],
     orders: Sequence[Order],
     *,
-    drawn: Callable[[int], Experiment],
-) -> tuple[Control[Experiment], ...]:
+    drawn: Callable[[int], RecordedExperiment],
+) -> tuple[Control[RecordedExperiment], ...]:
     """Return controls of a check of orders: a margin too large, the opposite, and better before than after."""
     return (
         Control(

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from loraml_theory.harness.errors import InputError, one_line
-from realdata.advisor.layer import LayerAdvice, Settings, look_at
+from realdata.advisor.layer import AdviceSettings, LayerAdvice, look_at
 from realdata.advisor.merging import (
     TensorWriter,
     averaged,
@@ -75,7 +75,7 @@ class Advice:
     tasks: tuple[str, ...]
     layers: tuple[LayerAdvice, ...]
     skipped: tuple[Skipped, ...]
-    settings: Settings
+    settings: AdviceSettings
     adapters: bool
     by_theory: tuple[str, ...]
     written: Path | None
@@ -85,7 +85,7 @@ class Advice:
 
 def advise(
     tasks: Tasks,
-    settings: Settings,
+    settings: AdviceSettings,
     *,
     write_base: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -162,7 +162,7 @@ class _Walk:
     """What was found so far, weight by weight."""
 
     tasks: Tasks
-    settings: Settings
+    settings: AdviceSettings
     layers: list[LayerAdvice] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     writer: TensorWriter | None = None

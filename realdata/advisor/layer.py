@@ -27,7 +27,7 @@ LARGEST_TEST = 12
 
 
 @dataclass(frozen=True)
-class Settings:
+class AdviceSettings:
     """How tasks are looked at.
 
     Parameters
@@ -161,7 +161,7 @@ def _median(values: tuple[int, ...]) -> int:
     return int(np.ceil(np.median(values)))
 
 
-def look_at(tasks: Tasks, weight: str, settings: Settings) -> tuple[LayerAdvice, TaskSpan]:
+def look_at(tasks: Tasks, weight: str, settings: AdviceSettings) -> tuple[LayerAdvice, TaskSpan]:
     """Look at one weight of all tasks.
 
     Raises
@@ -175,7 +175,9 @@ def look_at(tasks: Tasks, weight: str, settings: Settings) -> tuple[LayerAdvice,
         return _advice(tasks, weight, span, rng=rng, settings=settings), span
 
 
-def _advice(tasks: Tasks, weight: str, span: TaskSpan, *, rng: np.random.Generator, settings: Settings) -> LayerAdvice:
+def _advice(
+    tasks: Tasks, weight: str, span: TaskSpan, *, rng: np.random.Generator, settings: AdviceSettings
+) -> LayerAdvice:
     """Ask everything of a weight's span."""
     T, energy = span.T, float(np.trace(span.gram)) / span.T
     differences = task_differences(span, floor_at=_rounding(tasks, weight, span))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from realdata.experiments.grid import Relevance, RetrainingKey, Work
 
@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from realdata.peft_ml.data import Problem, Task
-    from realdata.peft_ml.settings import FineTuningSettings, RetrainingSettings
-
-SelectOn: TypeAlias = Literal["validation", "test"]
+    from realdata.peft_ml.settings import FineTuningSettings, RetrainingSettings, SelectOn
 
 
 class Score(NamedTuple):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from loraml_theory.harness.plotting import INK
 from realdata.experiments.drawing import LOOKS, Figure, Panel
-from realdata.experiments.tables import REFERENCE, Cell, Comparison, Results
+from realdata.experiments.tables import REFERENCE, Comparison, Results, TableCell
 from realdata.intervals import MeanError, mean_with_error
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ def n_text(n: int | None) -> str:
     return "all" if n is None else str(n)
 
 
-def setting(cell: Cell) -> str:
+def setting(cell: TableCell) -> str:
     """Say what was fine-tuned and on how much."""
     return f"{cell.finetune}, n = {n_text(cell.n)}"
 
 
-def first(results: Results) -> tuple[Cell, ...]:
+def first(results: Results) -> tuple[TableCell, ...]:
     """Return the cells of the first set of switches and the least rank, which the curves show."""
     cells = [cell for cell in results.cells if cell.quirks == results.quirks[0]] if results.cells else []
     rank = min((cell.rank for cell in cells), default=0)
@@ -138,7 +138,7 @@ def _against(results: Results, axis: str) -> Iterator[Figure]:
     values = sorted({getattr(cell, axis) for cell in cells}, key=lambda value: (value is None, value or 0))
     if len(values) < 2:
         return
-    panels: dict[str, list[Cell]] = {}
+    panels: dict[str, list[TableCell]] = {}
     for cell in cells:
         panels.setdefault(cell.finetune if axis == "n" else setting(cell), []).append(cell)
     names = {"n": "n, examples fine-tuned on", "rank": "rank of the adapters"}
@@ -147,7 +147,7 @@ def _against(results: Results, axis: str) -> Iterator[Figure]:
         "The positions are even, not to scale; marks are moved apart sideways."
     )
 
-    def panel(title: str, chosen: Sequence[Cell]) -> Panel:
+    def panel(title: str, chosen: Sequence[TableCell]) -> Panel:
         return Panel(title, lambda ax: _draw_against(ax, results, chosen, axis=axis, values=values, name=names[axis]))
 
     heading = "Against the number of examples" if axis == "n" else "Against the rank"
@@ -156,7 +156,7 @@ def _against(results: Results, axis: str) -> Iterator[Figure]:
 
 
 def _draw_against(
-    ax: Axes, results: Results, cells: Sequence[Cell], *, axis: str, values: Sequence[int | None], name: str
+    ax: Axes, results: Results, cells: Sequence[TableCell], *, axis: str, values: Sequence[int | None], name: str
 ) -> None:
     methods = list(dict.fromkeys(cell.method for cell in cells))
     for i, method in enumerate(methods):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from realdata.experiments.records import RunKey, safe_name
+from realdata.peft_ml.settings import FineTune, MethodName
 
 ADAPTED = ("lora-ml",)  # methods whose retraining depends on the rank
-METHODS = ("no-retraining", "standard", "lora-ml", "last-layer-ml", "reptile", "fomaml")
-NO_RETRAINING = "no-retraining"
+NO_RETRAINING: Literal["no-retraining"] = "no-retraining"
 """The model as it begins, fine-tuned directly: what there is to gain by retraining."""
-FINETUNES = ("lora", "last-layer", "full")
+WAYS = (NO_RETRAINING, *get_args(MethodName))
+"""How a base comes about: the methods of retraining, and none."""
+FINETUNES: tuple[FineTune, ...] = get_args(FineTune)
 MOST_SEEDS, LARGEST_SEED, LARGEST = 1000, 10**18 - 1, 10**6
 
 
@@ -36,8 +38,8 @@ class GridSettings:
         If an axis is empty, has a value twice, or one out of range.
     """
 
-    methods: tuple[Literal["no-retraining", "standard", "lora-ml", "last-layer-ml", "reptile", "fomaml"], ...]
-    finetune: tuple[Literal["lora", "last-layer", "full"], ...]
+    methods: tuple[Literal["no-retraining", MethodName], ...]
+    finetune: tuple[FineTune, ...]
     seeds: tuple[int, ...]
     n: tuple[int | Literal["all"], ...] = ("all",)
     rank: tuple[int, ...] = (1,)

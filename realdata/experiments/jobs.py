@@ -17,7 +17,7 @@ from realdata.experiments.records import Record, RunKey, path_of, write_record
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from realdata.peft_ml.fine_tuning import FineTune
+    from realdata.peft_ml.settings import FineTune
 
 
 IMPORTS = ("accelerate", "peft", "realdata.experiments.retrained", "realdata.peft_ml.fine_tuning")

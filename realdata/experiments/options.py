@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from loraml_theory.harness.errors import InputError
-from realdata.experiments.grid import FINETUNES, METHODS, GridSettings, quirk_axis
+from realdata.experiments.grid import FINETUNES, WAYS, GridSettings, quirk_axis
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def wanted(grid: GridSettings, axes: AxesSettings, *, asked: Asked, switches: Se
     varied = _among("--axes", asked.axes or (), allowed)
     changes: dict[str, object] = {axis: own for axis, own in values.items() if axis in varied}
     if asked.methods is not None:
-        changes["methods"] = _among("--methods", asked.methods, METHODS)
+        changes["methods"] = _among("--methods", asked.methods, WAYS)
     if asked.finetune is not None:
         changes["finetune"] = _among("--finetune", asked.finetune, FINETUNES)
     if asked.seeds is not None:

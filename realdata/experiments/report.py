@@ -17,9 +17,9 @@ from realdata.experiments.folder import Failure, read_experiment, read_failures
 from realdata.experiments.records import read_records
 from realdata.experiments.tables import (
     REFERENCE,
-    Cell,
     Results,
     Row,
+    TableCell,
     count,
     csv_of,
     interval,
@@ -282,7 +282,7 @@ def switched(quirks: Sequence[str]) -> str:
     return f"with {quirks[0]}" if len(quirks) == 1 else f"with {len(quirks)} switches"
 
 
-def _scored(about: Mapping[str, Any], results: Results, shown: Sequence[Cell]) -> Scored:
+def _scored(about: Mapping[str, Any], results: Results, shown: Sequence[TableCell]) -> Scored:
     groups = _groups(results, shown)
     tasks = tuple(_by_task(results, group) for group in groups) if len(results.tasks) > 1 else ()
     return Scored(str(about["title"]), float(about["chance"]), results, groups, tasks)
@@ -298,8 +298,8 @@ def _by_task(results: Results, group: Group) -> TaskTable:
     return TaskTable(group.title, tuple(last), tuple(lines))
 
 
-def _groups(results: Results, shown: Iterable[Cell]) -> tuple[Group, ...]:
-    def title(cell: Cell) -> str:
+def _groups(results: Results, shown: Iterable[TableCell]) -> tuple[Group, ...]:
+    def title(cell: TableCell) -> str:
         on = f", {switched(cell.quirks)}" if cell.quirks else ""
         return f"fine-tuning by {cell.finetune}, n = {n_text(cell.n)}, rank {cell.rank}{on}"
 
@@ -311,7 +311,7 @@ def _groups(results: Results, shown: Iterable[Cell]) -> tuple[Group, ...]:
     return tuple(made)
 
 
-def _budgets(results: Results, shown: Iterable[Cell]) -> tuple[tuple[str, str], ...]:
+def _budgets(results: Results, shown: Iterable[TableCell]) -> tuple[tuple[str, str], ...]:
     """Return gradient steps and examples of every method's retraining and of every setting's fine-tuning."""
     spent: dict[str, set[Count]] = {}
     for cell in shown:

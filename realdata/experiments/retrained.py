@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from realdata.peft_ml.meta_model import MetaPeftModel
-    from realdata.peft_ml.retraining import Retrained
+    from realdata.peft_ml.retraining import RetrainedModel
 
 FORMAT = 1
 BASE, BUNDLE, LAST = "base.safetensors", "bundle", "retraining.json"
@@ -52,7 +52,7 @@ class Stored:
     meta_model
         The same with the adapters of the retraining tasks, of meta-learning.
     curve, selected_epoch, spent
-        As in `realdata.peft_ml.retraining.Retrained`.
+        As in `realdata.peft_ml.retraining.RetrainedModel`.
     notes
         What goes into the provenance of records.
     """
@@ -65,7 +65,7 @@ class Stored:
     notes: Notes
 
 
-def save(folder: Path, key: RetrainingKey, found: Retrained, *, notes: Notes) -> None:
+def save(folder: Path, key: RetrainingKey, found: RetrainedModel, *, notes: Notes) -> None:
     """Write a retraining; it counts as complete once its last file is there.
 
     Raises

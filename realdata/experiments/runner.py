@@ -21,7 +21,7 @@ from realdata.experiments.records import RunKey, path_of, read_record, write_rec
 PACKAGES = ("loraml-theory", "accelerate", "numpy", "peft", "torch", "transformers")
 
 
-class Progress(NamedTuple):
+class GridProgress(NamedTuple):
     """How far everything is: runs, work in units of its own, and what is being done."""
 
     runs: int
@@ -64,7 +64,7 @@ class Request:
     command: str = ""
 
 
-def run(request: Request, path: Path, *, progress: Callable[[Progress], None] = lambda _: None) -> Summary:
+def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None] = lambda _: None) -> Summary:
     """Compute the runs of a grid that a folder does not have yet.
 
     Raises
@@ -126,7 +126,7 @@ class Todo:
     """
 
     def __init__(
-        self, folder: Folder, request: Request, experiment: Experiment, *, progress: Callable[[Progress], None]
+        self, folder: Folder, request: Request, experiment: Experiment, *, progress: Callable[[GridProgress], None]
     ) -> None:
         """Find out what is missing."""
         self.folder = folder
@@ -196,7 +196,7 @@ class Todo:
     def tell(self) -> None:
         """Tell how far everything is."""
         now = tuple(self._running.values())
-        self._progress(Progress(self.runs, self.all_runs, sum(self._done.values()), self._all_work, now))
+        self._progress(GridProgress(self.runs, self.all_runs, sum(self._done.values()), self._all_work, now))
 
     def _given_by_others(self, works: Mapping[Work, list[RunKey]]) -> dict[Work, list[RunKey]]:
         """Copy records to runs with the same numbers, and return what is missing after that."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraml_theory.harness.errors import InputError
-from realdata.experiments.grid import FINETUNES, METHODS
+from realdata.experiments.grid import FINETUNES, WAYS
 from realdata.experiments.records import Record, run_id
 from realdata.intervals import (
     Difference,
@@ -37,7 +37,7 @@ COLUMNS = (
 )
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """What the runs of one line of a table share; they differ by seed and task."""
 
     method: str
@@ -95,7 +95,7 @@ class Row:
         To standard retraining with everything else the same; None for itself or where there is none.
     """
 
-    cell: Cell
+    cell: TableCell
     seeds: tuple[int, ...]
     before: MeanError
     last: MeanError
@@ -132,10 +132,10 @@ class Results:
         self.records = list(records)
         self.tasks = tuple(sorted({record.key.task for record in self.records}))
         self._check()
-        found: dict[Cell, dict[int, dict[str, Record]]] = {}
+        found: dict[TableCell, dict[int, dict[str, Record]]] = {}
         for record in self.records:
             key = record.key
-            cell = Cell(key.method, key.finetune, key.n, key.rank, key.quirks)
+            cell = TableCell(key.method, key.finetune, key.n, key.rank, key.quirks)
             found.setdefault(cell, {}).setdefault(key.seed, {})[key.task] = record
         # a seed counts in a cell once all its tasks are there: a mean over other tasks is another quantity
         complete = {
@@ -161,7 +161,7 @@ class Results:
                 raise InputError(f"{run_id(record.key)}: its {self.score} is not the share of its correct examples")
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[TableCell, ...]:
         """The cells with a complete seed, in the order of the tables."""
         return tuple(self._found)
 
@@ -180,30 +180,30 @@ class Results:
         """What the standard errors of means are over: seeds, or where there is one seed only the several tasks."""
         return f"{self.unit}s" if len(self.seeds) == 1 and len(self.tasks) > 1 else "seeds"
 
-    def runs(self, cell: Cell) -> list[Record]:
+    def runs(self, cell: TableCell) -> list[Record]:
         """Return the records of a cell, seed by seed."""
         return [record for tasks in self._found[cell].values() for _, record in sorted(tasks.items())]
 
-    def by_seed(self, cell: Cell, when: When) -> dict[int, float]:
+    def by_seed(self, cell: TableCell, when: When) -> dict[int, float]:
         """Return the mean score over tasks of every seed."""
         return {
             seed: float(np.mean([getattr(record, when)[self.score] for record in tasks.values()]))
             for seed, tasks in self._found[cell].items()
         }
 
-    def by_task(self, cell: Cell, when: When) -> dict[str, float]:
+    def by_task(self, cell: TableCell, when: When) -> dict[str, float]:
         """Return the mean score over seeds of every task."""
         seeds = self._found[cell].values()
         return {
             task: float(np.mean([getattr(tasks[task], when)[self.score] for tasks in seeds])) for task in self.tasks
         }
 
-    def mean(self, cell: Cell, when: When) -> MeanError:
+    def mean(self, cell: TableCell, when: When) -> MeanError:
         """Return the mean over seeds and tasks, with its standard error over `spread`."""
         values = self.by_seed(cell, when) if self.spread == "seeds" else self.by_task(cell, when)
         return mean_with_error(list(values.values()))
 
-    def row(self, cell: Cell) -> Row:
+    def row(self, cell: TableCell) -> Row:
         """Return the line of a cell."""
         runs = self.runs(cell)
         return Row(
@@ -217,7 +217,7 @@ class Results:
             compared=None if cell.method == REFERENCE else self.compare(cell, cell._replace(method=REFERENCE)),
         )
 
-    def compare(self, cell: Cell, other: Cell) -> Comparison | None:
+    def compare(self, cell: TableCell, other: TableCell) -> Comparison | None:
         """Compare two cells seed by seed; None where they have no seed in common."""
         if other not in self._found:
             return None
@@ -236,13 +236,13 @@ class Results:
         everything = crossed_difference(mine, theirs, unit=unit)
         return Comparison(seeds, last, best, at_best, everything, group_difference(mine, theirs, unit=unit), flips)
 
-    def _over_seeds(self, cell: Cell, other: Cell, *, seeds: Sequence[int], when: When) -> Difference | None:
+    def _over_seeds(self, cell: TableCell, other: TableCell, *, seeds: Sequence[int], when: When) -> Difference | None:
         if len(seeds) < 2:
             return None
         a, b = self.by_seed(cell, when), self.by_seed(other, when)
         return paired_difference([a[seed] for seed in seeds], [b[seed] for seed in seeds])
 
-    def _table(self, cell: Cell, seeds: Sequence[int]) -> NDArray[np.float64]:
+    def _table(self, cell: TableCell, seeds: Sequence[int]) -> NDArray[np.float64]:
         """Return the score after the last epoch, ``(seeds, tasks)``, or for a single task ``(seeds, examples)``."""
         if len(self.tasks) > 1:
             return np.array([[self._found[cell][seed][task].last[self.score] for task in self.tasks] for seed in seeds])
@@ -250,12 +250,12 @@ class Results:
         return np.array([[float(character) for character in text] for text in texts])
 
 
-def _position(item: tuple[Cell, Mapping[int, object]]) -> tuple[object, ...]:
+def _position(item: tuple[TableCell, Mapping[int, object]]) -> tuple[object, ...]:
     """Return what cells are sorted by: as the commands' options list them, all examples after any number of them."""
     cell = item[0]
     return (
         *(len(cell.quirks), cell.quirks, cell.rank, FINETUNES.index(cell.finetune), cell.n is None, cell.n or 0),
-        METHODS.index(cell.method),
+        WAYS.index(cell.method),
     )
 
 

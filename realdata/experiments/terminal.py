@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from realdata.experiments.report import GUESSING, Findings, Scored
-from realdata.experiments.runner import Progress
+from realdata.experiments.runner import GridProgress
 from realdata.experiments.tables import interval, latest, p_value, percent
 
 
@@ -85,7 +85,7 @@ def _explained(found: Findings) -> list[str]:
 
 
 @contextmanager
-def shown_progress() -> Iterator[Callable[[Progress], None]]:
+def shown_progress() -> Iterator[Callable[[GridProgress], None]]:
     """Yield a function that draws a bar on standard error and what is being done, if that is a terminal."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -106,7 +106,7 @@ def shown_progress() -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=console, transient=True, speed_estimate_period=600) as bar:
         task = bar.add_task("", runs="", now="opening the data", total=None)
 
-        def show(progress: Progress) -> None:
+        def show(progress: GridProgress) -> None:
             now = ", ".join(progress.now)
             runs = f"{progress.runs} of {progress.all_runs}"
             bar.update(task, runs=runs, now=now, completed=progress.work, total=progress.all_work)

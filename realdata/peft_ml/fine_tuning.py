@@ -4,41 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from realdata.peft_ml.budget import Budget, Count
-from realdata.peft_ml.by_length import adapted_outputs, outputs_of
-from realdata.peft_ml.checkpoint import Checkpoint
+from realdata.peft_ml.budget import Count
 from realdata.peft_ml.data import Problem, Task
-from realdata.peft_ml.epochs import Outcome, Plan, Progress, run_epochs
-from realdata.peft_ml.evaluation import Evaluation, as_text, evaluating
+from realdata.peft_ml.epochs import Outcome, run_epochs
+from realdata.peft_ml.evaluation import as_text
 from realdata.peft_ml.fingerprint import fingerprint
 from realdata.peft_ml.meta_model import MetaPeftModel
-from realdata.peft_ml.methods.method import Forward
-from realdata.peft_ml.optimisation import (
-    Descent,
-    Gradient,
-    Group,
-    Schedule,
-    trainable,
-    trained_copy,
-    usable_accelerator,
-)
-from realdata.peft_ml.retraining import Part, check_part, check_task
-from realdata.peft_ml.settings import FineTuningSettings
-from realdata.peft_ml.stream import epoch_batches, steps_per_epoch
-from realdata.peft_ml.trained import plain_trained
+from realdata.peft_ml.optimisation import Group, trainable, trained_copy, usable_accelerator
+from realdata.peft_ml.settings import FineTune, FineTuningSettings, SelectOn
+from realdata.peft_ml.stream import epoch_batches
+from realdata.peft_ml.training import Training
+from realdata.peft_ml.training_setup import EpochProgress, FineTuningSetup
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from peft import PeftConfig
-
-FineTune: TypeAlias = Literal["lora", "last-layer", "full"]
 
 
 @dataclass(frozen=True)
@@ -87,9 +73,9 @@ def fine_tune(
     rows_at_once: int | None = None,
     accelerator: Accelerator | None = None,
     checkpoint: Path | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[EpochProgress], None] = lambda _: None,
     say: Callable[[str], None] = print,
-    select_on: Part = "validation",
+    select_on: SelectOn = "validation",
 ) -> FineTuned:
     """Fine-tune a copy of a plain model on one task, in batches of which the last of an epoch may be smaller.
 
@@ -119,8 +105,7 @@ def fine_tune(
     fresh_head
         Whether ``lora`` also draws the head anew and trains it, instead of an adapter on it.
     start_from
-        A model whose first task's adapter or head is the start instead of a fresh one; of the same kind. The paper's
-        public code does so, and it serves to explain its numbers.
+        A model whose first task's adapter or head is the start instead of a fresh one; of the same kind.
     rows_at_once, accelerator, checkpoint, progress, say
         As in `realdata.peft_ml.retraining.retrain`.
     select_on
@@ -137,111 +122,57 @@ def fine_tune(
     OSError
         If the checkpoint cannot be written.
     """
-    _check_arguments(task, finetune=finetune, settings=settings, select_on=select_on)
-    if finetune != "lora" and (adapter is not None or fresh_head):
-        raise ValueError(f"adapter and fresh_head are for lora, got them with {finetune}")
-    device, budget = usable_accelerator(accelerator), Budget()
-    config = (adapter or settings.lora()) if finetune == "lora" else None
-    own_head = head if finetune == "last-layer" or fresh_head else None
-    model = (
-        trained_copy(base, device.device)
-        if finetune == "full"
-        else _adapted(base, task, config, head=own_head, seed=int(seed))
-    )
-    if start_from is not None:
-        _start(model, task, start_from)
-    model = model.to(device.device)
-    training = _FineTuning(model, task, problem, settings, int(seed), device, budget, rows_at_once=rows_at_once)
-    say(str(training.trained))
-    stored = None
-    if checkpoint is not None:
-        marks = fingerprint(
-            model,
-            [task],
-            problem=problem,
-            accelerator=device,
-            settings=settings,
-            adapter=config,
-            phase="fine-tuning",
-            finetune=finetune,
-            seed=int(seed),
-            select_on=select_on,
-            rows_at_once=rows_at_once,
-        )
-        stored = Checkpoint(checkpoint, fingerprint=marks)
-    outcome = run_epochs(
-        training,
-        _plan(task, problem, settings, finetune=finetune, seed=int(seed), select_on=select_on),
-        budget=budget,
-        accelerator=device,
-        checkpoint=stored,
+    setup = FineTuningSetup(
+        model=base,
+        tasks=(task,),
+        problem=problem,
+        finetune=finetune,
+        settings=settings,
+        head=head,
+        seed=int(seed),
+        adapter=adapter,
+        fresh_head=fresh_head,
+        start_from=start_from,
+        rows_at_once=rows_at_once,
+        accelerator=usable_accelerator(accelerator),
+        checkpoint=checkpoint,
         progress=progress,
+        say=say,
+        select_on=select_on,
     )
-    return training.result(outcome)
+    training = _FineTuning(setup)
+    return training.result(run_epochs(training))
 
 
-class _FineTuning:
+class _FineTuning(Training):
     """A model, its task, and the optimizer of what is trained."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        task: Task,
-        problem: Problem,
-        settings: FineTuningSettings,
-        seed: int,
-        accelerator: Accelerator,
-        budget: Budget,
-        *,
-        rows_at_once: int | None,
-    ) -> None:
-        self.model = model
-        self._task, self._settings, self._seed, self._budget = task, settings, seed, budget
-        self._forward: Forward = (
-            partial(adapted_outputs, model, task=task.name, rows_at_once=rows_at_once)
-            if isinstance(model, MetaPeftModel)
-            else partial(outputs_of, model, rows_at_once=rows_at_once)
-        )
-        self._steps = steps_per_epoch([len(task.train)], settings.batch_size)
-        self._gradient = Gradient(problem, accelerator=accelerator, budget=budget)
-        self._evaluation = Evaluation(problem, accelerator, settings.evaluation_batch_size)
-        self.trained = model.trained() if isinstance(model, MetaPeftModel) else plain_trained(model)
-        self._test_scores: Tensor | None = None
-        descent = Descent(
-            [Group(trainable(model), settings.learning_rate)],
-            optimizer=settings.optimizer,
-            weight_decay=settings.weight_decay,
-            schedule=Schedule(settings.schedule, steps=settings.epochs * self._steps, warmup=settings.warmup),
-            accelerator=accelerator,
-        )
-        self.descents: Mapping[str, Descent] = {"trained": descent}
+    setup: FineTuningSetup
+
+    def __init__(self, setup: FineTuningSetup) -> None:
+        (self._task,) = setup.tasks
+        self._config = setup.lora if setup.finetune == "lora" else None
+        model = _model(setup, self._config)
+        self._forward = setup.forward(model, self._task.name)
+        self._descent = setup.descent(Group(trainable(model), setup.settings.learning_rate))
+        super().__init__(setup, model, {"trained": self._descent})
+
+    def fingerprint(self) -> dict[str, str]:
+        return fingerprint(self.setup, self.model, adapter=self._config)
 
     def train(self, epoch: int) -> Tensor:
-        batches = epoch_batches(self._task, batch_size=self._settings.batch_size, seed=self._seed, epoch=epoch)
+        setup = self.setup
+        batches = epoch_batches(self._task, batch_size=setup.settings.batch_size, seed=setup.seed, epoch=epoch)
         losses = []
-        for at, batch in enumerate(batches, start=(epoch - 1) * self._steps):
-            losses.append(self._gradient(self._forward, batch) * len(batch.targets))
-            self.descents["trained"].step(at)
+        for at, batch in enumerate(batches, start=(epoch - 1) * setup.steps):
+            losses.append(setup.gradient(self._forward, batch) * len(batch.targets))
+            self._descent.step(at)
         return torch.stack(losses).sum() / len(self._task.train)
 
-    def first_loss(self) -> float:
-        with evaluating(self.model):
-            return self._evaluation.loss(self._forward, self._task.train)
-
-    def measure(self) -> dict[str, float]:
-        with evaluating(self.model):
-            validation = self._evaluation.means(self._forward, self._task.validation)
-            self._test_scores = self._evaluation.scores(self._forward, self._task.test)
-        test = self._evaluation.named(self._test_scores)
-        return {
-            **{f"validation_{name}": value for name, value in validation.items()},
-            **{f"test_{name}": value for name, value in test.items()},
-        }
-
     def result(self, outcome: Outcome) -> FineTuned:
-        if self._test_scores is None:  # the checkpoint was that of the last epoch
+        if self.last_scores is None:  # the checkpoint was that of the last epoch
             self.measure()
-        assert self._test_scores is not None  # measured just now, or at the last epoch
+        assert self.last_scores is not None  # of the test examples, just now or at the last epoch
         return FineTuned(
             model=self.model,
             curve=outcome.curve,
@@ -249,22 +180,22 @@ class _FineTuning:
             last=outcome.part("test", outcome.epoch),
             best=outcome.part("test", outcome.selected_epoch),
             best_epoch=outcome.selected_epoch,
-            correct=as_text(self._test_scores[:, 0]),
-            spent=self._budget.spent,
+            correct=as_text(self.last_scores[:, 0]),
+            spent=self.setup.budget.spent,
         )
 
 
-def _check_arguments(task: Task, *, finetune: str, settings: FineTuningSettings, select_on: Part) -> None:
-    if finetune not in get_args(FineTune):
-        raise ValueError(f"finetune must be one of {', '.join(get_args(FineTune))}, got {finetune!r}")
-    if not isinstance(settings, FineTuningSettings):
-        raise TypeError(f"settings must be FineTuningSettings, got {type(settings).__name__}")
-    check_part(select_on)
-    check_task(task, "train", "validation", "test")
-
-
-def _adapted(base: nn.Module, task: Task, adapter: PeftConfig | None, *, head: str | None, seed: int) -> MetaPeftModel:
-    return MetaPeftModel(base, [task.name], adapter=adapter, head=head, seed=seed, train_base=False)
+def _model(setup: FineTuningSetup, adapter: PeftConfig | None) -> nn.Module:
+    """Return what is trained, at its start."""
+    device = setup.accelerator.device
+    if setup.finetune == "full":
+        model = trained_copy(setup.model, device)
+    else:
+        head = setup.head if setup.finetune == "last-layer" or setup.fresh_head else None
+        model = MetaPeftModel(setup.model, setup.names, adapter=adapter, head=head, seed=setup.seed, train_base=False)
+    if setup.start_from is not None:
+        _start(model, setup.tasks[0], setup.start_from)
+    return model.to(device)
 
 
 def _start(model: nn.Module, task: Task, start_from: MetaPeftModel) -> None:
@@ -286,18 +217,3 @@ def _some(parameters: Mapping[str, nn.Parameter]) -> str:
         return "none"
     name, parameter = next(iter(parameters.items()))
     return f"{len(parameters)} tensors such as {name} {tuple(parameter.shape)}"
-
-
-def _plan(
-    task: Task, problem: Problem, settings: FineTuningSettings, *, finetune: str, seed: int, select_on: Part
-) -> Plan:
-    return Plan(
-        name=f"fine-tuning ({finetune})",
-        phase="fine-tuning",
-        seed=seed,
-        epochs=settings.epochs,
-        per_epoch=Count(steps_per_epoch([len(task.train)], settings.batch_size), len(task.train)),
-        steps_to_move=1,
-        evaluate_every=settings.evaluate_every,
-        select_by=f"{select_on}_{problem.score_names[0]}",
-    )

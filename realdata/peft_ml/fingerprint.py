@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -11,58 +11,47 @@ import torch
 from torch import nn
 
 from realdata.peft_ml.checkpoint import examples_digest, model_digest
-from realdata.peft_ml.data import Examples, Problem, Task
+from realdata.peft_ml.data import Examples
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from peft import PeftConfig
 
+    from realdata.peft_ml.training_setup import TrainingSetup
 
-def fingerprint(
-    model: nn.Module,
-    tasks: Sequence[Task],
-    *,
-    problem: Problem,
-    accelerator: Accelerator,
-    settings: object,
-    adapter: PeftConfig | None,
-    **named: object,
-) -> dict[str, str]:
+_COUNTED = ("phase", "seed", "rows_at_once", "select_on")
+
+
+def fingerprint(setup: TrainingSetup, model: nn.Module, *, adapter: PeftConfig | None) -> dict[str, str]:
     """Return what a run follows from, by name.
 
     Parameters
     ----------
+    setup
+        Each field of its settings counts; of its tasks all examples, and what else they say of themselves by
+        ``fingerprint``, if they do: of which candidates are drawn in training, for one; of its problem the class and
+        the names of the scores; of its accelerator device and precision, with torch's version, since results differ in
+        the last bits between them.
     model
         At the start; its structure and tensors count, not the object.
-    tasks
-        All of their examples count, and what else they say of themselves by ``fingerprint``, if they do: of which
-        candidates are drawn in training, for one.
-    problem
-        Its class and the names of its scores count.
-    accelerator
-        Device and precision count, with torch's version, since results differ in the last bits between them.
-    settings
-        A dataclass; each of its fields counts.
     adapter
         Settings of peft.
-    named
-        Further values that are told apart by their texts.
     """
+    named = {**setup.own_marks, **{name: getattr(setup, name) for name in _COUNTED}}
     return {
         **{name: _text(value) for name, value in named.items()},
-        **_fields("", settings),
+        **_fields("", setup.settings),
         "adapter": _text(None if adapter is None else adapter.to_dict()),
-        "tasks": _text([task.name for task in tasks]),
+        "tasks": _text(setup.names),
         "model": model_digest(model),
         **{
             f"{part} examples of {task.name}": f"{len(examples)} examples, {_digest(examples)}"
-            for task in tasks
+            for task in setup.tasks
             for part, examples in (("training", task.train), ("validation", task.validation), ("test", task.test))
         },
-        "problem": f"{type(problem).__module__}.{type(problem).__qualname__}",
-        "scores": _text(problem.score_names),
-        "device": accelerator.device.type,
-        "precision": str(accelerator.mixed_precision),
+        "problem": f"{type(setup.problem).__module__}.{type(setup.problem).__qualname__}",
+        "scores": _text(setup.problem.score_names),
+        "device": setup.accelerator.device.type,
+        "precision": str(setup.accelerator.mixed_precision),
         "version of torch": str(torch.__version__),
     }
 

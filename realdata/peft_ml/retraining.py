@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from realdata.peft_ml.budget import Budget, Count
-from realdata.peft_ml.checkpoint import Checkpoint, restore
+from realdata.peft_ml.budget import Count
+from realdata.peft_ml.checkpoint import restore
 from realdata.peft_ml.data import Problem, Task
-from realdata.peft_ml.epochs import Outcome, Plan, Progress, run_epochs
-from realdata.peft_ml.evaluation import Evaluation, evaluating
-from realdata.peft_ml.fingerprint import fingerprint
+from realdata.peft_ml.epochs import Outcome, run_epochs
 from realdata.peft_ml.meta_model import MetaPeftModel
-from realdata.peft_ml.methods import METHODS, Method, Setup
-from realdata.peft_ml.optimisation import Descent, usable_accelerator
-from realdata.peft_ml.settings import RetrainingSettings
-from realdata.peft_ml.trained import plain_trained
+from realdata.peft_ml.methods import METHODS
+from realdata.peft_ml.optimisation import usable_accelerator
+from realdata.peft_ml.settings import RetrainingSettings, SelectOn
+from realdata.peft_ml.training import Training
+from realdata.peft_ml.training_setup import EpochProgress, RetrainingSetup
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from peft import PeftConfig
 
-Part: TypeAlias = Literal["validation", "test"]
-
 
 @dataclass(frozen=True)
-class Retrained:
+class RetrainedModel:
     """What retraining leads to.
 
     Parameters
@@ -74,10 +70,10 @@ def retrain(
     rows_at_once: int | None = None,
     accelerator: Accelerator | None = None,
     checkpoint: Path | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[EpochProgress], None] = lambda _: None,
     say: Callable[[str], None] = print,
-    select_on: Part = "validation",
-) -> Retrained:
+    select_on: SelectOn = "validation",
+) -> RetrainedModel:
     """Retrain a copy of a model on several tasks.
 
     Parameters
@@ -125,147 +121,44 @@ def retrain(
     OSError
         If the checkpoint cannot be written.
     """
-    checked = _checked(tasks, method=method, settings=settings, select_on=select_on)
-    device = usable_accelerator(accelerator)
-    setup = Setup(
-        model,
-        checked,
-        problem,
-        settings,
-        head,
-        int(seed),
-        device,
-        Budget(),
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    setup = RetrainingSetup(
+        model=model,
+        tasks=tuple(tasks),
+        problem=problem,
+        method=method,
+        settings=settings,
+        head=head,
+        seed=int(seed),
         adapter=adapter,
         head_per_task=head_per_task,
         rows_at_once=rows_at_once,
-    )
-    training = _Retraining(METHODS[method](setup), setup, select_on)
-    say(str(training.trained))
-    outcome = run_epochs(
-        training,
-        _plan(setup, method=method, select_on=select_on, steps_to_move=training.method.steps_to_move),
-        budget=setup.budget,
-        accelerator=device,
-        checkpoint=None
-        if checkpoint is None
-        else Checkpoint(checkpoint, fingerprint=_fingerprint(setup, method, select_on)),
+        accelerator=usable_accelerator(accelerator),
+        checkpoint=checkpoint,
         progress=progress,
+        say=say,
+        select_on=select_on,
     )
-    return _result(training.method, outcome, setup.budget.spent)
+    training = METHODS[method](setup)
+    return _result(training, run_epochs(training))
 
 
-def not_retrained(model: nn.Module) -> Retrained:
+def not_retrained(model: nn.Module) -> RetrainedModel:
     """Return a model as it is, as what retraining leads to if it is left out."""
-    return Retrained(
+    return RetrainedModel(
         base=model, meta_model=None, curve={"epoch": [0.0]}, selected_epoch=0, last_base=model, spent=Count(0, 0)
     )
 
 
-class _Retraining:
-    """A method with the evaluation of its tasks."""
-
-    def __init__(self, method: Method, setup: Setup, select_on: Part) -> None:
-        self.method = method
-        self.model = method.model
-        self.descents: Mapping[str, Descent] = method.descents
-        self._setup = setup
-        self._evaluation = Evaluation(setup.problem, setup.accelerator, setup.settings.evaluation_batch_size)
-        self._parts = ("validation", "test") if select_on == "test" else ("validation",)
-        meta_model = method.meta_model
-        self.trained = plain_trained(self.model) if meta_model is None else meta_model.trained()
-
-    def train(self, epoch: int) -> Tensor:
-        return self.method.train(epoch)
-
-    def first_loss(self) -> float:
-        losses = []
-        for task in self._setup.tasks:
-            with self.method.used_by(task) as forward, evaluating(self.model):
-                losses.append(self._evaluation.loss(forward, task.train))
-        return float(np.mean(losses))
-
-    def measure(self) -> dict[str, float]:
-        columns: dict[str, list[float]] = {}
-        for task in self._setup.tasks:
-            with self.method.used_by(task) as forward, evaluating(self.model):
-                for part in self._parts:
-                    for name, value in self._evaluation.means(forward, getattr(task, part)).items():
-                        columns.setdefault(f"{part}_{name}", []).append(value)
-        return {name: float(np.mean(values)) for name, values in columns.items()}
-
-
-def _checked(tasks: Sequence[Task], *, method: str, settings: RetrainingSettings, select_on: Part) -> tuple[Task, ...]:
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    if not isinstance(settings, RetrainingSettings):
-        raise TypeError(f"settings must be RetrainingSettings, got {type(settings).__name__}")
-    check_part(select_on)
-    if not tasks:
-        raise ValueError("tasks must be at least one, got none")
-    names = [task.name for task in tasks]
-    if len(set(names)) != len(names):
-        raise ValueError(f"tasks must have different names, got {', '.join(names)}")
-    for task in tasks:
-        check_task(task, "train", "validation", *(("test",) if select_on == "test" else ()))
-    return tuple(tasks)
-
-
-def check_part(select_on: Part) -> None:
-    """Raise ValueError if an epoch cannot be selected on a part."""
-    if select_on not in get_args(Part):
-        raise ValueError(f"select_on must be validation or test, got {select_on!r}")
-
-
-def check_task(task: Task, *parts: str) -> None:
-    """Raise ValueError if one of these parts of a task has no examples."""
-    for part in parts:
-        if not len(getattr(task, part)):
-            raise ValueError(f"task {task.name} must have examples to {_PURPOSE[part]}, got none")
-
-
-_PURPOSE = {"train": "train on", "validation": "select on", "test": "test on"}
-
-
-def _plan(setup: Setup, *, method: str, select_on: Part, steps_to_move: int) -> Plan:
-    return Plan(
-        name=method,
-        phase="retraining",
-        seed=setup.seed,
-        epochs=setup.settings.epochs,
-        per_epoch=Count(setup.steps, setup.steps * setup.settings.batch_size),
-        steps_to_move=steps_to_move,
-        evaluate_every=setup.settings.evaluate_every,
-        select_by=f"{select_on}_{setup.problem.score_names[0]}",
-    )
-
-
-def _fingerprint(setup: Setup, method: str, select_on: Part) -> dict[str, str]:
-    return fingerprint(
-        setup.model,
-        setup.tasks,
-        problem=setup.problem,
-        accelerator=setup.accelerator,
-        settings=setup.settings,
-        adapter=setup.adapter,
-        phase="retraining",
-        method=method,
-        seed=setup.seed,
-        head=setup.head,
-        head_per_task=setup.head_per_task,
-        rows_at_once=setup.rows_at_once,
-        select_on=select_on,
-    )
-
-
-def _result(method: Method, outcome: Outcome, spent: Count) -> Retrained:
-    last_base = method.base()
-    restore(method.model, outcome.selected)
-    return Retrained(
-        base=method.base(),
-        meta_model=method.meta_model,
+def _result(training: Training, outcome: Outcome) -> RetrainedModel:
+    last_base = training.base()
+    restore(training.model, outcome.selected)
+    return RetrainedModel(
+        base=training.base(),
+        meta_model=training.meta_model,
         curve=outcome.curve,
         selected_epoch=outcome.selected_epoch,
         last_base=last_base,
-        spent=spent,
+        spent=training.setup.budget.spent,
     )

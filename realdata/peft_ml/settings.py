@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 OptimizerName: TypeAlias = Literal["adam", "adamw", "sgd"]
 OuterOptimizerName: TypeAlias = Literal["adam", "adamw", "sgd", "interpolate"]
 ScheduleName: TypeAlias = Literal["constant", "linear", "cosine"]
+MethodName: TypeAlias = Literal["standard", "lora-ml", "last-layer-ml", "reptile", "fomaml"]
+FineTune: TypeAlias = Literal["lora", "last-layer", "full"]
+SelectOn: TypeAlias = Literal["validation", "test"]
 Scheme: TypeAlias = Literal["joint", "alternating"]
 
 
@@ -35,8 +38,8 @@ class MetaSettings:
     outer_learning_rate, outer_weight_decay, outer_schedule
         Of the outer optimizer; the schedule runs over the outer steps of all epochs.
     reptile_sign
-        1 is reptile as published; −1 moves away from the adapted parameters, as the paper's public vision code does,
-        and serves only to explain its numbers.
+        1 is reptile as published; −1 turns the outer gradient round, so that a step moves away from the adapted
+        parameters.
     """
 
     inner_steps: int = 20
@@ -61,7 +64,7 @@ class MetaSettings:
 
 
 @dataclass(frozen=True)
-class _Common:
+class TrainingSettings:
     """What retraining and fine-tuning both need.
 
     Parameters
@@ -132,7 +135,7 @@ class _Common:
 
 
 @dataclass(frozen=True)
-class RetrainingSettings(_Common):
+class RetrainingSettings(TrainingSettings):
     """Settings of retraining on several tasks, beside what `FineTuningSettings` has too.
 
     Parameters
@@ -170,7 +173,7 @@ class RetrainingSettings(_Common):
 
 
 @dataclass(frozen=True)
-class FineTuningSettings(_Common):
+class FineTuningSettings(TrainingSettings):
     """Settings of fine-tuning on one task."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraml_theory.harness.settings import SettingsError
-from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score, SelectOn
+from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score
 from realdata.experiments.grid import RetrainingKey, Work
 from realdata.vision.models import HEAD, check_fits, drop_biases, mixer
 from realdata.vision.quirks import QUIRKS, Relevance
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from realdata.peft_ml.data import Problem
+    from realdata.peft_ml.settings import SelectOn
     from realdata.vision.tasks import ImageTask
 
 FORWARD_AND_BACKWARD = 3  # what a training image costs, where one that is evaluated costs 1

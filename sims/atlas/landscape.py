@@ -27,7 +27,7 @@ REACHED = 1e-4
 """An end whose misfit ``(2 (f - min f))^{1/2} / max||W_t||_F`` is at most this has reached the global minimum."""
 
 GD, BASIN, NEWTON = "gradient descent", "gradient descent, then Newton", "Newton"
-METHODS = (
+SOLVERS_AND_STARTS = (
     (GD, "small"),
     (GD, "large"),
     (BASIN, "small"),
@@ -59,7 +59,7 @@ SCALES = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class MapCell:
     """The ends of one method at one place of the map.
 
     Parameters
@@ -69,7 +69,7 @@ class Cell:
     d, k, T, N
         Sizes; N samples a task with noise of standard deviation `SIGMA`, infinite for the population.
     solver, start
-        One of `METHODS`.
+        One of `SOLVERS_AND_STARTS`.
     reached, spurious, unconverged
         Of every structure the number of starts that end so, ``(structures,)`` each.
     """
@@ -91,7 +91,9 @@ class Cell:
         return int(self.reached[0] + self.spurious[0] + self.unconverged[0])
 
 
-def survey(scale: Scale, engine: Engine, *, seed: int, progress: Callable[[str], None] = lambda _: None) -> list[Cell]:
+def survey(
+    scale: Scale, engine: Engine, *, seed: int, progress: Callable[[str], None] = lambda _: None
+) -> list[MapCell]:
     """Run every method from the same structures, data and starts at every place of the map.
 
     Parameters
@@ -105,7 +107,7 @@ def survey(scale: Scale, engine: Engine, *, seed: int, progress: Callable[[str],
     progress
         Told what is about to be done.
     """
-    cells: list[Cell] = []
+    cells: list[MapCell] = []
     one = replace(scale, d=3, structures=1, starts=scale.structures * scale.starts)
     places = [(one, "spurious", N, 1, 3) for N in scale.samples]
     places += [(scale, "generic", N, k, T) for N in scale.samples for k in scale.ranks for T in scale.tasks]
@@ -115,7 +117,7 @@ def survey(scale: Scale, engine: Engine, *, seed: int, progress: Callable[[str],
     return cells
 
 
-def _place(scale: Scale, engine: Engine, kind: str, *, k: int, T: int, N: float, seed: int) -> Iterator[Cell]:
+def _place(scale: Scale, engine: Engine, kind: str, *, k: int, T: int, N: float, seed: int) -> Iterator[MapCell]:
     """Run all methods at one place, then sort their ends by the least value that any of them knows."""
     d, place = scale.d, {"d": scale.d, "k": k, "T": T}
     rng = {what: stream(seed, f"atlas: {what}", kind=kind, **place) for what in ("structures", "starts")}
@@ -130,7 +132,7 @@ def _place(scale: Scale, engine: Engine, kind: str, *, k: int, T: int, N: float,
         best = [*ends.values(), newton(engine, moments, truth.U_retraining[:, None, ...])]
         known = np.min(np.concatenate([end.value for end in best], axis=1), axis=1)
     for (solver, start), end in ends.items():
-        yield Cell(kind, d, k, T, N, solver, start, *_sorted(end, known, moments, truth))
+        yield MapCell(kind, d, k, T, N, solver, start, *_sorted(end, known, moments, truth))
 
 
 def _starts(rng: np.random.Generator, count: int, truth: GroundTruth, moments: Moments) -> dict[str, np.ndarray]:
@@ -147,7 +149,7 @@ def _starts(rng: np.random.Generator, count: int, truth: GroundTruth, moments: M
 def _run(engine: Engine, moments: Moments, starts: dict[str, np.ndarray]) -> dict[tuple[str, str], Ends]:
     """Run every method from its start; Newton after gradient descent goes on from there."""
     ends: dict[tuple[str, str], Ends] = {}
-    for solver, start in METHODS:
+    for solver, start in SOLVERS_AND_STARTS:
         if start in starts:
             U = ends[GD, start].U if solver == BASIN else starts[start]
             ends[solver, start] = descend(engine, moments, U) if solver == GD else newton(engine, moments, U)

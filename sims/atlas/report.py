@@ -14,7 +14,7 @@ import numpy as np
 
 from loraml_theory.harness import plotting
 from loraml_theory.harness.atomic import write_whole
-from sims.atlas.landscape import BASIN, GD, METHODS, NEWTON, SIGMA, Cell
+from sims.atlas.landscape import BASIN, GD, NEWTON, SIGMA, SOLVERS_AND_STARTS, MapCell
 from sims.ensembles.proportions import clopper_pearson, korn_graubard
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def interval(counts: np.ndarray, starts: int) -> tuple[float, float]:
     return korn_graubard(counts / starts, trials=starts)
 
 
-def rows(cells: Sequence[Cell]) -> list[dict[str, str | int | float]]:
+def rows(cells: Sequence[MapCell]) -> list[dict[str, str | int | float]]:
     """Return the table, one row a cell of the map and method."""
     return [_row(cell) for cell in cells]
 
 
-def _row(cell: Cell) -> dict[str, str | int | float]:
+def _row(cell: MapCell) -> dict[str, str | int | float]:
     row: dict[str, str | int | float] = {
         "kind": cell.kind,
         "d": cell.d,
@@ -70,7 +70,7 @@ def _row(cell: Cell) -> dict[str, str | int | float]:
     return row | {"structures_with_a_trapped_start": int(np.sum(cell.spurious > 0))}
 
 
-def write_table(cells: Sequence[Cell], path: Path) -> None:
+def write_table(cells: Sequence[MapCell], path: Path) -> None:
     """Write the table as CSV, whole or not at all."""
     table = rows(cells)
     text = StringIO()
@@ -80,14 +80,14 @@ def write_table(cells: Sequence[Cell], path: Path) -> None:
     write_whole(path, text.getvalue())
 
 
-def draw(cells: Sequence[Cell], path: Path) -> None:
+def draw(cells: Sequence[MapCell], path: Path) -> None:
     """Draw a map of squares for every method and sample size: T to the right, k/d upwards, shares as areas."""
     from matplotlib.patches import Patch
 
     cells = [cell for cell in cells if cell.kind == "generic"]
     samples = list(dict.fromkeys(cell.N for cell in cells))
     tasks, ranks = sorted({cell.T for cell in cells}), sorted({cell.k for cell in cells})
-    order = sorted(METHODS, key=lambda method: ("small", "large", "spectral").index(method[1]))
+    order = sorted(SOLVERS_AND_STARTS, key=lambda method: ("small", "large", "spectral").index(method[1]))
     width, height = 1.1 + len(order) * (0.34 * len(tasks) + 0.1), 1.3 + len(samples) * (0.34 * len(ranks) + 0.15)
     with plotting.figure(width, height) as picture:
         axes = picture.subplots(len(samples), len(order), sharex=True, sharey=True, squeeze=False)
@@ -107,7 +107,7 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
         plotting.save(picture, path)
 
 
-def _map(ax: Axes, cells: Sequence[Cell], tasks: Sequence[int], ranks: Sequence[int]) -> None:
+def _map(ax: Axes, cells: Sequence[MapCell], tasks: Sequence[int], ranks: Sequence[int]) -> None:
     """Draw one square a cell, filled from below by the starts that are trapped and from above by the unconverged."""
     from matplotlib.patches import Rectangle
 

@@ -15,7 +15,7 @@ from loraml_theory.harness import plotting
 from loraml_theory.harness.atomic import write_whole
 from sims.engines.engine import Engine
 from sims.linear.runs import Curve, curves
-from sims.linear.settings import Cell
+from sims.linear.settings import LinearCell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def linear_figure(
     *,
     variant: str = "paper",
     seed: int = 0,
-    base: Cell | None = None,
+    base: LinearCell | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Run one figure and write ``linear-<axis>.png``, ``.csv`` and ``linear-<axis>-theory.png``; return the paths."""

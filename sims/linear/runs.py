@@ -13,10 +13,10 @@ from loraml_theory.closed_forms import fine_tune, standard_retraining, truncate
 from loraml_theory.moments import Moments, draw, population
 from loraml_theory.structure import GroundTruth
 from sims.engines.engine import Engine
-from sims.linear.settings import VARIANTS, Cell, Variant, cells
+from sims.linear.settings import VARIANTS, LinearCell, Variant, cells
+from sims.methods import COMPARED
 from sims.rates.floors import predicted_error
 
-METHODS = ("LoRA-ML", "SR")
 RUNS = 5
 RECORDS = 1000  # points of a curve, at most about twice as many
 START = 0.1  # standard deviation of every entry that descent starts from
@@ -44,7 +44,7 @@ class Curve:
     value: int
     method: str
     variant: Variant
-    cell: Cell
+    cell: LinearCell
     steps: np.ndarray
     errors: np.ndarray
     optimum: np.ndarray
@@ -58,7 +58,7 @@ def curves(
     variant: str = "paper",
     seed: int = 0,
     runs: int = RUNS,
-    base: Cell | None = None,
+    base: LinearCell | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Curve]:
     """Run one figure's experiments; the truths of all values of the axis are nested.
@@ -79,7 +79,7 @@ def curves(
     chosen, settings = VARIANTS[variant], cells(vary, base)
     truths = _nested_truths(seed, 1 if chosen.one_truth else runs, runs, settings)
     results: list[Curve] = []
-    retrained: _Retrained | None = None
+    retrained: _RetrainedPoints | None = None
     for index, (value, cell) in enumerate(settings.items()):
         progress(f"{vary} = {value}")
         streams = [np.random.default_rng([seed, *vary.encode(), index, stage]) for stage in range(2)]
@@ -91,7 +91,7 @@ def curves(
 
 
 @dataclass(frozen=True, eq=False)
-class _Retrained:
+class _RetrainedPoints:
     """Both methods' bases ``(runs, d, d)``, LoRA-ML's adapters, and what standard retraining's base misses."""
 
     meta: np.ndarray
@@ -100,7 +100,7 @@ class _Retrained:
     frozen: np.ndarray
 
 
-def _nested_truths(seed: int, distinct: int, runs: int, settings: dict[int, Cell]) -> GroundTruth:
+def _nested_truths(seed: int, distinct: int, runs: int, settings: dict[int, LinearCell]) -> GroundTruth:
     """Draw truths of the largest sizes; every cell takes a corner of them, and the first of their tasks."""
     d, k, T = (max(getattr(cell, name) for cell in settings.values()) for name in "dkT")
     rng = np.random.default_rng([seed, 0])
@@ -110,14 +110,16 @@ def _nested_truths(seed: int, distinct: int, runs: int, settings: dict[int, Cell
     return GroundTruth(np.repeat((A + A.swapaxes(-1, -2)) / 2, repeat, 0), np.repeat(U, repeat, 0))
 
 
-def _cut(truths: GroundTruth, cell: Cell) -> GroundTruth:
+def _cut(truths: GroundTruth, cell: LinearCell) -> GroundTruth:
     """Return the corner of these truths that has the cell's sizes; the test task stays the last."""
     tasks = [*range(cell.T), truths.T]
     A = truths.A_star[:, : cell.d, : cell.d]
     return GroundTruth(A.copy(), truths.U_star[:, tasks][..., : cell.d, : cell.k].copy())
 
 
-def _retrain(engine: Engine, rng: np.random.Generator, truth: GroundTruth, cell: Cell, variant: Variant) -> _Retrained:
+def _retrain(
+    engine: Engine, rng: np.random.Generator, truth: GroundTruth, cell: LinearCell, variant: Variant
+) -> _RetrainedPoints:
     """Retrain both methods on the same data."""
     runs, d = len(truth.A_star), cell.d
     moments = draw(rng, truth.W_retraining, cell.N, sigma=variant.noise(cell))
@@ -127,10 +129,12 @@ def _retrain(engine: Engine, rng: np.random.Generator, truth: GroundTruth, cell:
     end = engine.retrain(moments, Parameters(zero, U), cell.schedule).end
     frozen = np.mean(idle @ idle.swapaxes(-1, -2), axis=1) if variant.frozen_adapters else zero
     standard = standard_descent(engine, moments, frozen, cell, times=cell.T if variant.frozen_adapters else 1)
-    return _Retrained(end.A, end.U, standard, frozen)
+    return _RetrainedPoints(end.A, end.U, standard, frozen)
 
 
-def standard_descent(engine: Engine, moments: Moments, frozen: np.ndarray, cell: Cell, *, times: float) -> np.ndarray:
+def standard_descent(
+    engine: Engine, moments: Moments, frozen: np.ndarray, cell: LinearCell, *, times: float
+) -> np.ndarray:
     """Descend from A = 0 on standard retraining's loss at ``A + frozen``, with steps so many times as long.
 
     ``A + frozen`` then descends as A would without the frozen term, from another start.
@@ -146,8 +150,8 @@ def _fine_tune(
     engine: Engine,
     rng: np.random.Generator,
     truth: GroundTruth,
-    about: tuple[str, int, Cell, Variant],
-    retrained: _Retrained,
+    about: tuple[str, int, LinearCell, Variant],
+    retrained: _RetrainedPoints,
 ) -> list[Curve]:
     """Fine-tune both methods' bases on the same data of the test task."""
     vary, value, cell, variant = about
@@ -181,11 +185,13 @@ def _fine_tune(
     floors = _floors(truth, cell, variant, retrained)
     return [
         Curve(vary, value, method, variant, cell, path.steps, errors[part], optimum[part], floor)
-        for method, part, floor in zip(METHODS, (slice(runs), slice(runs, None)), floors, strict=True)
+        for method, part, floor in zip(COMPARED, (slice(runs), slice(runs, None)), floors, strict=True)
     ]
 
 
-def _floors(truth: GroundTruth, cell: Cell, variant: Variant, retrained: _Retrained) -> tuple[np.ndarray, np.ndarray]:
+def _floors(
+    truth: GroundTruth, cell: LinearCell, variant: Variant, retrained: _RetrainedPoints
+) -> tuple[np.ndarray, np.ndarray]:
     """Predict where both methods end, ``(runs,)`` each: from the truth, at T = 2 from the point reached."""
     r = cell.rank
     predict = partial(

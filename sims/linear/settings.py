@@ -18,7 +18,7 @@ FINE_TUNING_STEPS: dict[str, int] = {"d": 1400, "T": 10_000, "N": 1000, "n": 100
 
 
 @dataclass(frozen=True)
-class Cell:
+class LinearCell:
     """One setting: sizes, samples, noise and steps; the defaults are the paper's.
 
     Parameters
@@ -51,11 +51,11 @@ class Cell:
         return min(self.d, 3 * self.k if self.T == 2 else self.k)
 
 
-def cells(vary: str, base: Cell | None = None) -> dict[int, Cell]:
+def cells(vary: str, base: LinearCell | None = None) -> dict[int, LinearCell]:
     """Return the cells of one figure by the value of what varies; `base` holds everything else."""
     if vary not in VALUES:
         raise ValueError(f"vary: got {vary!r}, expected one of {', '.join(VALUES)}")
-    base = Cell(steps=FINE_TUNING_STEPS[vary]) if base is None else base
+    base = LinearCell(steps=FINE_TUNING_STEPS[vary]) if base is None else base
     changes: list[dict[str, Any]] = [{vary: value} for value in VALUES[vary]]
     return {change[vary]: replace(base, **change) for change in changes}
 
@@ -90,11 +90,11 @@ class Variant:
     one_truth: bool
     frozen_adapters: bool
 
-    def noise(self, cell: Cell) -> float:
+    def noise(self, cell: LinearCell) -> float:
         """Return the standard deviation of the noise that is drawn."""
         return float(cell.sigma**self.noise_power)
 
-    def scale(self, cell: Cell) -> float:
+    def scale(self, cell: LinearCell) -> float:
         """Return what turns ``tr(Delta S Delta^T)``, or ``||Delta||_F^2``, into the quantity plotted."""
         return float(cell.n) if self.in_sample else 1.0
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loraml_theory.harness import plotting
+from sims.methods import TITLES
 from sims.rates.fits import Rate
 
 if TYPE_CHECKING:
@@ -22,14 +23,6 @@ NAMES = {
     "k": "rank k of each task's shift",
     "T": "number T of retraining tasks",
     "N": "number N of each retraining task's samples",
-}
-METHODS = {
-    "sr": "standard retraining",
-    "sr-gd": "standard retraining by descent",
-    "lora-ml-gd": "LoRA-ML by descent",
-    "lora-ml-newton": "LoRA-ML by Newton",
-    "lora-ml-spectral": "LoRA-ML, spectral form",
-    "lora-ml-exact": "LoRA-ML, exact minimiser",
 }
 ERRORS = {
     "parameter": r"test error  $\|\hat W - W\|_F^2$",
@@ -96,7 +89,7 @@ def _panel(ax: Axes, rate: Rate) -> list[tuple[float, str, str]]:
     ax.set_xlabel(NAMES[data.axis])
     slope, low, high, predicted_slope = map(plotting.decimals, (rate.slope.value, *rate.interval, rate.slope.predicted))
     ax.set_title(
-        f"{METHODS[data.group['method']]}, rank {data.group['rank_rule']}\n"
+        f"{TITLES[data.group['method']]}, rank {data.group['rank_rule']}\n"
         f"slope {slope} [{low}, {high}], predicted {predicted_slope}: {rate.verdict}",
         fontsize=9,
     )

@@ -26,7 +26,7 @@ import numpy as np
 
 from sims.seeding import stream
 from sims.shallow.network import Network, Samples, values
-from sims.shallow.settings import Cell
+from sims.shallow.settings import ShallowCell
 
 FRESH = 10_000  # inputs of the test error: its relative standard error is about 2 %, the same inputs for both methods
 
@@ -59,7 +59,7 @@ class Run:
     start: Network
 
 
-def draw_run(root: int, run: int, cell: Cell) -> Run:
+def draw_run(root: int, run: int, cell: ShallowCell) -> Run:
     """Draw a run: A, U* and c are standard normal, and so are inputs; the noise has standard deviation sigma."""
     d, k, T = cell.d, cell.k, cell.T
     named = partial(stream, root, run=run, d=d)
@@ -95,7 +95,7 @@ def _samples(
     return Samples(x, clean + sigma * noise), clean
 
 
-def draw_start(root: int, run: int, cell: Cell, *, number: int = 0) -> Network:
+def draw_start(root: int, run: int, cell: ShallowCell, *, number: int = 0) -> Network:
     """Draw a start of retraining: one factor of every adapter is 0, all else as torch's linear layers start."""
     d, k = cell.d, cell.k
     named = partial(stream, root, run=run, d=d, **({"number": number} if number else {}))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from loraml_theory.harness import plotting
 from loraml_theory.harness.atomic import write_whole
 from sims.linear.figures import LONG, MEANINGS
+from sims.methods import COMPARED
 from sims.shallow.results import Result, Study, results
-from sims.shallow.settings import METHODS, VARIANTS, Cell, Variant
+from sims.shallow.settings import VARIANTS, ShallowCell, Variant
 from sims.shallow.tables import central, curves_csv, run_rows, runs_csv
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def shallow_figure(
     study: Study,
     *,
     variant: str = "paper",
-    base: Cell | None = None,
+    base: ShallowCell | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[Path], list[Result]]:
     """Run one figure and write ``shallow-<axis>.png``, ``.csv`` and ``shallow-<axis>-runs.csv``; return the paths."""
@@ -58,7 +59,7 @@ def draw(found: Sequence[Result], path: Path, variant: Variant, *, solver: str) 
 
 
 def _draw_result(ax: Axes, result: Result, variant: Variant, dashes: Any) -> None:
-    for method, name in enumerate(METHODS):
+    for method, name in enumerate(COMPARED):
         median, low, high = central(getattr(result.tuned, variant.column)[method], variant)
         colour = plotting.SHADES[name][1]
         ax.fill_between(result.tuned.steps, low, high, color=colour, alpha=0.16, linewidth=0)
@@ -80,7 +81,7 @@ def _frame(ax: Axes, group: Sequence[Result]) -> None:
 def _label(ax: Axes, group: Sequence[Result], variant: Variant) -> None:
     ends = []
     for result in group:
-        for method, name in enumerate(METHODS):
+        for method, name in enumerate(COMPARED):
             median, _, _ = central(getattr(result.tuned, variant.column)[method], variant)
             text = name if len(group) == 1 else f"{name}, rank {result.rank}"
             ends.append((float(median[-1]), text, plotting.SHADES[name][1]))

@@ -16,14 +16,15 @@ import numpy as np
 
 from loraml_theory.harness.array_files import open_arrays
 from loraml_theory.harness.atomic import write_whole
+from sims.methods import COMPARED
 from sims.shallow.descent import Descent
 from sims.shallow.draws import Run, draw_run, draw_start
-from sims.shallow.runs import STARTS, Retrained, Tuned, fine_tune, retrain, retrain_by_second_order
-from sims.shallow.settings import METHODS, RUNS, AdamW, Cell, cells
+from sims.shallow.runs import STARTS, RetrainedNetworks, Tuned, fine_tune, retrain, retrain_by_second_order
+from sims.shallow.settings import RUNS, AdamW, ShallowCell, cells
 
 FORMAT = 1
 FOLDER = "shallow-results"
-Stage = TypeVar("Stage", Retrained, Tuned)
+Stage = TypeVar("Stage", RetrainedNetworks, Tuned)
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,14 @@ class Result:
 
     vary: str
     value: int
-    cell: Cell
+    cell: ShallowCell
     rank: int
-    retrained: Retrained
+    retrained: RetrainedNetworks
     tuned: Tuned
 
 
 def results(
-    vary: str, study: Study, *, base: Cell | None = None, progress: Callable[[str], None] = lambda _: None
+    vary: str, study: Study, *, base: ShallowCell | None = None, progress: Callable[[str], None] = lambda _: None
 ) -> list[Result]:
     """Return the results of one figure, one for every value and rank.
 
@@ -78,7 +79,9 @@ def results(
     ]
 
 
-def _setting(vary: str, value: int, cell: Cell, *, study: Study, progress: Callable[[str], None]) -> Iterator[Result]:
+def _setting(
+    vary: str, value: int, cell: ShallowCell, *, study: Study, progress: Callable[[str], None]
+) -> Iterator[Result]:
     """Yield the results of one setting by rank; nothing is drawn where all of them are kept."""
     drawn: list[Run] = []
 
@@ -90,7 +93,7 @@ def _setting(vary: str, value: int, cell: Cell, *, study: Study, progress: Calla
     def told(stage: str) -> Callable[[float], None]:
         return lambda share: progress(f"{vary} = {value}, {stage}: {share:.0%}")
 
-    def retrained() -> Retrained:
+    def retrained() -> RetrainedNetworks:
         if study.solver == "second-order":
             starts = [
                 [draw_start(study.seed, run, cell, number=number) for run in range(study.runs)]
@@ -113,7 +116,7 @@ def _setting(vary: str, value: int, cell: Cell, *, study: Study, progress: Calla
 
     shared = {name: getattr(cell, name) for name in ("d", "k", "T", "N", "sigma", "epochs")}
     own = {"n": cell.n, "tuning_epochs": cell.tuning_epochs}
-    bases = _kept(Retrained, retrained, study=study, named=shared)
+    bases = _kept(RetrainedNetworks, retrained, study=study, named=shared)
     for rank in cell.ranks:
         found = _kept(Tuned, partial(tuned, rank), study=study, named={**shared, **own, "rank": rank})
         yield Result(vary, value, cell, rank, bases, found)
@@ -123,9 +126,9 @@ def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, name
     """Return what is kept of this name and study, or compute it and keep it, whole or not at all."""
     if study.folder is None:
         return compute()
-    path = study.folder / FOLDER / f"{kind.__name__.lower()}-{_digest(study, named)}.npz"
+    path = study.folder / FOLDER / f"{kind.file}-{_digest(study, named)}.npz"
     if lexists(path):
-        return _read(kind, path, (len(METHODS), study.runs), named["d"])
+        return _read(kind, path, (len(COMPARED), study.runs), named["d"])
     result = compute()
     page = BytesIO()
     np.savez(page, **{part.name: getattr(result, part.name) for part in fields(kind)})

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from sims.engines.engine import recorded_steps
+from sims.methods import COMPARED
 from sims.shallow.descent import Descent
 from sims.shallow.draws import Run, tuning_start
 from sims.shallow.network import Network, Samples, losses, values
 from sims.shallow.second_order import reach
-from sims.shallow.settings import METHODS, AdamW
+from sims.shallow.settings import AdamW
 
 RECORDS = 100  # points of a curve, evenly over fine-tuning, besides those in `EARLY`
 STARTS, ITERATIONS = 6, 100  # of the second-order method
@@ -21,16 +23,20 @@ BLOCK = 20_000  # inputs of the test error that are in memory for every record a
 
 
 @dataclass(frozen=True, eq=False)
-class Retrained:
+class RetrainedNetworks:
     """What retraining leaves to fine-tuning.
 
     Parameters
     ----------
+    file
+        How the names of files with such results begin.
     A, c
         ``(methods, runs, d, d)`` and ``(methods, runs, d)``.
     start_loss, loss
         The sum over tasks of the mean squared residual, before and after, ``(methods, runs)``.
     """
+
+    file: ClassVar[str] = "retrained"
 
     A: np.ndarray
     c: np.ndarray
@@ -44,6 +50,8 @@ class Tuned:
 
     Parameters
     ----------
+    file
+        As in `RetrainedNetworks`.
     steps
         Recorded steps, ``(records,)``; the first is 0.
     fresh_error, in_sample_error
@@ -51,6 +59,8 @@ class Tuned:
     loss
         The mean squared residual at the end, ``(methods, runs)``.
     """
+
+    file: ClassVar[str] = "tuned"
 
     steps: np.ndarray
     fresh_error: np.ndarray
@@ -65,7 +75,7 @@ def retrain(
     epochs: int,
     settings: AdamW | None = None,
     progress: Callable[[float], None] = lambda _: None,
-) -> Retrained:
+) -> RetrainedNetworks:
     """Retrain by both methods from the same A and c, all runs at once.
 
     Standard retraining is LoRA-ML from adapters that are 0 altogether, which no step of AdamW moves.
@@ -78,7 +88,7 @@ def retrain(
 
 def retrain_by_second_order(
     drawn: Sequence[Run], starts: Sequence[Sequence[Network]], *, progress: Callable[[float], None] = lambda _: None
-) -> Retrained:
+) -> RetrainedNetworks:
     """Retrain by both methods as well as `second_order` can: the best end of several starts.
 
     Parameters
@@ -86,7 +96,7 @@ def retrain_by_second_order(
     starts
         Any number of starts, each one for every run.
     """
-    samples = Samples(*(np.concatenate([part] * len(METHODS)) for part in stacked([run.retraining for run in drawn])))
+    samples = Samples(*(np.concatenate([part] * len(COMPARED)) for part in stacked([run.retraining for run in drawn])))
     tried = [_both_methods(start) for start in starts]
     end = reach(samples, tried, np.zeros(len(samples.x)), iterations=ITERATIONS, progress=progress)
     return _retrained(drawn, tried[0], end.point)
@@ -98,16 +108,16 @@ def _both_methods(starts: Sequence[Network]) -> Network:
     return Network(*(np.concatenate(pair) for pair in ((A, A), (c, c), (U, 0 * U), (V, 0 * V))))
 
 
-def _retrained(drawn: Sequence[Run], start: Network, end: Network) -> Retrained:
-    samples = Samples(*(np.concatenate([part] * len(METHODS)) for part in stacked([run.retraining for run in drawn])))
-    both = (len(METHODS), len(drawn))
+def _retrained(drawn: Sequence[Run], start: Network, end: Network) -> RetrainedNetworks:
+    samples = Samples(*(np.concatenate([part] * len(COMPARED)) for part in stacked([run.retraining for run in drawn])))
+    both = (len(COMPARED), len(drawn))
     A, c = (part.reshape(*both, *part.shape[1:]) for part in (end.A, end.c))
-    return Retrained(A, c, losses(start, samples).reshape(both), losses(end, samples).reshape(both))
+    return RetrainedNetworks(A, c, losses(start, samples).reshape(both), losses(end, samples).reshape(both))
 
 
 def fine_tune(
     drawn: Sequence[Run],
-    bases: Retrained,
+    bases: RetrainedNetworks,
     descent: Descent,
     *,
     rank: int,
@@ -120,11 +130,11 @@ def fine_tune(
     both, d = bases.c.shape[:2], bases.c.shape[-1]
     samples = stacked([run.tuning for run in drawn])
     V = np.stack([tuning_start(seed, run, d=d, rank=rank) for run in range(len(drawn))])
-    V = np.concatenate([V] * len(METHODS))
+    V = np.concatenate([V] * len(COMPARED))
     start = Network(bases.A.reshape(-1, d, d), bases.c.reshape(-1, d), np.zeros_like(V), V)
     at = np.unique([*recorded_steps(epochs, max(1, epochs // RECORDS)), *(step for step in EARLY if step < epochs)])
     path = descent.descend(samples, start, settings or AdamW(), at=at, train_base=False, progress=progress)
-    loss = losses(path[-1], Samples(*(np.concatenate([part] * len(METHODS)) for part in samples)))
+    loss = losses(path[-1], Samples(*(np.concatenate([part] * len(COMPARED)) for part in samples)))
     fresh, in_sample = np.empty((2, *both, len(at)))
     for method, number in np.ndindex(both):
         at_run, run = path[:, method * len(drawn) + number], drawn[number]

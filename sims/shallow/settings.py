@@ -13,7 +13,6 @@ VALUES: dict[str, tuple[int, ...]] = {
 }
 """The paper's for d and T; those of N, n and k are this project's choice, the public code fixes none."""
 
-METHODS = ("LoRA-ML", "SR")
 SOLVERS = ("adamw", "second-order")
 """Of retraining: AdamW from one start, as the paper does; or the best of several ends of a second-order method."""
 
@@ -42,7 +41,7 @@ class AdamW:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ShallowCell:
     """One setting: sizes, samples, noise and steps; the defaults are the paper's.
 
     Parameters
@@ -73,7 +72,7 @@ class Cell:
         return tuple(sorted({min(rank, self.d) for rank in ranks}))
 
 
-def cells(vary: str, base: Cell | None = None) -> dict[int, Cell]:
+def cells(vary: str, base: ShallowCell | None = None) -> dict[int, ShallowCell]:
     """Return the cells of one figure by the value of what varies; `base` holds everything else.
 
     Raises
@@ -84,7 +83,7 @@ def cells(vary: str, base: Cell | None = None) -> dict[int, Cell]:
     if vary not in VALUES:
         raise ValueError(f"vary: got {vary!r}, expected one of {', '.join(VALUES)}")
     changes: list[dict[str, int]] = [{vary: value} for value in VALUES[vary]]
-    return {change[vary]: replace(base or Cell(), **change) for change in changes}
+    return {change[vary]: replace(base or ShallowCell(), **change) for change in changes}
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import numpy as np
 
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import MEBIBYTE, read_text
+from sims.methods import COMPARED
 from sims.shallow.results import Result, Study
-from sims.shallow.settings import METHODS, VALUES, Variant
+from sims.shallow.settings import VALUES, Variant
 
 SETTING = ("d", "k", "T", "N", "n", "sigma", "epochs", "tuning_epochs")
 MEASURED = ("start_loss", "retraining_loss", "untuned_error", "fresh_error", "in_sample_error", "tuning_loss")
@@ -101,7 +102,7 @@ def run_rows(found: Iterable[Result], study: Study) -> Iterator[dict[str, Any]]:
                 tuned.in_sample_error[method, run, -1],
                 tuned.loss[method, run],
             )
-            which = {"axis": result.vary, "value": result.value, "method": METHODS[method], "rank": result.rank}
+            which = {"axis": result.vary, "value": result.value, "method": COMPARED[method], "rank": result.rank}
             numbers = dict(zip(MEASURED, (float(x) for x in measured), strict=True))
             yield {**which, "seed": study.seed, "run": run, **setting, "solver": study.solver, **numbers, **computed_by}
 
@@ -152,13 +153,13 @@ def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> li
         setting = {name: row[name] for name in (*SETTING, "rank", "solver")}
         if settings.setdefault(place, setting) != setting:
             raise ValueError(f"{row['axis']} = {place[0]}, rank {place[1]} comes with several settings")
-        side = errors.setdefault(place, {method: {} for method in METHODS})[row["method"]]
+        side = errors.setdefault(place, {method: {} for method in COMPARED})[row["method"]]
         if run in side:
             raise ValueError(f"{row['axis']} = {place[0]}: run {run[1]} of seed {run[0]} comes twice")
         side[run] = row[column]
     found = []
     for (value, rank), methods in sorted(errors.items()):
-        meta, standard = (methods[method] for method in METHODS)
+        meta, standard = (methods[method] for method in COMPARED)
         runs = tuple(sorted(meta.keys() & standard.keys()))
         sides = (np.array([side[run] for run in runs]) for side in (meta, standard))
         found.append(Paired(value, rank, settings[value, rank], runs, *sides))
@@ -200,7 +201,7 @@ def curves_csv(found: Iterable[Result], study: Study, variant: Variant) -> str:
     writer.writerow(CURVE_COLUMNS)
     for result in found:
         setting = [getattr(result.cell, name) for name in SETTING]
-        for method, name in enumerate(METHODS):
+        for method, name in enumerate(COMPARED):
             about = [variant.name, variant.quantity, result.vary, result.value, name, result.rank]
             errors = getattr(result.tuned, variant.column)[method]
             for step, *numbers in zip(result.tuned.steps, *central(errors, variant), strict=True):
@@ -225,7 +226,7 @@ def _typed(row: dict[str, str]) -> dict[str, Any]:
     typed: dict[str, Any] = {
         name: int(word) if name in whole else float(word) if name in real else word for name, word in row.items()
     }
-    if typed["method"] not in METHODS:
+    if typed["method"] not in COMPARED:
         raise ValueError(f"method {typed['method']!r}")
     if typed["axis"] not in VALUES or typed[typed["axis"]] != typed["value"]:
         raise ValueError(f"axis {typed['axis']!r}, value {typed['value']}")

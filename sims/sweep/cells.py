@@ -19,9 +19,10 @@ from loraml_theory.spectra import rounding_level
 from loraml_theory.structure import GroundTruth
 from sims import seeding
 from sims.engines.engine import Engine
+from sims.methods import family
 from sims.sweep import predictions
 from sims.sweep.plan import Chunk, rank_of
-from sims.sweep.retraining import WORDS, Problem, Retrained, family, judged_fine_tuning, objection, retrain
+from sims.sweep.retraining import WORDS, Problem, RetrainedBatch, judged_fine_tuning, objection, retrain
 from sims.sweep.spec import Spec
 
 HUGE = 1e100  # an entry beyond it has diverged; products of what is left do not overflow
@@ -127,7 +128,7 @@ class _Base:
     """What all ways to fine-tune from a batch of bases share."""
 
     def __init__(
-        self, spec: Spec, chunk: Chunk, truths: list[GroundTruth], truth: GroundTruth, retrained: Retrained
+        self, spec: Spec, chunk: Chunk, truths: list[GroundTruth], truth: GroundTruth, retrained: RetrainedBatch
     ) -> None:
         """Measure the bases; those that diverged become zero, so that they cannot stop the others."""
         self.alive = (np.abs(retrained.A) <= HUGE).all(axis=(-2, -1)) & (retrained.status != "diverged")

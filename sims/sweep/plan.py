@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from loraml_theory.rates import adaptation_rank
-from sims.sweep.retraining import family
+from sims.methods import family
 from sims.sweep.spec import STARTED, Spec
 
 BLOCK = 2**22  # numbers in one array of a batch, at most, unless a single seed needs more

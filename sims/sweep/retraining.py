@@ -20,7 +20,7 @@ from loraml_theory.solvers.base import Solution, finish
 from loraml_theory.structure import Array, GroundTruth
 from sims import seeding
 from sims.engines.engine import Engine
-from sims.sweep.spec import STARTED, Settings
+from sims.sweep.spec import STARTED, SweepSettings
 
 WORDS = {int(status): status.name.lower() for status in Status}
 RAPIDITIES = (0.2, 2.5)
@@ -47,10 +47,10 @@ class Problem:
     truth: GroundTruth
     moments: Moments
     start: str
-    settings: Settings
+    settings: SweepSettings
 
 
-class Retrained(NamedTuple):
+class RetrainedBatch(NamedTuple):
     """Bases ``(B, d, d)``, and for each how it ended: status word, loss, gradient norm over its scale, and steps."""
 
     A: np.ndarray
@@ -58,11 +58,6 @@ class Retrained(NamedTuple):
     loss: np.ndarray
     gradient: np.ndarray
     iterations: int | None
-
-
-def family(method: str) -> str:
-    """Return ``sr`` or ``lora-ml``."""
-    return "sr" if method.startswith("sr") else "lora-ml"
 
 
 def objection(method: str, start: str, *, d: int, k: int, T: int, N: float) -> str:
@@ -77,17 +72,17 @@ def objection(method: str, start: str, *, d: int, k: int, T: int, N: float) -> s
     return ""
 
 
-def retrain(method: str, problem: Problem, engine: Engine) -> Retrained:
-    """Retrain a batch by a method of `sims.sweep.spec.METHODS`."""
-    return _METHODS[method](problem, engine)
+def retrain(method: str, problem: Problem, engine: Engine) -> RetrainedBatch:
+    """Retrain a batch by a method of `sims.methods.TITLES`."""
+    return _RETRAINED_BY[method](problem, engine)
 
 
-def _standard(problem: Problem, engine: Engine) -> Retrained:
+def _standard(problem: Problem, engine: Engine) -> RetrainedBatch:
     A = engine.evaluate(standard_retraining, problem.moments)
     return _ended(engine, problem, Parameters(A=A), steps=0, exact=True)
 
 
-def _standard_descent(problem: Problem, engine: Engine) -> Retrained:
+def _standard_descent(problem: Problem, engine: Engine) -> RetrainedBatch:
     settings = problem.settings
     end = engine.retrain_standard(
         problem.moments,
@@ -98,28 +93,28 @@ def _standard_descent(problem: Problem, engine: Engine) -> Retrained:
     return _ended(engine, problem, end, steps=settings.standard_steps)
 
 
-def _descent(problem: Problem, engine: Engine) -> Retrained:
+def _descent(problem: Problem, engine: Engine) -> RetrainedBatch:
     end = engine.retrain(problem.moments, _start(problem, engine), problem.settings.schedule).end
     return _ended(engine, problem, end, steps=problem.settings.outer_steps)
 
 
-def _newton(problem: Problem, engine: Engine) -> Retrained:
+def _newton(problem: Problem, engine: Engine) -> RetrainedBatch:
     settings = problem.settings
     U = _start(problem, engine).U
     result = engine.evaluate(
         projected_newton, problem.moments, U, tolerance=settings.tolerance, steps=settings.newton_steps
     )
-    return Retrained(*_read(*result), None)
+    return RetrainedBatch(*_read(*result), None)
 
 
-def _spectral(problem: Problem, engine: Engine) -> Retrained:
+def _spectral(problem: Problem, engine: Engine) -> RetrainedBatch:
     found = engine.evaluate(spectral_recovery, problem.moments.W, problem.truth.k)
     ended = _ended(engine, problem, Parameters(A=np.asarray(found[0]), U=np.asarray(found[1])), steps=0, exact=True)
     unknown = ~np.isfinite(np.asarray(found[2]))
     return ended._replace(status=np.where(unknown, "not_identified", ended.status))
 
 
-def _exact(problem: Problem, engine: Engine) -> Retrained:
+def _exact(problem: Problem, engine: Engine) -> RetrainedBatch:
     truth = problem.truth
     at = Parameters(A=truth.A_star, U=truth.U_retraining)
     if truth.T == 2:
@@ -135,7 +130,7 @@ def _orbit_point(problem: Problem, i: int) -> tuple[Array, Array]:
     return two_task_orbit(truth, H)
 
 
-_METHODS: dict[str, Callable[[Problem, Engine], Retrained]] = {
+_RETRAINED_BY: dict[str, Callable[[Problem, Engine], RetrainedBatch]] = {
     "sr": _standard,
     "sr-gd": _standard_descent,
     "lora-ml-gd": _descent,
@@ -156,10 +151,10 @@ def _start(problem: Problem, engine: Engine) -> Parameters:
     return Parameters(A=np.zeros_like(truth.A_star), U=float(problem.start) * np.stack(drawn))
 
 
-def _ended(engine: Engine, problem: Problem, at: Parameters, *, steps: int, exact: bool = False) -> Retrained:
+def _ended(engine: Engine, problem: Problem, at: Parameters, *, steps: int, exact: bool = False) -> RetrainedBatch:
     tolerance = inf if exact else problem.settings.tolerance
     judge = judged_standard if at.U is None else judged
-    return Retrained(*_read(at.A, *engine.evaluate(judge, problem.moments, at, tolerance)), steps)
+    return RetrainedBatch(*_read(at.A, *engine.evaluate(judge, problem.moments, at, tolerance)), steps)
 
 
 def _read(A: Any, *judgement: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from sims.sweep.store import Made, Store, locked
 
 
 @dataclass(frozen=True)
-class Progress:
+class SweepProgress:
     """How far a sweep is: chunks finished, and the estimated work, both also in all."""
 
     chunks: int
@@ -34,7 +34,7 @@ def run(
     engine: str = "auto",
     device: str | None = None,
     executor: Executor | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[SweepProgress], None] = lambda _: None,
 ) -> int:
     """Compute what is missing of a sweep in its folder; return the number of chunks that were computed.
 
@@ -86,17 +86,17 @@ def _compute(
     work: Callable[[Chunk], dict[str, Any]],
     chunks: list[Chunk],
     left: list[Chunk],
-    progress: Callable[[Progress], None],
+    progress: Callable[[SweepProgress], None],
 ) -> None:
     costs = {chunk.index: chunk.cost for chunk in left}
     total = sum(chunk.cost for chunk in chunks)
     finished, spent = len(chunks) - len(left), total - sum(costs.values())
-    progress(Progress(finished, len(chunks), spent, total))
+    progress(SweepProgress(finished, len(chunks), spent, total))
     for columns in executor.run(work, left):
         index = columns["chunk"][0]
         store.write(index, {**columns, "spec_hash": [spec.hash] * len(columns["chunk"])})
         finished, spent = finished + 1, spent + costs[index]
-        progress(Progress(finished, len(chunks), spent, total))
+        progress(SweepProgress(finished, len(chunks), spent, total))
 
 
 def compute(spec: Spec, engine: str, device: str | None, chunk: Chunk) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from loraml_theory.harness.input_files import read_toml, toml_document
 from loraml_theory.harness.settings import As, Axis, Bounds, SettingsError, Several, Words, from_table
 from loraml_theory.zoo import KINDS
 from sims.engines.engine import Schedule
+from sims.methods import TITLES
 
-METHODS = ("sr", "sr-gd", "lora-ml-gd", "lora-ml-newton", "lora-ml-spectral", "lora-ml-exact")
 STARTED = ("lora-ml-gd", "lora-ml-newton")
 STARTS = ("spectral", "truth")
 RANKS = ("k", "3k", "k(T+1)", "needed")
@@ -40,7 +40,7 @@ Rank: TypeAlias = Annotated[str, As(_Rank, str)]
 
 
 @dataclass(frozen=True)
-class Settings:
+class SweepSettings:
     """What holds for a whole sweep; the step counts and sizes are the paper's.
 
     Parameters
@@ -83,7 +83,7 @@ class Spec:
     and n is the population.
     """
 
-    method: Axis[Annotated[str, Words(METHODS)]]
+    method: Axis[Annotated[str, Words(tuple(TITLES))]]
     d: Axis[Size] = (10,)
     k: Axis[Size] = (1,)
     T: Axis[Annotated[int, Bounds(2)]] = (3,)
@@ -97,7 +97,7 @@ class Spec:
     seed: Root = 0
     kind: Annotated[str, Words(tuple(sorted(KINDS)))] = "generic"
     chunk: Annotated[int, Bounds(1, 4096)] = 64
-    settings: Settings = field(default_factory=Settings)
+    settings: SweepSettings = field(default_factory=SweepSettings)
 
     def __post_init__(self) -> None:
         """Check that it is not too large."""

@@ -9,7 +9,7 @@ One row is one trial, a cell at a seed. Numbers that do not exist are NaN, whole
 ================================  =====================================================================================
 ``chunk``                         number of the chunk, in the order of the spec
 ``kind, d, k, T, N, n, sigma``    the setting; N and n are floats, infinite for the population
-``method, start``                 `spec.METHODS`; "0.1" (a scale), "spectral", "truth", or "none" without a start
+``method, start``                 `methods.TITLES`; "0.1" (a scale), "spectral", "truth", or "none" without a start
 ``fine_tuning``                   "closed-form" or "gd"
 ``rank_rule, rank``               as in the spec, and the number it stands for
 ``seed``                          rows of equal seed, kind, d and k share their ground truth: clusters in statistics

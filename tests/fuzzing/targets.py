@@ -91,10 +91,10 @@ def shallow_results(folder: Path) -> None:
     """Write what `loraml figure shallow` keeps."""
     from sims.shallow.descent import get
     from sims.shallow.results import Study, results
-    from sims.shallow.settings import Cell
+    from sims.shallow.settings import ShallowCell
 
     study = Study(get("torch", None, precision="float32"), runs=1, folder=folder / "figures")
-    results("T", study, base=Cell(epochs=1, tuning_epochs=1))
+    results("T", study, base=ShallowCell(epochs=1, tuning_epochs=1))
 
 
 def images(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from paper_checks.claims.nl_vision import CLASSES
-from paper_checks.evidence.experiment import Experiment
+from paper_checks.evidence.experiment import RecordedExperiment
 from realdata.experiments.records import Record, RunKey, write_record
 from realdata.experiments.tables import Results
 from realdata.peft_ml.budget import Count
@@ -87,9 +87,9 @@ def begun(*, cifar: bool = False, profile: str = "paper") -> dict[str, Any]:
     }
 
 
-def experiment(*records: list[Record], name: str = "here", **about: Any) -> Experiment:
+def experiment(*records: list[Record], name: str = "here", **about: Any) -> RecordedExperiment:
     every = [one for some in records for one in some]
-    return Experiment(name, "vision", begun(**about), Results(every, score=SCORE))
+    return RecordedExperiment(name, "vision", begun(**about), Results(every, score=SCORE))
 
 
 def written(folder: Path, records: list[Record], **changes: Any) -> Path:

@@ -1,25 +1,24 @@
 """Retraining methods under one signature and one budget.
 
-A method is a function of a `Setup` that returns a `Method`. To add one, write a module beside these and name it here.
+A method makes a `Training` of a `RetrainingSetup`. To add one, write a module beside these and name it here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from realdata.peft_ml.methods.fomaml import fomaml
+from realdata.peft_ml.methods.fomaml import Fomaml
 from realdata.peft_ml.methods.last_layer_ml import last_layer_ml
 from realdata.peft_ml.methods.lora_ml import lora_ml
-from realdata.peft_ml.methods.method import Method, Setup
-from realdata.peft_ml.methods.reptile import reptile
-from realdata.peft_ml.methods.standard import standard
+from realdata.peft_ml.methods.reptile import Reptile
+from realdata.peft_ml.methods.standard import Standard
+from realdata.peft_ml.training import Training
+from realdata.peft_ml.training_setup import RetrainingSetup
 
-METHODS: Mapping[str, Callable[[Setup], Method]] = {
-    "standard": standard,
+METHODS: Mapping[str, Callable[[RetrainingSetup], Training]] = {
+    "standard": Standard,
     "lora-ml": lora_ml,
     "last-layer-ml": last_layer_ml,
-    "reptile": reptile,
-    "fomaml": fomaml,
+    "reptile": Reptile,
+    "fomaml": Fomaml,
 }
-
-__all__ = ["METHODS", "Method", "Setup"]

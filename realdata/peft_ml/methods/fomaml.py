@@ -14,37 +14,27 @@ import torch
 from torch import Tensor
 
 from realdata.peft_ml.methods.inner_loop import InnerLoops
-from realdata.peft_ml.methods.method import Method, Setup
 from realdata.peft_ml.stream import TaskStream
+from realdata.peft_ml.training_setup import RetrainingSetup
 
 
-def fomaml(setup: Setup) -> Method:
-    """Return first-order MAML on a copy of the model.
+class Fomaml(InnerLoops):
+    """First-order MAML on a copy of the model.
 
     Raises
     ------
     ValueError
         If the outer optimizer is ``interpolate``, or an epoch has a single step.
     """
-    setup.without_adapters("fomaml")
-    if setup.settings.meta.outer_optimizer == "interpolate":
-        raise ValueError("outer_optimizer: interpolate is for reptile, expected adam, adamw or sgd with fomaml")
-    return _FOMAML(setup)
 
-
-class _FOMAML(InnerLoops):
-    meta_model = None
-
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: RetrainingSetup) -> None:
+        """Make inner loops with one query batch."""
+        if setup.settings.meta.outer_optimizer == "interpolate":
+            raise ValueError("outer_optimizer: interpolate is for reptile, expected adam, adamw or sgd with fomaml")
         super().__init__(setup, query_steps=1, scaled_outer=True)
 
-    def train(self, epoch: int) -> Tensor:
-        total = torch.zeros((), device=self.setup.accelerator.device)
-        for loop, stream in self.epoch(epoch):
-            total += self._outer_step(stream, loop.steps, at=loop.at)
-        return total / self.setup.steps
-
-    def _outer_step(self, stream: TaskStream, steps: int, *, at: int) -> Tensor:
+    def outer_step(self, stream: TaskStream, steps: int, *, at: int) -> Tensor:
+        """Adapt to a task and step by the gradient of its query batch."""
         gradient = self.setup.gradient
         theta = self.copied()
         losses = self.adapt(stream, steps - 1, gradient=gradient)

@@ -6,23 +6,22 @@ update them as they go and the outer step leaves them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from realdata.peft_ml.base_model import deep_copy
 from realdata.peft_ml.budget import Budget
-from realdata.peft_ml.by_length import outputs_of
 from realdata.peft_ml.checkpoint import restore, snapshot
 from realdata.peft_ml.data import Task
-from realdata.peft_ml.methods.method import Forward, Setup
 from realdata.peft_ml.optimisation import Descent, Gradient, Group, Schedule, trainable, trained_copy
 from realdata.peft_ml.seeding import generator, torch_seeded
 from realdata.peft_ml.stream import TaskStream
+from realdata.peft_ml.training import Training
+from realdata.peft_ml.training_setup import Forward, RetrainingSetup
 
 
 class Loop(NamedTuple):
@@ -57,7 +56,7 @@ def loop_lengths(steps: int, *, length: int, least: int) -> list[int]:
     return [steps // loops + int(loop < steps % loops) for loop in range(loops)]
 
 
-class InnerLoops:
+class InnerLoops(Training):
     """A model, its inner loops, and the outer optimizer.
 
     Parameters
@@ -70,15 +69,15 @@ class InnerLoops:
         Whether the outer gradient is that of a loss, and so bears a gradient scaler's factor.
     """
 
-    def __init__(self, setup: Setup, *, query_steps: int, scaled_outer: bool) -> None:
+    setup: RetrainingSetup
+
+    def __init__(self, setup: RetrainingSetup, *, query_steps: int, scaled_outer: bool) -> None:
         """Copy the model to its device and make the outer optimizer."""
-        self.setup = setup
         meta = setup.settings.meta
-        self.model: nn.Module = trained_copy(setup.model, setup.accelerator.device)
-        self.parameters = trainable(self.model)
-        self.forward: Forward = partial(outputs_of, self.model, rows_at_once=setup.rows_at_once)
+        model = trained_copy(setup.model, setup.accelerator.device)
+        self.parameters = trainable(model)
+        self.forward: Forward = setup.forward(model, setup.names)
         self._lengths = loop_lengths(setup.steps, length=meta.inner_steps + query_steps, least=1 + query_steps)
-        self.steps_to_move = self._lengths[0]
         self.outer = Descent(
             [Group(self.parameters, meta.outer_learning_rate)],
             optimizer="sgd" if meta.outer_optimizer == "interpolate" else meta.outer_optimizer,
@@ -87,7 +86,18 @@ class InnerLoops:
             accelerator=setup.accelerator,
             scaled=scaled_outer,
         )
-        self.descents: Mapping[str, Descent] = {"outer": self.outer}
+        super().__init__(setup, model, {"outer": self.outer}, steps_to_move=self._lengths[0])
+
+    def train(self, epoch: int) -> Tensor:
+        """Take the epoch's loops and outer steps; return the mean loss over gradient steps."""
+        total = torch.zeros((), device=self.setup.accelerator.device)
+        for loop, stream in self.epoch(epoch):
+            total += self.outer_step(stream, loop.steps, at=loop.at)
+        return total / self.setup.steps
+
+    @abstractmethod
+    def outer_step(self, stream: TaskStream, steps: int, *, at: int) -> Tensor:
+        """Take a loop's gradient steps and the outer step number `at`; return the sum of the losses."""
 
     def epoch(self, epoch: int) -> Iterator[tuple[Loop, TaskStream]]:
         """Yield the loops of an epoch, each with its task's stream: all tasks in turn, in an order drawn each round."""
@@ -137,7 +147,3 @@ class InnerLoops:
         finally:
             self.model.train(training)
             restore(self.model, kept)
-
-    def base(self) -> nn.Module:
-        """Return a copy of the model."""
-        return deep_copy(self.model)

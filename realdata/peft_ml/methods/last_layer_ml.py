@@ -9,11 +9,10 @@ with the architecture of R. Caruana, Multitask Learning, Machine Learning 28 (19
 from __future__ import annotations
 
 from realdata.peft_ml.meta_model import MetaPeftModel
-from realdata.peft_ml.methods.method import Method, Setup
 from realdata.peft_ml.methods.per_task import PerTask
+from realdata.peft_ml.training_setup import RetrainingSetup
 
 
-def last_layer_ml(setup: Setup) -> Method:
+def last_layer_ml(setup: RetrainingSetup) -> PerTask:
     """Return meta-learning of a copy of the model with a head per task."""
-    setup.without_adapters("last-layer-ml")
     return PerTask(setup, MetaPeftModel(setup.model, setup.names, adapter=None, head=setup.head, seed=setup.seed))

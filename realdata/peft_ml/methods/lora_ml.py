@@ -9,16 +9,16 @@ adapter of peft takes LoRA's place.
 from __future__ import annotations
 
 from realdata.peft_ml.meta_model import MetaPeftModel
-from realdata.peft_ml.methods.method import Method, Setup
 from realdata.peft_ml.methods.per_task import PerTask
+from realdata.peft_ml.training_setup import RetrainingSetup
 
 
-def lora_ml(setup: Setup) -> Method:
+def lora_ml(setup: RetrainingSetup) -> PerTask:
     """Return meta-learning of a copy of the model with an adapter per task."""
     model = MetaPeftModel(
         setup.model,
         setup.names,
-        adapter=setup.settings.lora() if setup.adapter is None else setup.adapter,
+        adapter=setup.lora,
         head=setup.head if setup.head_per_task else None,
         seed=setup.seed,
     )

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from realdata.peft_ml.data import Batch
-from realdata.peft_ml.methods.method import Setup
 from realdata.peft_ml.rows import row_count
 from realdata.peft_ml.stream import TaskStream, shares
+from realdata.peft_ml.training_setup import RetrainingSetup
 
 
 class MixedBatch(NamedTuple):
@@ -44,7 +44,7 @@ class MixedBatches:
         If a batch cannot hold an example of each task.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: RetrainingSetup) -> None:
         """Check that a batch can hold an example of each task."""
         if setup.settings.batch_size < len(setup.tasks):
             raise ValueError(

@@ -12,7 +12,7 @@ from loraml_theory.harness.errors import InputError
 from paper_checks.claim import Control, Verdict, gather, judge
 from paper_checks.claims import nl_language
 from paper_checks.claims.nl_language import CLAIM, CLAIMED, CONVAI2_VALIDATION, PAPER
-from paper_checks.evidence.experiment import Experiment
+from paper_checks.evidence.experiment import RecordedExperiment
 from paper_checks.verify import ClaimResult, check
 from realdata.experiments.records import Record, RunKey
 from realdata.experiments.tables import Results
@@ -39,16 +39,18 @@ def runs(
     return found
 
 
-def experiment(*records: list[Record], **changes: Any) -> Experiment:
+def experiment(*records: list[Record], **changes: Any) -> RecordedExperiment:
     begun = {
         "settings": json.loads(json.dumps(settings("paper").document())),
         "data": {"source": "train.txt, valid.txt", "files": [{"content": "0"}, {"content": CONVAI2_VALIDATION}]},
     }
     every = [one for some in records for one in some]
-    return Experiment("here", "language", {**begun, **changes}, Results(every, score="accuracy", unit="persona"))
+    return RecordedExperiment(
+        "here", "language", {**begun, **changes}, Results(every, score="accuracy", unit="persona")
+    )
 
 
-def checked(on: Experiment) -> ClaimResult:
+def checked(on: RecordedExperiment) -> ClaimResult:
     return check(CLAIM, [on], fakes.QUICK, seed=0)
 
 
@@ -111,7 +113,7 @@ def test_the_evidence_is_the_crossed_difference_over_personas() -> None:
 
 @pytest.mark.parametrize("control", CLAIM.controls, ids=[control.what for control in CLAIM.controls])
 @pytest.mark.parametrize("seed", range(5))
-def test_controls_are_refuted_on_their_own_records(control: Control[Experiment], seed: int) -> None:
+def test_controls_are_refuted_on_their_own_records(control: Control[RecordedExperiment], seed: int) -> None:
     evidence, _ = gather(control.check, control.own_instance(seed), fakes.QUICK)
     assert judge(evidence) is Verdict.REFUTED
 

@@ -15,7 +15,7 @@ from paper_checks.claim import Control, Evidence, Outcome, Verdict, gather, judg
 from paper_checks.claims.nl_shallow import CLAIM, drawn_runs, ordered
 from paper_checks.evidence.shallow_runs import ShallowRuns
 from paper_checks.verify import ClaimResult, check
-from sims.shallow.settings import METHODS
+from sims.methods import COMPARED
 from sims.shallow.tables import MEASURED, Paired, runs_csv
 from tests.paper_checks import fakes
 from tests.paper_checks.conftest import Loraml
@@ -135,7 +135,7 @@ def test_controls_that_are_true_are_not_refuted() -> None:
 
 def rows(pairs: list[Paired], axis: str) -> Iterator[dict[str, Any]]:
     for pair in pairs:
-        for method, errors in zip(METHODS, (pair.meta, pair.standard), strict=True):
+        for method, errors in zip(COMPARED, (pair.meta, pair.standard), strict=True):
             for (seed, run), error in zip(pair.runs, errors, strict=True):
                 measured = dict.fromkeys(MEASURED, float(error))
                 about = {"axis": axis, "value": pair.value, "method": method, "seed": seed, "run": run}

@@ -13,14 +13,14 @@ from paper_checks.claim import Control, Evidence, Outcome, Verdict, gather, judg
 from paper_checks.claims import nl_vision
 from paper_checks.claims.nl_vision import CLAIM, CLAIMED, PAPER
 from paper_checks.evidence.empirical import Order, Setting, order_evidence
-from paper_checks.evidence.experiment import Experiment
+from paper_checks.evidence.experiment import RecordedExperiment
 from paper_checks.verify import ClaimResult, check, verify
 from realdata.intervals import crossed_difference
 from tests.paper_checks import fakes
 from tests.paper_checks.experiments import IN_ORDER, experiment, runs
 
 
-def checked(*given: Experiment) -> ClaimResult:
+def checked(*given: RecordedExperiment) -> ClaimResult:
     return check(CLAIM, given, fakes.QUICK, seed=0)
 
 
@@ -160,13 +160,13 @@ CONTROLS = {control.what.removeprefix("mutated: "): control for control in CLAIM
 MARGIN, OPPOSITE, UNTRAINED = CONTROLS.values()
 
 
-def verdict_of(control: Control[Experiment], on: Experiment) -> Verdict:
+def verdict_of(control: Control[RecordedExperiment], on: RecordedExperiment) -> Verdict:
     return judge(gather(control.check, on, fakes.QUICK)[0])
 
 
 @pytest.mark.parametrize("control", CLAIM.controls, ids=list(CONTROLS))
 @pytest.mark.parametrize("seed", range(5))
-def test_controls_are_refuted_on_their_own_records(control: Control[Experiment], seed: int) -> None:
+def test_controls_are_refuted_on_their_own_records(control: Control[RecordedExperiment], seed: int) -> None:
     assert verdict_of(control, control.own_instance(seed)) is Verdict.REFUTED
 
 
@@ -180,7 +180,7 @@ def test_controls_that_are_true_are_not_refuted() -> None:
     assert verdict_of(UNTRAINED, experiment(runs(IN_ORDER, seeds=[0]))) is Verdict.INCONCLUSIVE
 
 
-def unsigned(on: Experiment, order: Order, *, claimed: Setting) -> list[Evidence]:
+def unsigned(on: RecordedExperiment, order: Order, *, claimed: Setting) -> list[Evidence]:
     """State the order whatever the sign of the difference."""
     (item,) = (e for e in order_evidence(on, order, claimed=claimed) if isinstance(e, Evidence))
     assert item.interval is not None

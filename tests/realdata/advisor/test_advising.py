@@ -15,14 +15,14 @@ from safetensors.torch import load_file, save_file
 from loraml_theory.harness.errors import InputError
 from realdata.advisor.advising import Advice, advise
 from realdata.advisor.document import document, dumps, schema
-from realdata.advisor.layer import Settings
+from realdata.advisor.layer import AdviceSettings
 from realdata.advisor.tasks import open_tasks
 from tests.realdata.advisor.networks import SHAPES, drawn_adapter, planted, random, states, write
 
-FEW = Settings(draws=19)
+FEW = AdviceSettings(draws=19)
 
 
-def look(words: list[str], settings: Settings = FEW, **options: Any) -> Advice:
+def look(words: list[str], settings: AdviceSettings = FEW, **options: Any) -> Advice:
     return advise(open_tasks(words, base=options.pop("base", None)), settings, **options)
 
 
@@ -102,7 +102,7 @@ def test_equal_layers_are_unchanged(tmp_path: Path) -> None:
 
 
 def test_a_rank_of_the_users_takes_the_place_of_the_estimate(tmp_path: Path) -> None:
-    found = told(look(planted(tmp_path), Settings(draws=19, rank=1)))
+    found = told(look(planted(tmp_path), AdviceSettings(draws=19, rank=1)))
     for layer in found["layers"]:
         assert (layer["k"], layer["fit_rank"], layer["null_rank"]) == (2, 1, 1)
         assert layer["share_left"] > 0.05
@@ -249,8 +249,8 @@ def test_what_cannot_be_written_as_it_is_is_refused(tmp_path: Path) -> None:
 
 def test_a_rank_that_no_weight_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--rank: got 21, expected at most 20, the full rank of the largest weight"):
-        look(planted(tmp_path), Settings(draws=19, rank=21))
-    found = told(look(planted(tmp_path), Settings(draws=19, rank=20)))
+        look(planted(tmp_path), AdviceSettings(draws=19, rank=21))
+    found = told(look(planted(tmp_path), AdviceSettings(draws=19, rank=20)))
     assert [layer["fit_rank"] for layer in found["layers"]] == [16, 20]
 
 

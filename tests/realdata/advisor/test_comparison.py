@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from loraml_theory.harness.errors import InputError
 from realdata.advisor.advising import advise
 from realdata.advisor.document import document
-from realdata.advisor.layer import Settings
+from realdata.advisor.layer import AdviceSettings
 from realdata.advisor.merging import TensorWriter, written_weights
 from realdata.advisor.tasks import open_tasks
 from realdata.advisor.tensor_files import Described
 from tests.realdata.advisor.networks import State, states, write
 
-FEW = Settings(draws=9)
+FEW = AdviceSettings(draws=9)
 WRAPPERS = ("", "module.", "_orig_mod.", "_fsdp_wrapped_module.")
 
 
@@ -48,7 +48,7 @@ def test_heads_and_buffers_that_differ_are_listed_and_not_written(tmp_path: Path
         state["head.weight"] = torch.ones(2 + t % 2, 16)
         if t == 0:
             state["inv_freq"] = torch.ones(6)
-    found = advise(open_tasks(write(tmp_path, tasks)), Settings(draws=19), write_base=tmp_path / "w.safetensors")
+    found = advise(open_tasks(write(tmp_path, tasks)), AdviceSettings(draws=19), write_base=tmp_path / "w.safetensors")
     told = document(found)
     left = {skip["name"]: skip["reason"] for skip in told["skipped"] if not skip["compared"]}
     assert left == {

@@ -16,11 +16,11 @@ from torch import nn
 
 from loraml_theory.harness.errors import InputError
 from realdata.advisor.advising import advise
-from realdata.advisor.layer import Settings
+from realdata.advisor.layer import AdviceSettings
 from realdata.advisor.tasks import Tasks, open_tasks
 from tests.realdata.advisor.networks import State, adapter, drawn_adapter, states
 
-FEW = Settings(draws=9)
+FEW = AdviceSettings(draws=9)
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from realdata.experiments.grid import (
     FINETUNES,
-    METHODS,
     NO_RETRAINING,
+    WAYS,
     GridSettings,
     RetrainingKey,
     keys,
@@ -19,7 +19,7 @@ from realdata.experiments.grid import (
     work_of,
 )
 from realdata.experiments.records import RunKey, run_id
-from realdata.peft_ml.methods import METHODS as REAL_METHODS
+from realdata.peft_ml.methods import METHODS
 from realdata.vision.quirks import NAMES, Relevance
 from tests.realdata.experiments.made import key
 
@@ -35,7 +35,7 @@ RELEVANCE = Relevance(augmented=True)
 
 
 def test_methods_are_those_that_there_are() -> None:
-    assert sorted(METHODS) == sorted([*REAL_METHODS, NO_RETRAINING])
+    assert sorted(WAYS) == sorted([*METHODS, NO_RETRAINING])
 
 
 def test_a_grid_is_the_product_of_its_axes() -> None:
@@ -74,9 +74,9 @@ def test_a_rank_without_adapters_is_the_same_work() -> None:
 
 
 def test_one_retraining_serves_all_its_fine_tunings() -> None:
-    assert (EVERY.methods, EVERY.finetune) == (METHODS, FINETUNES)
+    assert (EVERY.methods, EVERY.finetune) == (WAYS, FINETUNES)
     works = {work_of(one, RELEVANCE) for one in keys(EVERY, tasks=["a"])}
-    assert len({work.retraining for work in works}) == 2 * (len(METHODS) + 1)  # lora-ml's for each rank
+    assert len({work.retraining for work in works}) == 2 * (len(WAYS) + 1)  # lora-ml's for each rank
 
 
 def test_a_switch_that_has_no_effect_changes_no_work() -> None:
@@ -91,7 +91,7 @@ def test_a_switch_that_has_no_effect_changes_no_work() -> None:
 
 work_keys = st.builds(
     key,
-    method=st.sampled_from(METHODS),
+    method=st.sampled_from(WAYS),
     seed=st.integers(0, 2),
     finetune=st.sampled_from(FINETUNES),
     rank=st.sampled_from([1, 2]),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraml_theory.harness.errors import InputError
-from realdata.experiments.grid import FINETUNES, METHODS
+from realdata.experiments.grid import FINETUNES, WAYS
 from realdata.experiments.records import RunKey, path_of, read_record, read_records, run_id, write_record
 from tests.realdata.experiments.made import experiment, key, record
 
@@ -97,7 +97,7 @@ def test_a_record_is_replaced_whole(tmp_path: Path) -> None:
 
 keys = st.builds(
     RunKey,
-    method=st.sampled_from(METHODS),
+    method=st.sampled_from(WAYS),
     seed=st.integers(0, 12),
     quirks=st.sampled_from([(), ("augment-once",), ("augment-once", "warm-start")]),
     finetune=st.sampled_from(FINETUNES),

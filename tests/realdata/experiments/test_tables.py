@@ -10,13 +10,13 @@ import pytest
 
 from loraml_theory.harness.errors import InputError
 from realdata.experiments.records import Record
-from realdata.experiments.tables import COLUMNS, Cell, Results, count, csv_of
+from realdata.experiments.tables import COLUMNS, Results, TableCell, count, csv_of
 from realdata.intervals import MeanError, crossed_difference
 from realdata.peft_ml.budget import Count
 from tests.realdata.experiments.made import key, record
 
 T_2 = 4.302652729911275  # 97.5 % quantile of Student's t with 2 degrees of freedom
-STANDARD = Cell("standard", "lora", None, 1, ())
+STANDARD = TableCell("standard", "lora", None, 1, ())
 LORA = STANDARD._replace(method="lora-ml")
 TEXTS = {"standard": ("1100", "1000", "1110"), "lora-ml": ("1110", "1110", "1101")}  # by seed
 BEST = {"standard": (0.5, 0.5, 0.75), "lora-ml": (0.75, 1.0, 0.75)}
@@ -103,7 +103,7 @@ def test_tasks_are_averaged_and_a_seed_counts_once_all_are_there() -> None:
 
 def test_cells_stand_in_the_order_of_the_options() -> None:
     cells = [
-        Cell(method, finetune, n, rank, quirks)
+        TableCell(method, finetune, n, rank, quirks)
         for quirks in ((), ("warm-start",), ("augment-once", "warm-start"))
         for rank in (1, 10)
         for finetune in ("lora", "last-layer")

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from realdata.peft_ml.data import Task
-from realdata.peft_ml.epochs import Progress
 from realdata.peft_ml.methods import METHODS
+from realdata.peft_ml.training_setup import EpochProgress
 from tests.realdata.peft_ml import toy
 from tests.realdata.peft_ml.runs import FINETUNES, fine_tuned, retrained
 
@@ -36,7 +36,7 @@ class Bomb:
     def __init__(self) -> None:
         self._batches: int | None = None
 
-    def progress(self, now: Progress) -> None:
+    def progress(self, now: EpochProgress) -> None:
         if now.epoch == 1:
             self._batches = 0
 

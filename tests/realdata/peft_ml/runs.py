@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from realdata.peft_ml.data import Task
 from realdata.peft_ml.fine_tuning import FineTuned, fine_tune
-from realdata.peft_ml.retraining import Retrained, retrain
+from realdata.peft_ml.retraining import RetrainedModel, retrain
 from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
 from tests.realdata.peft_ml import toy
 
@@ -34,7 +34,7 @@ FINETUNES = ("lora", "last-layer", "full")
 
 def retrained(
     method: str, tasks: Sequence[Task] | None = None, *, changes: Mapping[str, Any] = {}, **options: Any
-) -> Retrained:
+) -> RetrainedModel:
     """Retrain a small model, with BatchNorm and dropout, on three tasks."""
     given: dict[str, Any] = {
         "settings": replace(RETRAINING, **changes),
@@ -73,7 +73,7 @@ def same(one: nn.Module | Mapping[str, Tensor], other: nn.Module | Mapping[str, 
     return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def same_retrained(one: Retrained, other: Retrained) -> bool:
+def same_retrained(one: RetrainedModel, other: RetrainedModel) -> bool:
     """Say whether two results of retraining are the same bit for bit."""
     metas = (one.meta_model, other.meta_model)
     return (

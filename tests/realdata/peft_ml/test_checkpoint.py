@@ -17,8 +17,8 @@ import torch
 
 from loraml_theory.harness.errors import InputError
 from realdata.peft_ml.checkpoint import Checkpoint, examples_digest, model_digest, restore, snapshot
-from realdata.peft_ml.epochs import Progress
 from realdata.peft_ml.methods import METHODS
+from realdata.peft_ml.training_setup import EpochProgress
 from tests.realdata.peft_ml import toy
 from tests.realdata.peft_ml.killed_runs import VARIANTS
 from tests.realdata.peft_ml.runs import FINETUNES, META, fine_tuned, retrained, same, same_fine_tuned, same_retrained
@@ -42,7 +42,7 @@ def copied(folder: Path, name: str, to: Path) -> Path:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_killed_retraining_goes_on_to_the_same_result(name: str, killed: Path, tmp_path: Path) -> None:
     method, changes = VARIANTS[name]
-    seen: list[Progress] = []
+    seen: list[EpochProgress] = []
     checkpoint = copied(killed, f"retraining {name}", tmp_path)
     resumed = retrained(method, changes=changes, checkpoint=checkpoint, progress=seen.append)
     assert [now.epoch for now in seen] == [1, 2, 3, 4]  # it did not begin again
@@ -51,7 +51,7 @@ def test_killed_retraining_goes_on_to_the_same_result(name: str, killed: Path, t
 
 @pytest.mark.parametrize("finetune", FINETUNES)
 def test_killed_fine_tuning_goes_on_to_the_same_result(finetune: str, killed: Path, tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[EpochProgress] = []
     checkpoint = copied(killed, f"fine-tuning {finetune}", tmp_path)
     resumed = fine_tuned(finetune, checkpoint=checkpoint, progress=seen.append)
     assert [now.epoch for now in seen] == [1, 2, 3, 4]
@@ -62,7 +62,7 @@ def test_killed_fine_tuning_goes_on_to_the_same_result(finetune: str, killed: Pa
 def test_a_finished_run_is_not_run_again(method: str, tmp_path: Path) -> None:
     checkpoint = tmp_path / "new folder" / "checkpoint"
     first = retrained(method, checkpoint=checkpoint)
-    seen: list[Progress] = []
+    seen: list[EpochProgress] = []
     again = retrained(method, checkpoint=checkpoint, progress=seen.append)
     assert [now.epoch for now in seen] == [4]
     assert same_retrained(again, first)
@@ -82,7 +82,7 @@ def test_a_kill_between_rows_of_the_curve_loses_nothing(tmp_path: Path) -> None:
     class Interrupted(Exception):
         pass
 
-    def stop(now: Progress) -> None:
+    def stop(now: EpochProgress) -> None:
         if now.epoch == 3:
             raise Interrupted
 
@@ -213,7 +213,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
 def test_a_run_whose_checkpoint_cannot_be_written_goes_on_later(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
 
-    def block(now: Progress) -> None:
+    def block(now: EpochProgress) -> None:
         if now.epoch == 2:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 10, limit[1]))
 
@@ -223,7 +223,7 @@ def test_a_run_whose_checkpoint_cannot_be_written_goes_on_later(tmp_path: Path) 
             retrained("lora-ml", checkpoint=checkpoint, progress=block)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    seen: list[Progress] = []
+    seen: list[EpochProgress] = []
     assert same_retrained(retrained("lora-ml", checkpoint=checkpoint, progress=seen.append), retrained("lora-ml"))
     assert seen[0].epoch == 2
 

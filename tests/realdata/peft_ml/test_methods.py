@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from realdata.peft_ml.budget import Budget, Count
+from realdata.peft_ml.budget import Count
 from realdata.peft_ml.data import Batch, Task
-from realdata.peft_ml.methods import METHODS, Method, Setup
+from realdata.peft_ml.methods import METHODS
 from realdata.peft_ml.methods.inner_loop import loop_lengths
 from realdata.peft_ml.optimisation import usable_accelerator
 from realdata.peft_ml.settings import MetaSettings, RetrainingSettings
 from realdata.peft_ml.stream import TaskStream, shares
+from realdata.peft_ml.training import Training
+from realdata.peft_ml.training_setup import RetrainingSetup
 from tests.realdata.peft_ml import toy
 
 RATE = 0.3
@@ -26,22 +28,20 @@ META = MetaSettings(inner_steps=3, inner_learning_rate=0.2, outer_optimizer="sgd
 State = dict[str, Tensor]
 
 
-def setup_of(settings: RetrainingSettings = PLAIN, *, number: int = 3, **options: Any) -> Setup:
-    model = toy.perceptron(dropout=0.0)
-    return Setup(
-        model,
-        tuple(toy.tasks(number)),
-        toy.TwoClasses(),
-        settings,
-        toy.HEAD,
-        0,
-        usable_accelerator(None),
-        Budget(),
-        **options,
+def setup_of(settings: RetrainingSettings = PLAIN, *, number: int = 3, **options: Any) -> RetrainingSetup:
+    return RetrainingSetup(
+        model=toy.perceptron(dropout=0.0),
+        tasks=tuple(toy.tasks(number)),
+        problem=toy.TwoClasses(),
+        settings=settings,
+        head=toy.HEAD,
+        seed=0,
+        accelerator=usable_accelerator(None),
+        **{"method": "lora-ml", **options},
     )
 
 
-def train(method: Method, epoch: int = 1) -> Tensor:
+def train(method: Training, epoch: int = 1) -> Tensor:
     method.model.train()
     return method.train(epoch)
 
@@ -97,7 +97,7 @@ def adapted(state: State, adapter: State) -> State:
     return shifted
 
 
-def lora_method(settings: RetrainingSettings) -> tuple[Method, Setup]:
+def lora_method(settings: RetrainingSettings) -> tuple[Training, RetrainingSetup]:
     """Return lora-ml whose second factors are not 0, so that every gradient counts."""
     setup = setup_of(settings)
     method = METHODS["lora-ml"](setup)
@@ -110,7 +110,7 @@ def lora_method(settings: RetrainingSettings) -> tuple[Method, Setup]:
     return method, setup
 
 
-def adapters(method: Method) -> dict[str, State]:
+def adapters(method: Training) -> dict[str, State]:
     assert method.meta_model is not None
     found = method.meta_model.all_adapter_parameters()
     return {task: {name: p.detach().clone() for name, p in own.items()} for task, own in found.items()}
@@ -197,7 +197,7 @@ def test_last_layer_ml_shares_the_body_and_not_the_head() -> None:
         assert_close(head, {key: own[name][key] - RATE * by_heads[name][key] for key in own[name]})
 
 
-def reptile_by_hand(setup: Setup, start: State) -> tuple[Task, State]:
+def reptile_by_hand(setup: RetrainingSetup, start: State) -> tuple[Task, State]:
     """Return the task whose batches were taken and θ̃ after 3 inner steps on it, found by trying all tasks."""
     method = METHODS["reptile"](setup)
     train(method)
@@ -325,6 +325,6 @@ def test_a_mixed_batch_holds_an_example_of_each_task(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(METHODS.keys() - {"lora-ml"}))
 def test_adapters_are_for_lora_ml(name: str) -> None:
     with pytest.raises(ValueError, match=f"adapter is for lora-ml, got it with {name}"):
-        METHODS[name](setup_of(adapter=PLAIN.lora()))
+        setup_of(method=name, adapter=PLAIN.lora())
     with pytest.raises(ValueError, match=f"head_per_task is for lora-ml, got it with {name}"):
-        METHODS[name](setup_of(head_per_task=True))
+        setup_of(method=name, head_per_task=True)

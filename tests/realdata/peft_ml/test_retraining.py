@@ -10,12 +10,14 @@ import torch
 
 from realdata.peft_ml.budget import Count
 from realdata.peft_ml.data import Task
-from realdata.peft_ml.epochs import DivergedError, Progress
+from realdata.peft_ml.epochs import DivergedError
 from realdata.peft_ml.meta_model import MetaPeftModel
-from realdata.peft_ml.methods import METHODS, Method, Setup
+from realdata.peft_ml.methods import METHODS
 from realdata.peft_ml.retraining import retrain
 from realdata.peft_ml.settings import MetaSettings
 from realdata.peft_ml.trained import UntrainedError
+from realdata.peft_ml.training import Training
+from realdata.peft_ml.training_setup import EpochProgress, RetrainingSetup
 from tests.realdata.peft_ml import toy
 from tests.realdata.peft_ml.runs import META, RETRAINING, retrained, same, same_retrained, tensors
 
@@ -205,7 +207,7 @@ def test_prints_what_is_trained_if_not_told_otherwise(capsys: pytest.CaptureFixt
 
 
 def test_reports_progress() -> None:
-    seen: list[Progress] = []
+    seen: list[EpochProgress] = []
     found = retrained("standard", changes={"epochs": 3, "evaluate_every": 2}, progress=seen.append)
     assert [(one.epoch, one.epochs) for one in seen] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert [one.row["epoch"] for one in seen] == [0, 0, 2, 3]
@@ -264,7 +266,7 @@ def test_an_empty_test_set_matters_only_where_it_is_used() -> None:
 def test_every_epoch_has_its_own_dropout(method: str) -> None:
     epoch, seeds = 0, dict[int, set[int]]()
 
-    def advance(now: Progress) -> None:
+    def advance(now: EpochProgress) -> None:
         nonlocal epoch
         epoch = now.epoch + 1
 
@@ -280,7 +282,7 @@ def test_every_epoch_has_its_own_dropout(method: str) -> None:
 
 
 def test_a_method_that_spends_too_much_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def greedy(setup: Setup) -> Method:
+    def greedy(setup: RetrainingSetup) -> Training:
         method = METHODS["standard"](setup)
         once = method.train
         monkeypatch.setattr(method, "train", lambda epoch: once(epoch) + once(epoch))

@@ -16,7 +16,7 @@ from loraml_theory.harness.folders import FolderError
 from loraml_theory.harness.settings import SettingsError
 from realdata.experiments import jobs
 from realdata.experiments.folder import read_failures
-from realdata.experiments.grid import FINETUNES, METHODS, NO_RETRAINING, GridSettings
+from realdata.experiments.grid import FINETUNES, NO_RETRAINING, WAYS, GridSettings
 from realdata.experiments.records import Record, path_of, read_records, run_id, write_record
 from realdata.vision.quirks import NAMES
 from tests.realdata.experiments.killed import killed
@@ -204,7 +204,7 @@ def test_more_images_than_there_are_is_refused_before_anything_is_run(tmp_path: 
 
 
 def test_every_method_and_every_fine_tuning_runs(tmp_path: Path) -> None:
-    grid = replace(GRID, methods=METHODS, finetune=FINETUNES, n=("all",))  # type: ignore[arg-type]  # as typed names
+    grid = replace(GRID, methods=WAYS, finetune=FINETUNES, n=("all",))
     assert ran(tmp_path, grid) == (18, ())
     spent = {(record.key.method == NO_RETRAINING, record.retraining) for record in read_records(tmp_path)}
     assert spent == {(True, (0, 0)), (False, (9, 144))}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from realdata.experiments.experiment import FineTuningPlan, RetrainingPlan
-from realdata.experiments.grid import FINETUNES, METHODS, RetrainingKey, work_of
+from realdata.experiments.grid import FINETUNES, WAYS, RetrainingKey, work_of
 from realdata.experiments.records import RunKey
 from realdata.vision.experiment import VisionExperiment
 from realdata.vision.quirks import NAMES, QUIRKS, Relevance, checked
@@ -97,18 +97,18 @@ def test_a_switch_is_on_where_it_has_an_effect() -> None:
     relevance = Relevance(augmented=True)
     found = {
         name: {
-            *((method,) for method in METHODS if name in relevance.in_retraining(method, rank=2)),
+            *((method,) for method in WAYS if name in relevance.in_retraining(method, rank=2)),
             *(
                 (method, finetune)
-                for method in METHODS
+                for method in WAYS
                 for finetune in FINETUNES
                 if name in relevance.in_fine_tuning(method, finetune, rank=2)
             ),
         }
         for name in NAMES
     }
-    everywhere = {*((method,) for method in METHODS), *((m, f) for m in METHODS for f in FINETUNES)}
-    adapters = {("lora-ml",), *((method, "lora") for method in METHODS)}
+    everywhere = {*((method,) for method in WAYS), *((m, f) for m in WAYS for f in FINETUNES)}
+    adapters = {("lora-ml",), *((method, "lora") for method in WAYS)}
     assert found == {
         "augment-once": everywhere,
         "bias-dropped": adapters,
@@ -117,7 +117,7 @@ def test_a_switch_is_on_where_it_has_an_effect() -> None:
         "select-on-test": everywhere,
         "warm-start": {("lora-ml", "lora"), ("last-layer-ml", "last-layer")},
     }
-    for method in METHODS:
+    for method in WAYS:
         assert "rank-ignored" not in relevance.in_retraining(method, rank=1)
         assert "augment-once" not in Relevance(augmented=False).in_retraining(method, rank=1)
 

@@ -17,39 +17,39 @@ from sims import engines
 from sims.atlas import ends as atlas_ends
 from sims.atlas import landscape
 from sims.atlas import report as atlas_report
-from sims.atlas.landscape import BASIN, GD, METHODS, NEWTON, Cell, Scale, survey
+from sims.atlas.landscape import BASIN, GD, NEWTON, SOLVERS_AND_STARTS, MapCell, Scale, survey
 from sims.ensembles.proportions import clopper_pearson, korn_graubard
 
 TINY = Scale(6, (1, 2), (2, 3), (inf, 100), 6, 3)
 
 
 @pytest.fixture(scope="module")
-def cells() -> list[Cell]:
+def cells() -> list[MapCell]:
     return survey(TINY, engines.get("cpu"), seed=0)
 
 
-def cell(cells: list[Cell], **wanted: object) -> Cell:
+def cell(cells: list[MapCell], **wanted: object) -> MapCell:
     (found,) = (c for c in cells if all(getattr(c, name) == value for name, value in wanted.items()))
     return found
 
 
-def test_every_start_is_counted_once(cells: list[Cell]) -> None:
+def test_every_start_is_counted_once(cells: list[MapCell]) -> None:
     assert len(cells) == 2 * 7 + 2 * (6 + 6 + 7 + 7)  # the known instance; two ranks at T = 2 and T = 3
     for c in cells:
         counts = c.reached + c.spurious + c.unconverged
         assert np.all(counts == c.starts)
         assert c.starts == (1 if c.start == "spectral" else 3 if c.kind == "generic" else 18)
-        assert (c.solver, c.start) in METHODS
+        assert (c.solver, c.start) in SOLVERS_AND_STARTS
 
 
-def test_the_known_trap_is_found_from_large_starts_and_avoided_by_the_spectral_one(cells: list[Cell]) -> None:
+def test_the_known_trap_is_found_from_large_starts_and_avoided_by_the_spectral_one(cells: list[MapCell]) -> None:
     """About 15 % of large starts are trapped: none of 18 are with probability 5 %, a fixed seed."""
     known = {"kind": "spurious", "N": inf}
     assert cell(cells, **known, solver=NEWTON, start="large").spurious.sum() > 0
     assert cell(cells, **known, solver=NEWTON, start="spectral").reached.sum() == 1
 
 
-def test_no_trap_from_the_spectral_start_nor_with_two_tasks(cells: list[Cell]) -> None:
+def test_no_trap_from_the_spectral_start_nor_with_two_tasks(cells: list[MapCell]) -> None:
     for c in cells:
         if c.start == "spectral":
             assert c.spurious.sum() + c.unconverged.sum() == 0
@@ -57,14 +57,14 @@ def test_no_trap_from_the_spectral_start_nor_with_two_tasks(cells: list[Cell]) -
             assert c.spurious.sum() == 0  # ML-4
 
 
-def test_newton_goes_on_from_where_gradient_descent_ends(cells: list[Cell]) -> None:
+def test_newton_goes_on_from_where_gradient_descent_ends(cells: list[MapCell]) -> None:
     for N in TINY.samples:
         before, after = (cell(cells, kind="generic", N=N, k=2, T=3, solver=s, start="small") for s in (GD, BASIN))
         assert np.all(after.unconverged <= before.unconverged)
         assert before.unconverged.sum() > 0  # 12 000 steps are too few at k/d = 1/3
 
 
-def test_a_place_does_not_depend_on_the_others(cells: list[Cell]) -> None:
+def test_a_place_does_not_depend_on_the_others(cells: list[MapCell]) -> None:
     (alone,) = (
         c
         for c in survey(replace(TINY, ranks=(2,), tasks=(3,), samples=(100,)), engines.get("cpu"), seed=0)
@@ -106,7 +106,7 @@ def test_intervals_take_starts_of_one_structure_as_such() -> None:
     assert atlas_report.interval(np.array([5]), 20) == clopper_pearson(5, 20)
 
 
-def test_table_and_picture(cells: list[Cell], tmp_path: Path) -> None:
+def test_table_and_picture(cells: list[MapCell], tmp_path: Path) -> None:
     atlas_report.write_table(cells, tmp_path / "atlas.csv")
     with (tmp_path / "atlas.csv").open() as file:
         table = list(csv.DictReader(file))

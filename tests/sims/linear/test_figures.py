@@ -21,12 +21,12 @@ from sims.engines import get
 from sims.engines.engine import Engine, Schedule
 from sims.linear.figures import COLUMNS, as_csv, linear_figure
 from sims.linear.runs import Curve, curves, standard_descent
-from sims.linear.settings import VALUES, Cell, cells
+from sims.linear.settings import VALUES, LinearCell, cells
 from sims.rates import floors
 from sims.rates.floors import left_over, predicted_error
 from tests.paper_checks.conftest import Loraml, loraml  # noqa: F401
 
-BRIEF = Cell(d=6, N=500, n=60, schedule=Schedule(outer_steps=40), steps=30)
+BRIEF = LinearCell(d=6, N=500, n=60, schedule=Schedule(outer_steps=40), steps=30)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def engine() -> Engine:
 @pytest.fixture(scope="module")
 def over_tasks(engine: Engine) -> dict[tuple[str, int], Curve]:
     """The paper's figure over T, whole, at 1000 fine-tuning steps."""
-    return {(curve.method, curve.value): curve for curve in curves("T", engine, base=Cell())}
+    return {(curve.method, curve.value): curve for curve in curves("T", engine, base=LinearCell())}
 
 
 def test_the_papers_settings() -> None:
@@ -73,7 +73,7 @@ def test_floors_hold(over_tasks: dict[tuple[str, int], Curve]) -> None:
 
 
 def test_in_the_reference_variant_frozen_adapters_keep_sr_from_the_test_task_at_two(engine: Engine) -> None:
-    found = {(c.method, c.value): c for c in curves("T", engine, variant="reference", base=Cell())}
+    found = {(c.method, c.value): c for c in curves("T", engine, variant="reference", base=LinearCell())}
     assert 0.05 < found["SR", 2].optimum.mean() < 1
     np.testing.assert_allclose(found["SR", 2].optimum.mean(), found["SR", 2].floor.mean(), rtol=0.3)
     assert found["LoRA-ML", 3].optimum.mean() < 0.005
@@ -91,7 +91,7 @@ def test_frozen_adapters_are_descended_as_on_samples(engine: Engine) -> None:
         A = A - size / (N * T) * sum(((A + shift) @ inputs - targets) @ inputs.T for shift in shifts)
     frozen = shifts.mean(axis=0)[None]
     moments = from_samples(X[None], Y[None])
-    cell = Cell(d=d, T=T, schedule=Schedule(outer_steps=steps))
+    cell = LinearCell(d=d, T=T, schedule=Schedule(outer_steps=steps))
     np.testing.assert_allclose(standard_descent(engine, moments, frozen, cell, times=T)[0], A, rtol=1e-10)
 
 

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 from loraml_theory.harness.errors import InputError
+from sims.methods import COMPARED
 from sims.seeding import stream
 from sims.shallow.cpu_descent import CpuDescent
 from sims.shallow.draws import FRESH, draw_run, draw_start, tuning_start
 from sims.shallow.figures import shallow_figure
 from sims.shallow.network import Network, values
 from sims.shallow.results import FOLDER, Study, results
-from sims.shallow.runs import fine_tune, retrain
-from sims.shallow.settings import METHODS, SOLVERS, VALUES, VARIANTS, AdamW, Cell, cells
+from sims.shallow.runs import RetrainedNetworks, Tuned, fine_tune, retrain
+from sims.shallow.settings import SOLVERS, VALUES, VARIANTS, AdamW, ShallowCell, cells
 from sims.shallow.tables import (
     CURVE_COLUMNS,
     RUN_COLUMNS,
@@ -35,7 +36,7 @@ from sims.shallow.tables import (
 )
 from tests.paper_checks.conftest import Loraml, loraml  # noqa: F401
 
-BRIEF = Cell(d=4, N=60, n=40, epochs=30, tuning_epochs=20)
+BRIEF = ShallowCell(d=4, N=60, n=40, epochs=30, tuning_epochs=20)
 
 
 class Counting(CpuDescent):
@@ -60,7 +61,7 @@ def test_the_papers_settings() -> None:
         (10, 1, 1000, 100, 0.1, 40_000, 15_000)
     }
     assert list(cells("d")) == [5, 10, 20]
-    assert Cell(d=2, T=2).ranks == (1, 2)
+    assert ShallowCell(d=2, T=2).ranks == (1, 2)
     assert AdamW() == AdamW(1e-3, 0.01, 0.9, 0.999, 1e-8)
     with pytest.raises(ValueError, match="vary: got 'sigma', expected one of d, T, N, n, k"):
         cells("sigma")
@@ -130,7 +131,7 @@ def test_errors_are_against_the_true_function() -> None:
 
 def test_lora_ml_is_ahead_at_three_tasks() -> None:
     """Ten times longer steps, twenty times fewer; the paper's figure is in docs/shallow.md."""
-    cell, steep = Cell(d=5, epochs=2000, tuning_epochs=1500), AdamW(step_size=1e-2)
+    cell, steep = ShallowCell(d=5, epochs=2000, tuning_epochs=1500), AdamW(step_size=1e-2)
     drawn = [draw_run(0, run, cell) for run in range(4)]
     bases = retrain(drawn, CpuDescent(), epochs=cell.epochs, settings=steep)
     tuned = fine_tune(drawn, bases, CpuDescent(), rank=1, epochs=cell.tuning_epochs, seed=0, settings=steep)
@@ -160,7 +161,7 @@ def test_tables_can_be_computed_again_from_the_runs(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
     rows, lines = read_runs(runs), list(csv.DictReader(curves.read_text("utf-8").splitlines()))
     assert tuple(lines[0]) == CURVE_COLUMNS
-    assert len(rows) == 5 * len(METHODS) * len(VALUES["n"]) * 2
+    assert len(rows) == 5 * len(COMPARED) * len(VALUES["n"]) * 2
     assert rows == list(run_rows(found, study))
     ends = {(r["value"], r["rank"], r["method"]): r for r in lines if int(r["iteration"]) == 20}
     for (value, rank, method), line in ends.items():
@@ -342,3 +343,7 @@ def test_bad_input_is_one_line(loraml: Loraml, words: list[str], text: str) -> N
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith(f"loraml: error: {text}")
     assert ended.err.count("\n") == 1
+
+
+def test_results_that_were_kept_before_are_found() -> None:
+    assert (RetrainedNetworks.file, Tuned.file) == ("retrained", "tuned")

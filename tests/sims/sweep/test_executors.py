@@ -95,7 +95,7 @@ def test_dask_gives_the_same_rows_though_a_worker_is_killed(tmp_path: Path, whol
     workers = sorted(cluster.client.run(os.getpid).values())
     seen: list[int] = []
 
-    def after(now: sweep.Progress) -> None:
+    def after(now: sweep.SweepProgress) -> None:
         seen.append(now.chunks)
         if now.chunks == 5:
             kill(workers[0])

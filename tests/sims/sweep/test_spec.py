@@ -9,8 +9,9 @@ import pytest
 
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.settings import SettingsError, differences
+from sims.methods import TITLES
 from sims.sweep import spec
-from sims.sweep.spec import Settings, Spec, parse
+from sims.sweep.spec import Spec, SweepSettings, parse
 
 
 def test_defaults_are_the_papers() -> None:
@@ -26,10 +27,10 @@ def test_the_example_documents_every_key_with_its_default() -> None:
     assert set(made.method) > {"sr", "lora-ml-gd"}
     for key in (f.name for f in fields(Spec)):
         assert f"\n{key} = " in text or f"\n[{key}]" in text, key
-    for f in fields(Settings):
+    for f in fields(SweepSettings):
         assert f"\n{f.name} = " in text, f.name
-    assert made.settings == Settings()
-    for word in (*spec.METHODS, *spec.STARTS, *spec.RANKS, *spec.FINE_TUNINGS):
+    assert made.settings == SweepSettings()
+    for word in (*TITLES, *spec.STARTS, *spec.RANKS, *spec.FINE_TUNINGS):
         assert f'"{word}"' in text
 
 

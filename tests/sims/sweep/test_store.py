@@ -242,9 +242,9 @@ def test_folders_that_are_no_sweep_are_refused(tmp_path: Path) -> None:
 
 def test_progress_counts_work_and_starts_where_the_folder_is(tmp_path: Path) -> None:
     spec: Spec = SMALL
-    seen: list[sweep.Progress] = []
+    seen: list[sweep.SweepProgress] = []
 
-    def stop(now: sweep.Progress) -> None:
+    def stop(now: sweep.SweepProgress) -> None:
         seen.append(now)
         if now.chunks == 2:
             raise KeyboardInterrupt

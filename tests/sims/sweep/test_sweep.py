@@ -11,10 +11,11 @@ import pytest
 from loraml_theory.closed_forms import best_rank_error
 from sims import engines, seeding
 from sims.engines.engine import Engine
+from sims.methods import TITLES
 from sims.sweep import store
 from sims.sweep.cells import run_chunk
 from sims.sweep.plan import plan
-from sims.sweep.spec import METHODS, Spec, parse
+from sims.sweep.spec import Spec, parse
 
 BRIEF = parse(
     """
@@ -55,7 +56,7 @@ def keyed(table: dict[str, np.ndarray]) -> dict[tuple[Any, ...], tuple[Any, ...]
     return dict(zip(coordinates, zip(*bits, strict=True), strict=True))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TITLES)
 def test_rows_do_not_depend_on_what_is_computed_beside_them(engine: Engine, method: str) -> None:
     """Subsets of seeds and of axes, in other orders and other batches, give the same bits."""
     whole = keyed(rows(replace(BRIEF, method=(method,), seeds=tuple(range(19)), chunk=19), engine))
