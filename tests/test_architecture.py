@@ -139,11 +139,11 @@ def test_right_way_passes(tmp_path: Path, part: str, source: str) -> None:
 
 IMPORT_COST = """
 import json, sys, time
-start = time.perf_counter()
+start = time.process_time()
 import numpy
-middle = time.perf_counter()
+middle = time.process_time()
 from loraml_theory import *
-seconds = [middle - start, time.perf_counter() - middle]
+seconds = [middle - start, time.process_time() - middle]
 print(json.dumps([*seconds, sorted(set(sys.argv[1:]) & set(sys.modules))]))
 """
 
@@ -162,7 +162,9 @@ def test_core_imports_nothing_heavy() -> None:
 def test_the_harness_imports_nothing_heavy() -> None:
     modules = [f"loraml_theory.harness.{path.stem}" for path in (ROOT / "loraml_theory/harness").glob("*.py")]
     assert len(modules) > 10
-    program = IMPORT_COST.replace("import loraml_theory", f"import {', '.join(modules)}".replace(".__init__", ""))
+    program = IMPORT_COST.replace(
+        "from loraml_theory import *", f"import {', '.join(modules)}".replace(".__init__", "")
+    )
     assert import_cost(program)[2] == []
 
 
@@ -172,13 +174,10 @@ def test_heavy_import_is_caught() -> None:
 
 
 def test_core_imports_fast() -> None:
-    """The least of several runs, since a busy machine only ever adds."""
+    """Not longer than NumPy twice, by the processor's time and the least of several runs: others only ever add."""
     runs = [import_cost() for _ in range(5)]
     numpy_seconds, core_seconds = min(run[0] for run in runs), min(run[1] for run in runs)
-    assert core_seconds <= 0.3, (
-        f"from loraml_theory import * takes {core_seconds:.3f} s beyond NumPy's {numpy_seconds:.3f} s, "
-        f"{1 + core_seconds / numpy_seconds:.2f} times NumPy alone; at most 0.3 s more expected"
-    )
+    assert core_seconds <= 2 * numpy_seconds, (core_seconds, numpy_seconds)
 
 
 def imported_at_the_top(path: Path, modules: set[str]) -> set[str]:
