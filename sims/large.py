@@ -1,4 +1,4 @@
-"""Exact recovery of large structures: in the span of the differences, by the spectral form or by Newton's method."""
+"""Exact recovery of large structures in the span of the differences, by the spectral form or by Newton's method."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from loraml_theory.solvers import Status, newton
 from loraml_theory.structure import GroundTruth
 
 TOLERANCE = 1e-13
-"""Of Newton's gradient, relative: a decade below what is needed, for quadratic convergence to go on to rounding."""
+"""Tolerance of Newton's relative gradient: ten times below the need, so that quadratic convergence reaches rounding."""
 
 REACHED = 1e-9
-"""Relative errors of the base below this are the truth; the next stationary point is far from it."""
+"""A base with a relative error below this is the truth; the next stationary point is far from it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Recovery:
     iterations
         Trust-region steps; 0 for a closed form.
     seconds
-        Wall time, without that of the reduction.
+        Wall time without the reduction.
     """
 
     how: str
@@ -52,7 +52,7 @@ class Recovery:
 
     @property
     def reached(self) -> bool:
-        """Whether it found the truth."""
+        """Whether the truth was found."""
         return self.error <= REACHED
 
 
@@ -70,7 +70,7 @@ def recover(rng: np.random.Generator, truth: GroundTruth, *, starts: int = 5) ->
 
     Yields
     ------
-    The spectral recovery, then one recovery a start, as they are done.
+    The spectral recovery, then one recovery per start, when each is done.
     """
     reduction = reduce_to_span(rng, truth.W_retraining, truth.k)
     started = perf_counter()
@@ -90,7 +90,7 @@ def recover(rng: np.random.Generator, truth: GroundTruth, *, starts: int = 5) ->
 def _recovery(
     how: str, truth: GroundTruth, reduction: Reduction, U: np.ndarray, ended: Status, iterations: int, seconds: float
 ) -> Recovery:
-    """Measure the base that reduced factors stand for."""
+    """Measure the base of reduced factors."""
     misfit = np.sqrt(2 * float(ProjectedLoRAML(population(reduction.W)).value(Parameters(U=U))))
     return Recovery(
         how,

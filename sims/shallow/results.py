@@ -28,20 +28,20 @@ Stage = TypeVar("Stage", Retrained, Tuned)
 
 @dataclass(frozen=True)
 class Study:
-    """What all results of a figure have in common.
+    """The settings common to all results of a figure.
 
     Parameters
     ----------
     seed, runs
-        Root of every random number; repetitions.
-    settings
+        Root of every random number; number of repetitions.
+        settings
         Of AdamW.
-    descent
-        What computes.
-    folder
-        Where results are kept; None keeps none.
+        descent
+        The engine.
+        folder
+        Where results are saved; None saves none.
     solver
-        Of retraining, one of `SOLVERS`.
+        Solver of retraining, one of `SOLVERS`.
     """
 
     descent: Descent
@@ -69,7 +69,7 @@ def results(
 ) -> list[Result]:
     """Return the results of one figure, one for every value and rank.
 
-    Retraining that settings share, as those that differ in n do, is done once.
+    Retraining is done once for settings that share it, such as those that differ in n.
     """
     return [
         result
@@ -79,7 +79,7 @@ def results(
 
 
 def _setting(vary: str, value: int, cell: Cell, *, study: Study, progress: Callable[[str], None]) -> Iterator[Result]:
-    """Yield the results of one setting by rank; nothing is drawn where all of them are kept."""
+    """Yield the results of one setting by rank; nothing is drawn if all of them are saved."""
     drawn: list[Run] = []
 
     def runs() -> list[Run]:
@@ -120,7 +120,7 @@ def _setting(vary: str, value: int, cell: Cell, *, study: Study, progress: Calla
 
 
 def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, named: dict[str, Any]) -> Stage:
-    """Return what is kept of this name and study, or compute it and keep it, whole or not at all."""
+    """Return the saved result of this name and study, or compute and save it atomically."""
     if study.folder is None:
         return compute()
     path = study.folder / FOLDER / f"{kind.__name__.lower()}-{_digest(study, named)}.npz"
@@ -135,7 +135,7 @@ def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, name
 
 
 def _digest(study: Study, named: dict[str, Any]) -> str:
-    """Name everything that the numbers depend on, what computes them included."""
+    """Return everything that the numbers depend on, the engine included."""
     computed_by = [study.descent.name, study.descent.device, study.descent.precision]
     if study.solver != "adamw":
         named = {**named, "solver": study.solver}
@@ -144,7 +144,7 @@ def _digest(study: Study, named: dict[str, Any]) -> str:
 
 
 def _read(kind: type[Stage], path: Path, both: tuple[int, int], d: int) -> Stage:
-    """Read what is kept of methods and runs, `both`."""
+    """Read a saved result with arrays over methods and runs, `both`."""
     names = [part.name for part in fields(kind)]
     with open_arrays(path, expected="results of an earlier command; remove it to compute them again") as file:
         headers = {name: file.header(name) for name in names}

@@ -48,7 +48,7 @@ def test_names_are_escaped(loraml: Loraml, tmp_path: Path) -> None:
         (["--seed", "-1"], "--seed: got '-1', expected a whole number >= 0 of at most 18 digits"),
         (["--base", "gone"], "gone: there is no such file or folder"),
         (["--write-base", "b.bin"], "--write-base: got 'b.bin', expected a name that ends in .safetensors"),
-        (["--out", "."], "--out: got the current folder, expected the name of a folder of its own"),
+        (["--out", "."], "--out: got the current folder, expected another folder"),
         (["x"], "'x': expected NAME=PATH"),
         (["--ignore", "zzz"], "--ignore: 'zzz' fits no weight, expected a pattern such as '*.classifier.*'"),
     ],

@@ -135,7 +135,7 @@ def test_damaged_archives(tmp_path: Path, content: bytes) -> None:
 def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
     """Where its MD5 is not asked for, zeros in a thousandth of their size are not gone through."""
     path = write_archive(tmp_path / ARCHIVE, {name: bytes(2**22) for name in FILES})
-    with pytest.raises(InputError, match=f"{ARCHIVE}: unpacks to more than 8 MiB, expected {ARCHIVE} that does not"):
+    with pytest.raises(InputError, match=f"{ARCHIVE}: unpacks to more than 8 MiB, expected {ARCHIVE} of at most that"):
         open_cifar_batches(path, checksums={})
 
 
