@@ -1,1 +1,1 @@
-"""Advice on one's own tasks: which rank fine-tuning needs, and whether meta-learned retraining would help."""
+"""Advice on a user's tasks: the rank that fine-tuning needs, and whether meta-learned retraining would help."""
