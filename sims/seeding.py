@@ -64,7 +64,7 @@ def truth(root: int, seed: int, *, kind: str, d: int, k: int, T: int) -> GroundT
 
 
 def retraining_moments(root: int, seed: int, truth: GroundTruth, *, N: float, sigma: float) -> Moments:
-    """Draw the moments of a seed's T retraining tasks, ``(T, d, d)``, every task from a stream of its own."""
+    """Draw the moments of a seed's T retraining tasks, ``(T, d, d)``, every task from its own stream."""
     if np.isinf(N):
         return population(truth.W_retraining, sigma=sigma)
     rng = partial(stream, root, "retraining data", seed=seed, d=truth.d, k=truth.k, N=int(N))

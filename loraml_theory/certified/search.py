@@ -34,7 +34,6 @@ class Effort:
     proofs: int = 0
 
     def __add__(self, other: Effort) -> Effort:
-        """Add the numbers of two searches."""
         return Effort(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 

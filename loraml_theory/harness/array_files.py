@@ -37,7 +37,6 @@ class ArrayFile:
     """
 
     def __init__(self, path: PathLike, file: IO[bytes], *, expected: str) -> None:
-        """Read the table of contents."""
         self._path, self._expected = path, expected
         self._archive = _archive(path, file, expected)
         self._most = max(SMALL, RATIO * file.seek(0, 2))

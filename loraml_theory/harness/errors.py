@@ -28,6 +28,5 @@ class InputError(ValueError):
     """Input from a user that cannot be used; the text is one line, and the exit status is 2."""
 
     def __init__(self, text: str) -> None:
-        """Store the text as one line of bounded length."""
         line = one_line(text)
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}")

@@ -37,7 +37,6 @@ class InputFileError(InputError):
     """A file that cannot be used: its name, what was found, and what is expected."""
 
     def __init__(self, path: PathLike, text: str) -> None:
-        """Join name and text to one line."""
         super().__init__(f"{os.fspath(path)}: {text}")
 
 

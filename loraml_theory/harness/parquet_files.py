@@ -65,7 +65,7 @@ def open_parquet(
 
 
 def with_texts(path: PathLike, table: pa.Table, *, expected: str) -> pa.Table:
-    """Return a table with texts in place of their numbers.
+    """Return a table with its numbers of texts decoded.
 
     Raises
     ------

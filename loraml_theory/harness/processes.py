@@ -134,7 +134,6 @@ class Crew(Generic[J]):
         ahead: int = 1,
         environment: Mapping[str, str] = ONE_THREAD,
     ) -> None:
-        """Start nothing yet."""
         self.following = following
         self.size = size
         self.ahead = ahead

@@ -38,7 +38,6 @@ class Bounds(NamedTuple):
         return (self.low < number if self.above else self.low <= number) and number <= high
 
     def __str__(self) -> str:
-        """Return the bounds in words, a large power of ten as such."""
         if self.high is None:
             return f"{'>' if self.above else '>='} {self.low}"
         digits = str(self.high)

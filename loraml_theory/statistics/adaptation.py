@@ -32,7 +32,7 @@ class Apart:
     Parameters
     ----------
     ranks
-        How many of its singular values stand above the noise, for each task.
+        Number of singular values above the noise, for each task.
     left
         ``sum_{i > r} s_i^2`` for r = 0, 1, .., ``(tasks, ranks)``; r goes as far as the span shows.
     """

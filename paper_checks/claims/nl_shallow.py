@@ -40,7 +40,7 @@ def check(runs: ShallowRuns, _profile: Profile, *, stated: Statement = AHEAD) ->
 
     The evidence is the median over runs of ``log10(SR / LoRA-ML)`` with an interval between order statistics
     (`sims.shallow.tables.median_interval`) of level ``1 - ALPHA / settings``, so that all of them together hold with
-    probability ``1 - ALPHA``, whatever the distribution. An axis agrees where each of its settings does; the mean over
+    probability ``1 - ALPHA`` for any distribution. An axis agrees where each of its settings does; the mean over
     its settings is shown beside them and decides nothing.
     """
     for axis, pairs in runs.axes.items():

@@ -87,7 +87,6 @@ class Order(NamedTuple):
         return self.finetune == "lora" or not {self.ahead, self.behind}.isdisjoint(ADAPTED)
 
     def __str__(self) -> str:
-        """Name the difference that is claimed to be positive."""
         return f"{self.ahead} minus {self.behind}, {FINE_TUNING[self.finetune]}"
 
 

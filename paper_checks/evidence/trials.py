@@ -42,7 +42,6 @@ class Setting:
     sigma_x: float
 
     def __str__(self) -> str:
-        """Return the setting as the checks print it."""
         return f"n = {self.n}, sigma = {self.sigma:.3g}, sigma_x = {self.sigma_x:g}"
 
 

@@ -49,7 +49,6 @@ class Shards:
     """
 
     def __init__(self, path: Path, listed: Mapping[str, Path]) -> None:
-        """Open every file."""
         opened = {file: open_tensors(file) for file in dict.fromkeys(listed.values())}
         for name, file in listed.items():
             if name not in opened[file].tensors:

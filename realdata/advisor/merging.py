@@ -157,7 +157,6 @@ class TensorWriter:
     """Writes weights one by one in the announced order."""
 
     def __init__(self, file: BinaryIO, tensors: Mapping[str, tuple[Described, tuple[str, ...]]]) -> None:
-        """Write the header of a safetensors file."""
         self._file, self._sum = file, 0
         self._left = [(name, found, len(names)) for found, names in tensors.values() for name in names]
         self._tensors = {name: found for name, (found, _) in tensors.items()}

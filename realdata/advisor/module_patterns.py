@@ -40,7 +40,6 @@ class ModulePattern:
     """
 
     def __init__(self, key: str) -> None:
-        """Read the pattern."""
         if len(key) > LONGEST:
             raise ValueError(f"is of {len(key)} characters, expected at most {LONGEST}")
         self._anchored = key.startswith("^")
@@ -64,7 +63,7 @@ def _alternatives(pattern: str) -> list[str]:
         else:
             waiting += [text[: group.start()] + way + text[group.end() :] for way in group[1].split("|")]
         if len(waiting) + len(done) > MOST:
-            raise ValueError(f"stands for more than {MOST} alternatives")
+            raise ValueError(f"has more than {MOST} alternatives")
     return done
 
 
@@ -117,7 +116,6 @@ class ModulePatterns:
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
-        """Read the keys."""
         self._names: dict[tuple[str, bool], tuple[int, str]] = {}
         self._patterns: list[tuple[int, str, ModulePattern]] = []
         for number, key in enumerate(keys):

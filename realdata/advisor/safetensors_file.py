@@ -26,7 +26,6 @@ class SafetensorsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the header."""
         check_regular(path, expected="a safetensors file")
         self.path, self.files, self.tensors = path, (path,), _header(path)
 

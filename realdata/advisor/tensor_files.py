@@ -95,7 +95,6 @@ class View:
     """
 
     def __init__(self, file: TensorFile, stored: Mapping[str, Stored]) -> None:
-        """Describe every name."""
         self.path, self.files, self._file, self.stored = file.path, file.files, file, dict(stored)
         self.tensors = {name: self._described(where) for name, where in self.stored.items()}
 

@@ -41,7 +41,6 @@ class TorchFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Load the state dict."""
         size = check_regular(path, expected=EXPECTED)
         self.path, self.files = path, (path,)
         self._state = _unwrapped(path, _load(path, size))

@@ -52,7 +52,6 @@ class ReplyPool:
     """
 
     def __init__(self, dialogues: Sequence[Dialogue]) -> None:
-        """Normalise each reply once."""
         self._replies = tuple(
             _Reply(dialogue.number, turn.reply, normalised(turn.reply))
             for dialogue in dialogues

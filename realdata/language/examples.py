@@ -60,7 +60,6 @@ class TurnExamples:
         separator: str | None = None,
         trained_on: int | None = None,
     ) -> None:
-        """Tokenise contexts and replies, each text once."""
         numbers = {len(turn.replies) for turn in turns}
         if len(numbers) != 1:
             raise ValueError(f"turns: got {sorted(numbers)} candidates; expected turns with one number of them")
@@ -109,7 +108,6 @@ class TurnExamples:
         return shown_candidates(self, np.arange(len(self)), rng)
 
     def __len__(self) -> int:
-        """Return the number of turns."""
         return len(self._contexts)
 
     def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:

@@ -98,7 +98,6 @@ class LanguageExperiment:
     unit = "persona"
 
     def __init__(self, settings: LanguageSettings, files: Sequence[Path]) -> None:
-        """Read dialogues and encoder, and draw all candidates."""
         from realdata.language.encoders import check_forward
         from realdata.language.problem import CandidateProblem, chance_level
 

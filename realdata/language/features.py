@@ -33,7 +33,6 @@ class FeatureExamples:
     """
 
     def __init__(self, examples: TurnExamples, features: Tensor) -> None:
-        """Store the turns and their features."""
         self.examples = examples
         self.features = features
 
@@ -43,7 +42,6 @@ class FeatureExamples:
         return hashlib.sha256(f"{self.examples.fingerprint} {tensor_digest(self.features)}".encode()).hexdigest()
 
     def __len__(self) -> int:
-        """Return the number of turns."""
         return len(self.examples)
 
     def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:

@@ -58,7 +58,6 @@ class TaskSettings:
     test_test: int = 2
 
     def __post_init__(self) -> None:
-        """Check every number."""
         for name, value in vars(self).items():
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name}: got {value}, expected a whole number >= 1")
@@ -93,7 +92,6 @@ class TurnSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check every number."""
         if self.max_length < 1 or self.seed < 0:
             raise ValueError(f"max_length, seed: got {self.max_length}, {self.seed}, expected >= 1 and >= 0")
         if not 2 <= self.training_candidates <= self.training_pool <= CANDIDATES:
@@ -126,7 +124,6 @@ class ModelSettings:
     rows_at_once: int
 
     def __post_init__(self) -> None:
-        """Check the number."""
         if self.rows_at_once < 1:
             raise ValueError(f"rows_at_once: got {self.rows_at_once}, expected a whole number >= 1")
 
@@ -138,7 +135,6 @@ class LastLayerSettings:
     learning_rate: float
 
     def __post_init__(self) -> None:
-        """Check the number."""
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate: got {self.learning_rate}, expected a number > 0")
 
@@ -159,7 +155,6 @@ class LanguageSettings:
     axes: AxesSettings
 
     def __post_init__(self) -> None:
-        """Check the tables against one another."""
         if self.grid.quirks:
             raise ValueError(f"grid.quirks: got {list(self.grid.quirks)}, but this experiment has no switches")
         if self.grid.n != ("all",) or self.axes.n:

@@ -37,7 +37,6 @@ class Roles:
     unused: tuple[Persona, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a persona with two roles."""
         names = [persona.name for persona in (*self.retraining, *self.test, *self.unused)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -76,7 +76,7 @@ def _run(kernel: Callable[..., None], *tensors: Tensor, mask: Mask) -> None:
         kernel(*arrays, *numbers, ends[0], ends[1])
     finally:
         for other in others:
-            other.result()  # also after an error: no thread may go on writing
+            other.result()  # also after an error: no thread may still write
 
 
 _RECYCLED_FROM = 1 << 18  # elements; a memory allocator caches smaller pieces itself

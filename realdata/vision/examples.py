@@ -65,7 +65,6 @@ class ImageExamples:
     classes: ClassVar[int] = 2
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.rows)
 
     @property

@@ -84,7 +84,6 @@ class VisionExperiment:
     scores: Mapping[str, Score] = {"accuracy": Score("accuracy", 0.5)}  # a guess among two labels
 
     def __init__(self, settings: VisionSettings, images: Path | None) -> None:
-        """Open the images; none is decoded yet."""
         from realdata.vision.problem import Classification
         from realdata.vision.sources import open_images
 

@@ -24,7 +24,6 @@ class MLP(nn.Module):
     """
 
     def __init__(self, units: int, expansion: float, *, dropout: float) -> None:
-        """Draw the layers' parameters, as torch does for each."""
         super().__init__()
         hidden = max(1, round(units * expansion))
         self.expand = nn.Linear(units, hidden)
@@ -56,7 +55,6 @@ class MixerBlock(nn.Module):
     def __init__(
         self, patches: int, units: int, *, token_expansion: float, channel_expansion: float, dropout: float
     ) -> None:
-        """Draw the layers' parameters, as torch does for each."""
         super().__init__()
         self.token_norm = nn.LayerNorm(units)
         self.tokens = MLP(patches, token_expansion, dropout=dropout)
@@ -116,7 +114,6 @@ class MLPMixer(nn.Module):
         dropout: float = 0.1,
         classes: int = 2,
     ) -> None:
-        """Draw the layers' parameters, as torch does for each."""
         super().__init__()
         sizes = {"channels": channels, "height": height, "width": width, "patch": patch}
         for name, size in {**sizes, "units": units, "depth": depth, "classes": classes}.items():

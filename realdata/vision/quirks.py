@@ -67,7 +67,6 @@ class Relevance:
     """
 
     def __init__(self, *, augmented: bool) -> None:
-        """Store the switches that always have an effect."""
         self._always = {"select-on-test", *(["augment-once"] if augmented else [])}
 
     def in_retraining(self, method: str, *, rank: int) -> frozenset[str]:

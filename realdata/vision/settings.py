@@ -50,7 +50,6 @@ class DataSettings:
     image_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Check every value."""
         for name, least in (("train_per_class", 1), ("validation_per_class", 1), ("crop_padding", 0)):
             value = getattr(self, name)
             if value != "all" and value < least:
@@ -85,7 +84,6 @@ class ModelSettings:
     dropout: float
 
     def __post_init__(self) -> None:
-        """Check every value."""
         for name in ("patch", "width", "depth"):
             if not 1 <= getattr(self, name) <= 65536:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a whole number in 1..65536")
@@ -110,7 +108,6 @@ class VisionSettings:
     axes: AxesSettings
 
     def __post_init__(self) -> None:
-        """Check the tables against one another."""
         try:
             checked(self.grid.quirks)
         except ValueError as problem:

@@ -36,7 +36,6 @@ class CpuEngine:
     device = "cpu"
 
     def __init__(self, *, threads: int | None = None) -> None:
-        """Start nothing yet."""
         self.threads = threads or cores()
 
     def retrain(self, moments: Moments, start: Parameters, schedule: Schedule, *, record_every: int = 0) -> Iterates:

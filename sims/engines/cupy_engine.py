@@ -61,7 +61,6 @@ class CupyEngine:
     name = "cupy"
 
     def __init__(self, device: str = "cuda", *, dtype: str = "float64", cupy: Any = None) -> None:
-        """Find the device; kernels are compiled at their first use."""
         kind, _, number = device.partition(":")
         if kind != "cuda" or not (number.isdecimal() or device == "cuda"):
             raise InputError(f"device: got {device!r}, expected cuda or cuda:INDEX")

@@ -43,7 +43,6 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, device: str = "cpu", *, block_bytes: int = 2**30) -> None:
-        """Check that the device exists."""
         self._device = _device(device)
         self.device = str(self._device)
         self.block_bytes = block_bytes

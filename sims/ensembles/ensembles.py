@@ -42,7 +42,6 @@ class Ensemble:
     T: int
 
     def __str__(self) -> str:
-        """Return the name that the checks print."""
         return f"{self.kind} d={self.d} k={self.k} T={self.T}"
 
     def block(self, number: int, seed: int, *, purpose: str) -> Block:

@@ -70,7 +70,6 @@ class Tally:
         return self.judged + self.undecided + self.unconverged + self.elsewhere
 
     def __add__(self, other: Tally) -> Tally:
-        """Join the counts of a later block."""
         return Tally(
             self.success + other.success,
             self.failure + other.failure,

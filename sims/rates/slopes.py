@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 RESAMPLES = 4000
 BLOCK = 4_000_000  # numbers in one array of the resampling, at most
 FAR = 300.0  # an end of an interval that lies further off than this, e^300 as a level, is infinite
-LEAST_SPREAD = 1e-300  # in place of 0 in a denominator
+LEAST_SPREAD = 1e-300  # replaces 0 in a denominator
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,6 @@ class CpuDescent:
     device = "cpu"
 
     def __init__(self, *, precision: str = "float32", threads: int | None = None) -> None:
-        """Start nothing yet."""
         self.precision = precision
         self.threads = threads or cores()
 

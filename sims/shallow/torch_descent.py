@@ -28,7 +28,6 @@ class TorchDescent:
     name = "torch"
 
     def __init__(self, device: str = "cpu", *, precision: str = "float32") -> None:
-        """Start nothing yet."""
         self.device = device
         self.precision = precision
 

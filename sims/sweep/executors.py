@@ -60,7 +60,6 @@ class Processes:
     """Several processes on this machine, which share its cores among their engines."""
 
     def __init__(self, workers: int) -> None:
-        """Remember the number of processes; they start when there is work."""
         self.workers = workers
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -116,7 +115,6 @@ class Dask:
     """The workers of a Dask cluster."""
 
     def __init__(self, client: Client) -> None:
-        """Use a client's cluster."""
         self.client = client
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:

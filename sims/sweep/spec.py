@@ -100,7 +100,6 @@ class Spec:
     settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
-        """Check that it is not too large."""
         rows = prod(len(getattr(self, axis)) for axis in AXES)
         if rows > MAX_ROWS:
             raise ValueError(f"{', '.join(AXES)}: got {rows} rows in all, expected at most {MAX_ROWS}")

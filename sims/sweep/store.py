@@ -11,7 +11,7 @@ One row is one trial, a cell at a seed. Numbers that do not exist are NaN, whole
 ``kind, d, k, T, N, n, sigma``    the setting; N and n are floats, infinite for the population
 ``method, start``                 `spec.METHODS`; "0.1" (a scale), "spectral", "truth", or "none" without a start
 ``fine_tuning``                   "closed-form" or "gd"
-``rank_rule, rank``               as in the spec, and the number it stands for
+``rank_rule, rank``               as in the spec, and its number
 ``seed``                          rows of equal seed, kind, d and k share their ground truth: clusters in statistics
 ``status``                        of retraining: "converged" (closed forms are), "max_iterations", "stalled",
                                   "diverged", "not_identified" (a closed form whose condition is infinite), or
@@ -109,7 +109,6 @@ class Store:
     """A locked folder; see `locked`."""
 
     def __init__(self, folder: Path) -> None:
-        """Store the folder; nothing is read or written yet."""
         self.folder = folder
         self.chunks = folder / "chunks"
 
