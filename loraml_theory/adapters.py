@@ -12,7 +12,7 @@ from loraml_theory.structure import Array, transpose
 
 
 class Parameters(NamedTuple):
-    """A point, a gradient or a direction; what an objective does not optimise is None.
+    """A point, a gradient or a direction; a parameter that the objective does not optimise is None.
 
     ``A`` is ``(..., d_out, d_in)``. ``U`` and ``V`` are ``(..., T, d_out, r)`` and ``(..., T, d_in, r)`` in
     retraining, without the task axis in fine-tuning. ``V is None`` means symmetric adapters ``U U^T``.

@@ -1,4 +1,4 @@
-"""Every closed form of the claims: minimisers without iteration, and the errors they leave."""
+"""Every closed form of the claims: minimisers without iteration, and their errors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def reduced_rank_regression(moments: Moments, rank: int, *, ridge: float = 0.0) 
     Parameters
     ----------
     moments
-        Any batch axes, which all stay: a task axis gives one fit per task.
+        Any batch axes, all of which are kept: a task axis gives one fit per task.
     rank
         At least 0; from min(d_out, d_in) on, the unconstrained fit.
     """
@@ -104,7 +104,7 @@ def boost(rapidities: Array, left: Array | None = None, right: Array | None = No
     ----------
     rapidities
         ``(..., k)``.
-    left, right
+        left, right
         Pairs of orthogonal matrices, ``(..., 2, k, k)``; identities if not given.
     """
     xp = array_namespace(rapidities)
@@ -138,7 +138,7 @@ def two_task_orbit(truth: GroundTruth, H: Array) -> tuple[Array, Array]:
     Raises
     ------
     ValueError
-        If the truth has other than two retraining tasks.
+        If the truth does not have two retraining tasks.
     """
     if truth.T != 2:
         raise ValueError(f"truth: got T = {truth.T}, expected T = 2")
@@ -161,9 +161,9 @@ class SpectralRecovery(NamedTuple):
         Recovered factors of all T tasks, ``(..., T, d, k)``, up to an orthogonal factor on the right.
     condition
         ``(...)``: amplification of rounding, relative to ``max_t ||W_t||_F``. One over the sine of the smallest
-        angle that the intersections leave, and over the squared smallest singular value of the joint basis: a matter
-        of the spans alone, whatever the sizes of the shifts. Infinite where no triple is independent to rounding, or
-        a shift is lost in the rounding of another.
+        angle that the intersections leave, and over the squared smallest singular value of the joint basis: it depends
+        on the spans alone, not on the sizes of the shifts. Infinite where no triple is independent to rounding, or
+        a shift is below the rounding of another.
     """
 
     A: Array

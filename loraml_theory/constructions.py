@@ -1,4 +1,4 @@
-"""Instances from a few numbers: sizes, a spectrum and a seed, of which 0 stands for the plainest of its kind."""
+"""Instances from a few numbers: sizes, a spectrum and a seed; seed 0 gives the simplest instance of its kind."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def truth_with_spectrum(
     rank q.
 
     The factor is ``Q diag(spectrum) P`` with orthonormal columns of Q, ``(d, q)``, and rows of P,
-    ``(q, k(T+1))``. Seed 0 is the plainest such truth instead: A* = 0, and column j is ``spectrum[j mod q]``
+    ``(q, k(T+1))``. Seed 0 is the simplest such truth instead: A* = 0, and column j is ``spectrum[j mod q]``
     times the unit vector ``e_{j mod q}``.
 
     Parameters
@@ -50,7 +50,7 @@ def truth_with_spectrum(
     spectrum
         The q positive singular values, ``k <= q <= min(d, k(T+1))``.
     seed
-        Of A*, Q and P.
+        Seed of A*, Q and P.
     free_test_task
         Make `spectrum` that of the T retraining tasks' joint factor, ``q <= kT``, and draw the test task's
         factor freely: standard normal, for seed 0 the unit vectors that follow.
@@ -91,7 +91,7 @@ def integer_truth(*, d: int, k: int, T: int, rank: int, seed: int = 0, free_test
 
     The factor is ``B P`` over the whole numbers: B, ``(d, q)``, is unit lower triangular up to the order of
     its rows, and block t of P, ``(q, k)``, has k rows, taken in turn, that form a unit upper triangular matrix.
-    So the ranks, that of every task's factor being k, hold over the rational numbers. Seed 0 is the plainest
+    So the ranks, k for every task's factor, hold over the rational numbers. Seed 0 is the simplest
     such truth: A* = 0, and column j is the unit vector ``e_{j mod q}``.
 
     Parameters
@@ -101,7 +101,7 @@ def integer_truth(*, d: int, k: int, T: int, rank: int, seed: int = 0, free_test
     rank
         q, ``k <= q <= min(d, k(T+1))``.
     seed
-        Of the entries: A* from -9 to 9, those of B and P from -1 to 1.
+        Seed of the entries: A* from -9 to 9, B and P from -1 to 1.
     free_test_task
         Make `rank` that of the T retraining tasks' joint factor, ``q <= kT``, and draw the test task's factor by
         itself: for seed 0 the unit vectors that follow.
@@ -109,7 +109,7 @@ def integer_truth(*, d: int, k: int, T: int, rank: int, seed: int = 0, free_test
     Raises
     ------
     ValueError
-        If there is no such rank.
+        If `rank` is out of range.
 
     Examples
     --------
@@ -145,17 +145,17 @@ def with_test_task(truth: GroundTruth, *, independent: bool = True, seed: int = 
     Parameters
     ----------
     truth
-        Of NumPy arrays, without batch axes.
+        Truth of NumPy arrays, without batch axes.
     independent
         Whether the new factor's columns are independent of all retraining factors, at a distance of 1 from their
         span; otherwise they lie in it.
     seed
-        Of the factor; 0 for an orthonormal one.
+        Seed of the factor; 0 for an orthonormal one.
 
     Raises
     ------
     ValueError
-        If it is to be independent and the retraining factors leave fewer than k dimensions.
+        If `independent` is true and the retraining factors leave fewer than k dimensions.
 
     Examples
     --------
@@ -211,7 +211,7 @@ def moments_with_spectrum(
 ) -> Moments:
     r"""Construct moments whose every ``S_t`` has the eigenvalues `spectrum`; zeros make S singular.
 
-    Seed 0 is the plainest: S diagonal, W of ones, no noise. Otherwise S has uniformly drawn eigenvectors, W
+    Seed 0 is the simplest: S diagonal, W of ones, no noise. Otherwise S has uniformly drawn eigenvectors, W
     is standard normal with rows in the range of S, as least squares leaves it, and the noise is between 0 and
     1.
 
@@ -224,9 +224,9 @@ def moments_with_spectrum(
     spectrum
         Eigenvalues >= 0 of each S_t.
     n
-        What the moments say of the number of samples.
+        Number of samples that the moments state.
     seed
-        Of the rest.
+        Seed of S's eigenvectors, W and the noise.
 
     Examples
     --------
@@ -286,7 +286,7 @@ def point(
     symmetric
         Whether V is left out.
     scale, seed
-        Of the entries.
+        Scale and seed of the entries.
     """
     lead = () if tasks is None else (tasks,)
     if seed == 0:

@@ -1,4 +1,4 @@
-"""Stationary points of an objective: their curvature, their kind, and ways down from them."""
+"""Stationary points of an objective: their curvature, their kind, and descent directions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def curvature(objective: Objective, at: Parameters) -> Array:
 
 
 def directional_curvature(objective: Objective, at: Parameters, direction: Parameters) -> Array:
-    """Return ``<v, H v> / ||v||^2``, ``(...)``: negative along a way down from a stationary point."""
+    """Return ``<v, H v> / ||v||^2``, ``(...)``: negative along a descent direction at a stationary point."""
     v = ravel(objective, direction)
     Hv = ravel(objective, objective.hessian_vector(at, direction))
     xp = array_namespace(v)
@@ -60,7 +60,7 @@ class Escape(NamedTuple):
 
 
 def escape_direction(W: Array, U: Array) -> Escape:
-    r"""Construct the way down from a stationary point that is not global, at T = 2 in the population (ML-4).
+    r"""Construct the descent direction at a stationary point that is not global, at T = 2 in the population (ML-4).
 
     With ``Delta = U_1 U_1^T - U_2 U_2^T - M``, M = W_1 - W_2, take the unit eigenvector v of Delta's smallest
     eigenvalue -lambda, and in the kernel of [U_1, U_2] the vector (z, -y) of largest ``||z||^2 - ||y||^2``.

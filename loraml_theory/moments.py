@@ -1,4 +1,4 @@
-"""Second moments of tasks: everything the linear model's losses know about the data."""
+"""Second moments of tasks: everything the linear model's losses need of the data."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def from_samples(X: Array, Y: Array) -> Moments:
     Parameters
     ----------
     X
-        Inputs, ``(..., d_in, n)``, one sample a column, float64.
+        Inputs, ``(..., d_in, n)``, one sample per column, float64.
     Y
         Targets, ``(..., d_out, n)``.
 
@@ -190,7 +190,7 @@ def population(W: Array, *, sigma_x: float = 1.0, sigma: float = 0.0) -> Moments
 def draw(
     rng: Generator, W: Array, n: int, *, sigma_x: float = 1.0, sigma: float, batch: tuple[int, ...] = ()
 ) -> Moments:
-    r"""Draw the moments of n Gaussian samples of ``y = W x + eps`` exactly; the cost is free of n >= d_in.
+    r"""Draw the moments of n Gaussian samples of ``y = W x + eps`` exactly; the cost does not depend on n >= d_in.
 
     With L the Bartlett factor, ``n S = n L L^T ~ Wishart(n, sigma_x^2 I)``; given S,
 
@@ -209,7 +209,7 @@ def draw(
     sigma_x, sigma
         Standard deviations of each entry of x and of eps.
     batch
-        Further leading axes: so many independent repetitions.
+        Further leading axes, of independent repetitions.
 
     Raises
     ------

@@ -44,7 +44,7 @@ class Objective(Protocol):
 
     @property
     def core_axes(self) -> tuple[int, int, int]:
-        """Number of trailing axes of A, U and V that make up one point; all before are batch axes."""
+        """Number of trailing axes of A, U and V that make up one point; all others are batch axes."""
         ...
 
     @property

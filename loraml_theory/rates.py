@@ -100,7 +100,7 @@ def adaptation_rank(method: str, k: int, T: int, d: int) -> int:
     Raises
     ------
     ValueError
-        For another method.
+        For any other method.
     """
     ranks = {"sr": standard_rank, "lora-ml": meta_rank}
     if method not in ranks:
@@ -168,7 +168,7 @@ def recovery_condition(truth: GroundTruth) -> Array:
 
 
 def base_error(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float = 1.0) -> float:
-    r"""Predict ``E ||A_hat - A*||_F^2`` of LoRA-ML from N samples a task, T >= 3, to first order (ML-7).
+    r"""Predict ``E ||A_hat - A*||_F^2`` of LoRA-ML from N samples per task, T >= 3, to first order (ML-7).
 
         (sigma^2 / (sigma_x^2 N)) tr[(sum_t P_t^perp)^{-1}]   >=   sigma^2 d^2 / (sigma_x^2 N T)
 

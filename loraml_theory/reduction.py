@@ -13,7 +13,7 @@ Hence, with neither independence nor T >= 3 assumed:
    ``A = mean_t W_t - Q (mean_t X_t X_t^T) Q^T``.
 2. QX is stationary for g if and only if X is for g'; along Q_perp the second derivative is
    ``2 s sum_t ||X_t dY_t^T - mean||_F^2 >= 0``. So a spurious minimum of g' stays a second-order stationary point in
-   every dimension, and so does a saddle with its way down.
+   every dimension, and so does a saddle with its descent direction.
 3. A global minimiser may leave the span only with ``X_t Y_t^T`` and ``Y_t Y_t^T`` the same for all t, X a minimiser of
    g'. If some X_t and X_s have jointly independent columns that forces Y = 0: the columns of the common
    ``X_t Y_t^T`` lie in span(X_t) and in span(X_s), which meet in 0, so it vanishes and with it Y_t, and then all
@@ -50,8 +50,8 @@ class Reduction(NamedTuple):
     mean
         ``mean_t W_t``, ``(..., d, d)``.
     outside
-        What of the symmetric differences from the mean the span misses, relative, ``(...)``: rounding for parameters
-        as assumed, otherwise the size of what the reduction neglects.
+        Relative size of what the span misses of the symmetric differences from the mean, ``(...)``: rounding for
+        parameters as assumed, otherwise the size of what the reduction neglects.
     """
 
     Q: Array
@@ -78,7 +78,7 @@ def reduce_to_span(rng: Generator, W: Array, k: int) -> Reduction:
     Parameters
     ----------
     rng
-        Source of the Gaussian matrix, on which nothing but the choice of the basis depends.
+        Source of the Gaussian matrix, which affects only the choice of the basis.
     W
         Parameters of the retraining tasks, ``(..., T, d, d)``.
     k

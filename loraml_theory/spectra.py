@@ -89,8 +89,8 @@ def best_triple_separation(U: Array) -> Array:
 def congruence_floor(factor: Array, smallest: Array | float) -> Array:
     r"""Return ``sigma_min(F)^2 smallest``, below every non-zero eigenvalue of ``F D F^T`` in modulus (Ostrowski).
 
-    A dependent factor breaks the assumption behind the bound; whoever asserts a theorem there is taken at their word,
-    with an infinite bound.
+    A dependent factor breaks the assumption behind the bound; it is then infinite, so that a theorem asserted there is
+    judged.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from array_api_compat import device, is_array_api_obj
 
 from loraml_theory.libraries import array_namespace
 
-Array: TypeAlias = Any  # an array of any array-API library; the standard has no common static type yet
+Array: TypeAlias = Any  # an array of any array-API library; the standard has no static type yet
 
 
 def transpose(M: Array) -> Array:
@@ -85,7 +85,7 @@ class GroundTruth:
     U_star: Array
 
     def __post_init__(self) -> None:
-        """Validate once, here; nothing downstream checks again."""
+        """Check the arguments; nothing downstream checks them again."""
         require_real_floating("A_star", self.A_star)
         require_real_floating("U_star", self.U_star)
         A_shape, U_shape = tuple(self.A_star.shape), tuple(self.U_star.shape)

@@ -1,4 +1,4 @@
-"""What a claim is, how evidence is judged, and how verdicts follow from it."""
+"""Claims, how evidence is judged, and how verdicts follow from it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["exact", "certified", "numerical", "statistical"]
 Relation: TypeAlias = Literal["equal", "at most", "at least", "slope", "above"]
 Nature: TypeAlias = Literal["theorem", "empirical"]
-READABLE = 20  # the largest d that figures of singular values show well
+READABLE = 20  # largest d that is legible in figures of singular values
 
 
 class Subject(Protocol):
-    """What a check looks at: an instance, or an experiment."""
+    """The subject of a check: an instance, or an experiment."""
 
     @property
     def name(self) -> str:
@@ -30,11 +30,11 @@ class Subject(Protocol):
 
 
 class Recorded(Subject, Protocol):
-    """An experiment whose records are there."""
+    """An experiment with its records."""
 
     @property
     def kind(self) -> str:
-        """Which experiment."""
+        """The kind of experiment."""
         ...
 
 
@@ -42,7 +42,7 @@ S = TypeVar("S", bound=Subject)
 
 
 class Outcome(StrEnum):
-    """What one piece of evidence says about the statement it was gathered for."""
+    """The outcome of one piece of evidence for its statement."""
 
     AGREES = "agrees"
     DISAGREES = "disagrees"
@@ -50,7 +50,7 @@ class Outcome(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What all evidence together says about a claim."""
+    """The verdict of all evidence on a claim."""
 
     SUPPORTED = "supported"
     REFUTED = "refuted"
@@ -60,7 +60,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Profile:
-    """How much work a run of the checks does.
+    """The amount of work of a run.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Profile:
     structures
         Structures of every ensemble on which claims are checked at scale; 0 for none.
     engine, device
-        What runs them, see `sims.engines.get`.
+        The engine of these checks, see `sims.engines.get`.
     """
 
     name: str
@@ -108,15 +108,15 @@ class Evidence:
     tolerance
         Absolute, >= 0.
     reason
-        Why the tolerance is what it is.
+        The reason for the tolerance.
     interval
         Confidence interval of the measured value (statistical evidence); then the statement disagrees only
         where the whole interval, widened by the tolerance, does. It agrees otherwise, except with ``above``: an
         interval that holds values on both sides is undecided.
     decidable
-        False where float64, or the sample, cannot tell: the outcome is then undecided whatever was measured.
+        False where float64, or the sample, cannot tell: the outcome is then always undecided.
     decides
-        False for what is shown beside the statement and has no part in the verdict.
+        False for evidence that is shown but not used for the verdict.
     samples
         Size of the sample behind statistical evidence.
     """
@@ -136,7 +136,7 @@ class Evidence:
 
     @property
     def outcome(self) -> Outcome:
-        """Compare measured with predicted; non-finite values and what is not decidable are undecided."""
+        """Compare measured with predicted; non-finite and undecidable values are undecided."""
         low, high = self.interval or (self.measured, self.measured)
         if not (self.decidable and all(map(isfinite, (low, high, self.predicted, self.tolerance)))):
             return Outcome.UNDECIDED
@@ -152,16 +152,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Note:
-    """Something a check saw and shows without judging it.
+    """An observation that a check shows without judging it.
 
     Parameters
     ----------
     instance
-        Name of what it was seen on.
+        Name of the instance.
     text
         One sentence.
     certificate
-        Text of a certificate, which is written beside the report.
+        Text of a certificate, which is written to the report's folder.
     """
 
     instance: str
@@ -170,14 +170,14 @@ class Note:
 
     @property
     def file(self) -> str | None:
-        """Where the certificate is written, seen from the report."""
+        """Path of the certificate, relative to the report."""
         name = re.sub(r"[^A-Za-z0-9]+", "-", self.instance).strip("-") or "instance"
         return None if self.certificate is None else f"certificates/{name}.json"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether an assumption holds on a subject (None: float64 cannot tell), and the number that says so."""
+    """Whether an assumption holds on a subject (None: float64 cannot tell), and the deciding number."""
 
     holds: bool | None
     measured: float
@@ -185,7 +185,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Assumption(Generic[S]):
-    """A condition of a claim as a predicate on what it is about."""
+    """A condition of a claim as a predicate on subjects."""
 
     what: str
     test: Callable[[S], Finding]
@@ -196,7 +196,7 @@ Check: TypeAlias = Callable[[S, Profile], Iterable[Evidence | Note]]
 
 @dataclass(frozen=True)
 class Control(Generic[S]):
-    """A statement that is false, which the same check must refute.
+    """A false statement, which the same check must refute.
 
     Parameters
     ----------
@@ -205,10 +205,10 @@ class Control(Generic[S]):
     check
         The claim's own check, with the mutation as an argument.
     own_instance
-        Draws what the control carries, from a seed.
+        Draws the control's own instance from a seed.
     on_given
-        True for a mutated statement, tried first on what is at hand; False for a broken assumption,
-        which only its own instance has.
+        True for a mutated statement, tried first on the claim's subjects; False for a broken assumption, which only
+        the control's own instance has.
     """
 
     what: str
@@ -218,7 +218,7 @@ class Control(Generic[S]):
 
 
 ScaleCheck: TypeAlias = Callable[[int, Profile], Iterable[Evidence | Note]]
-"""From a seed to what ensembles of random structures say."""
+"""Maps a seed to evidence from ensembles of random structures."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ class AtScale:
     Parameters
     ----------
     check
-        Draws its own structures from a seed, so many as the profile says.
+        Draws its own structures from a seed, as many as the profile says.
     controls
         False statements, in words, with the check that must refute each.
     """
@@ -239,16 +239,16 @@ class AtScale:
 
 @dataclass(frozen=True)
 class Given:
-    """What a run has to look at.
+    """The input of a run.
 
     Parameters
     ----------
     seed
-        Root of everything that is drawn.
+        Root of every random number.
     instances
         The user's; None where claims draw their own.
-    experiments
-        Those whose records were given.
+        experiments
+        Experiments whose records were given.
     """
 
     seed: int
@@ -258,12 +258,12 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True)
 class AnyClaim(Generic[S]):
-    """A statement of the paper with all that is needed to check it, whatever it is about.
+    """A statement of the paper with everything needed to check it.
 
     Parameters
     ----------
     id, title, statement, source
-        What is claimed and where.
+        The claim and its source.
     nature
         ``theorem``: a refutation fails the run; ``empirical``: it is reported.
     assumptions
@@ -277,7 +277,7 @@ class AnyClaim(Generic[S]):
     at_scale
         Run by profiles with structures, unless the user gives instances.
     unit
-        Of what the evidence measures, where that is one and the same.
+        Unit of the evidence, if it is the same for all.
     """
 
     noun: ClassVar[str]
@@ -295,15 +295,15 @@ class AnyClaim(Generic[S]):
     unit: str = ""
 
     def subjects(self, given: Given) -> Sequence[S]:
-        """Return what the claim is to be checked on."""
+        """Return the subjects of the check."""
         raise NotImplementedError
 
     def scope(self, subjects: Sequence[S]) -> str:  # noqa: ARG002
-        """Say on what the verdict is, where the statement does not, to begin a sentence with."""
+        """Return a sentence that says on what the verdict rests, if the statement does not."""
         return ""
 
     def most_telling(self, subjects: Sequence[S]) -> S:
-        """Choose the subject to draw the figure of."""
+        """Choose the subject of the figure."""
         return subjects[0]
 
 
@@ -326,18 +326,18 @@ class Claim(AnyClaim[Instance]):
         return self.instances(given.seed) if given.instances is None else given.instances
 
     def most_telling(self, subjects: Sequence[Instance]) -> Instance:
-        """Choose, of those small enough to read, the first with the most retraining tasks."""
+        """Choose the first with the most retraining tasks among those small enough to read."""
         small = [i for i in subjects if i.truth.d <= READABLE] or subjects[:1]
         return max(small, key=lambda i: i.truth.T)
 
 
 def gather(check: Check[S], subject: S, profile: Profile) -> tuple[list[Evidence], list[Note]]:
-    """Run a check on one subject and part its evidence from its notes."""
+    """Run a check on one subject and separate evidence from notes."""
     return parted(check(subject, profile))
 
 
 def parted(found: Iterable[Evidence | Note]) -> tuple[list[Evidence], list[Note]]:
-    """Part evidence from notes."""
+    """Separate evidence from notes."""
     items = list(found)
     return [i for i in items if isinstance(i, Evidence)], [i for i in items if isinstance(i, Note)]
 
@@ -345,7 +345,7 @@ def parted(found: Iterable[Evidence | Note]) -> tuple[list[Evidence], list[Note]
 def judge(evidence: Iterable[Evidence]) -> Verdict:
     """Return refuted if any evidence disagrees, inconclusive if any is undecided or there is none, else supported.
 
-    Evidence that does not decide is left out.
+    Evidence that does not decide is ignored.
     """
     outcomes = {e.outcome for e in evidence if e.decides}
     if Outcome.DISAGREES in outcomes:

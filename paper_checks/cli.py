@@ -1,7 +1,7 @@
-"""The command `loraml`: the commands in the order a newcomer needs them, and how they end.
+"""The command `loraml`: its commands in the order a newcomer needs them, and its exit.
 
-Typer only parses: each command returns its work as a callable, which `main` runs outside of it. So what Typer
-makes of interrupts, closed pipes and end-of-file errors, which differs between versions, plays no part.
+Typer only parses: each command returns its work as a callable, which `main` runs outside of Typer, whose treatment of
+interrupts, closed pipes and end-of-file errors differs between versions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PANELS: dict[str, dict[str, Any]] = {
     "Simulate": {"sweep": sweep, "rates": rates, "figure": figure.app, "atlas": atlas},
     "Real models": {"vision": vision.app, "language": language.app, "advise": advise},
 }
-"""The commands and groups of commands by what they are for."""
+"""The commands and groups of commands by purpose."""
 
 
 class InOrder(TyperGroup):
@@ -79,7 +79,7 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `loraml` and exit: 0 well, 1 a theorem refuted or a control of one not, 2 bad input, 130 interrupted."""
+    """Run `loraml`; exit: 0, 1 if a theorem is refuted or its control is not, 2 on bad input, 130 if interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @cache
 def _commands() -> Any:
-    """Return what Typer makes of the commands, once: for one line of bad input it would be most of the work."""
+    """Return Typer's command, made once: for a line of bad input this is most of the work."""
     return typer.main.get_command(app)
 
 
@@ -105,7 +105,7 @@ def _parse(words: Sequence[str]) -> Work:
     try:
         parsed = _commands().main(list(words), prog_name="loraml", standalone_mode=False, obj=command)
     except Exception as problem:
-        # Typer's usage errors have no public base class in all versions; what they share is this method.
+        # Typer's usage errors have no public base class in all versions, but they share this method.
         if not hasattr(problem, "format_message"):
             raise
         raise InputError(_in_our_form(problem)) from None
@@ -113,11 +113,11 @@ def _parse(words: Sequence[str]) -> Work:
 
 
 def _in_our_form(problem: Any) -> str:
-    """Return ``OPTION: got …, expected …`` for a value that a parser of ours refused, else the words of Typer."""
+    """Return ``OPTION: got …, expected …`` for a value that our parsers refused, else Typer's message."""
     if isinstance(problem, typer.BadParameter) and problem.param is not None and problem.message.startswith("got "):
         return f"{problem.param.opts[0]}: {problem.message}"
     path = getattr(getattr(problem, "ctx", None), "command_path", "loraml")
-    said = problem.format_message().replace("\n\t", " ").rstrip(".")  # Typer lists the words of a choice on lines
+    said = problem.format_message().replace("\n\t", " ").rstrip(".")  # Typer lists choices on several lines
     return f"{said}; see `{path} --help`"
 
 
@@ -129,7 +129,7 @@ def _print(text: str) -> None:
         sys.stdout.flush()
     except OSError as problem:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
-        if not isinstance(problem, BrokenPipeError):  # a reader that has seen enough is no error
+        if not isinstance(problem, BrokenPipeError):  # a reader that stops early is not an error
             raise InputError(f"standard output: cannot be written ({problem.strerror})") from None
 
 

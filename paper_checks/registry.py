@@ -1,4 +1,4 @@
-"""The claims: one module in `paper_checks.claims` for each, found by looking."""
+"""The claims: one module of `paper_checks.claims` for each, found automatically."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def get(ids: Sequence[str], *, known: Sequence[Known] | None = None) -> tuple[Kn
     Raises
     ------
     InputError
-        If an id is not known; the text names it and those that are.
+        If an id is unknown; the text names it and the known ones.
     """
     known = claims() if known is None else known
     wanted, listed = {name.casefold() for name in ids}, {claim.id.casefold() for claim in known}

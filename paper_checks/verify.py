@@ -39,7 +39,7 @@ S = TypeVar("S", bound=Subject)
 
 @dataclass(frozen=True)
 class AssumptionResult:
-    """What one assumption came to on one subject; `holds` is None where float64 cannot tell."""
+    """The result of one assumption on one subject; `holds` is None where float64 cannot tell."""
 
     what: str
     holds: bool | None
@@ -49,7 +49,7 @@ class AssumptionResult:
 
 @dataclass(frozen=True)
 class ControlResult:
-    """The verdict on a statement that is false; `instance` refuted it, or was tried last."""
+    """The verdict on a false statement; `instance` refuted it, or was tried last."""
 
     what: str
     instance: str
@@ -58,24 +58,24 @@ class ControlResult:
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """Everything that was seen of one claim.
+    """The results of one claim.
 
     Parameters
     ----------
     claim
         The claim itself.
     verdict, reason
-        The verdict and one sentence that says why.
+        The verdict and its reason in one sentence.
     assumptions
-        Of every subject: instances, or experiments.
-    evidence, notes
-        Of the subjects that meet all assumptions.
+        Findings on every subject: instances, or experiments.
+        evidence, notes
+        From the subjects that meet all assumptions.
     controls
         Empty where the claim does not apply.
     applied_to
         The subjects that meet all assumptions.
     seconds
-        What it took.
+        Wall time.
     """
 
     claim: AnyClaim[Any]
@@ -91,7 +91,7 @@ class ClaimResult:
 
 @dataclass(frozen=True)
 class Run:
-    """The results of all claims that were asked for, and of the real data."""
+    """The results of all requested claims, and of the real data."""
 
     seed: int
     profile: Profile
@@ -104,7 +104,7 @@ class Run:
     def exit_status(self) -> int:
         """0 when no theorem is refuted, and every control of one and every mutant is; 1 otherwise.
 
-        Empirical claims have no say.
+        Empirical claims do not count.
         """
         theorems = [r for r in self.claims if r.claim.nature == "theorem"]
         refuted = any(r.verdict is Verdict.REFUTED for r in theorems)
@@ -129,21 +129,21 @@ def verify(
     Parameters
     ----------
     claims
-        What to check, in this order.
+        The claims, in this order.
     profile
         How much work to do.
     seed
-        Root of everything that is drawn.
+        Root of every random number.
     given
         The user's instances; without them every theorem draws its own.
     experiments
-        Those whose records are there.
+        Experiments with records.
     real
         The study of real data, called with the profile's name and the seed; none by default.
     notes
         Sentences about the input, shown with the results.
     progress
-        Told what is about to be done.
+        Called with the name of the next step.
     """
     results = []
     there, at_scale = Given(seed, given, experiments), given is None and profile.structures > 0
@@ -216,7 +216,7 @@ def examine(check: Check[S], subject: S, profile: Profile) -> tuple[list[Evidenc
 
 
 def _combine(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return the claim's verdict from those of its subjects; subjects that do not meet it have no say."""
+    """Return the claim's verdict from those of its subjects, without subjects that do not meet the assumptions."""
     counted = {v for v in verdicts if v is not Verdict.ASSUMPTIONS_NOT_MET}
     if Verdict.REFUTED in counted:
         return Verdict.REFUTED
@@ -248,7 +248,7 @@ def _reason(
     evidence: Sequence[Evidence],
     applied_to: Sequence[S],
 ) -> str:
-    """Say in one sentence why the verdict is what it is."""
+    """Return the reason for the verdict in one sentence."""
     judged = [item for item in evidence if item.decides]
     if verdict is Verdict.SUPPORTED:
         ensembles = {e.instance for e in judged} - {subject.name for subject in applied_to}

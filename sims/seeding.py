@@ -1,7 +1,7 @@
-"""Random streams by name: what a number is drawn for decides what it is, never when or beside what it is drawn.
+"""Random streams by name: a draw depends on its purpose and coordinates, never on the order of draws.
 
-A stream is derived from the spec's root seed, a purpose and the coordinates that the draw may depend on. What is left
-out of the coordinates is shared:
+A stream is derived from the spec's root seed, a purpose and the coordinates that the draw may depend on. Everything
+else shares it:
 
 =================  =====================  ==========================================================
 purpose            coordinates            shared by
@@ -36,7 +36,7 @@ NESTED = ("generic", "asymmetric")
 
 
 def stream(root: int, purpose: str, /, **coordinates: int | str) -> np.random.Generator:
-    """Return the generator of a purpose at some coordinates, which count by name and value, not by order.
+    """Return the generator of a purpose at some coordinates, whose order does not matter.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def truth(root: int, seed: int, *, kind: str, d: int, k: int, T: int) -> GroundT
 
 
 def retraining_moments(root: int, seed: int, truth: GroundTruth, *, N: float, sigma: float) -> Moments:
-    """Draw the moments of a seed's T retraining tasks, ``(T, d, d)``, every task from a stream of its own."""
+    """Draw the moments of a seed's T retraining tasks, ``(T, d, d)``, every task from its own stream."""
     if np.isinf(N):
         return population(truth.W_retraining, sigma=sigma)
     rng = partial(stream, root, "retraining data", seed=seed, d=truth.d, k=truth.k, N=int(N))

@@ -1,4 +1,4 @@
-"""Proofs by computation: strict spurious minima (ML-5) and ways down from saddles (ML-4), in ball arithmetic.
+"""Proofs by computation: strict spurious minima (ML-5) and descent directions at saddles (ML-4), in ball arithmetic.
 
 - `prove` proves that a strict local minimum with f > 0 lies near a point, `search` looks for such points, and
   `certificate` writes what was proved as a file;

@@ -1,4 +1,4 @@
-"""Real balls, midpoint and radius, that contain every number they stand for (FLINT's `arb`)."""
+"""Real balls, midpoint and radius, that contain every number they represent (FLINT's `arb`)."""
 
 from __future__ import annotations
 

@@ -35,9 +35,9 @@ def document(proof: Proof, found: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     proof
-        What was proved.
+        The proof.
     found
-        How: command, seed, versions; shown, and part of the digest, but of no weight for the proof.
+        Command, seed and versions; shown and part of the digest, but not used by the proof.
     """
     T, d, k = proof.U_star.shape
     low, high = proof.value

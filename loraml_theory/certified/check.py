@@ -7,8 +7,8 @@ radius, mu the claimed curvature, h = g in the free coordinates, and u >= max_t 
 1. every entry right of a gauge row's pivot is 0, and the pivot is larger than r: a stationary point of h in the ball
    of radius r is one of g (`loraml_theory.certified.gauge` says why, docs/certificates.md at length);
 2. the Hessian of g varies over the ball by at most ``8 r (2u + r)`` in the spectral norm;
-3. h'' at the centre minus mu minus that bound is ``L L^T`` but for an exactly known remainder, smaller than what is
-   left: h is strongly convex on the ball, with constant mu;
+3. h'' at the centre minus mu minus that bound is ``L L^T`` up to a small, exactly known remainder: h is strongly convex
+on the ball, with constant mu;
 4. ``||h'|| < mu r`` at the centre: the minimum over the ball lies inside it, so it is the ball's one stationary point;
 5. there ``g(U) - mu r^2 <= h <= g(U)``: the claimed bounds of the value contain this, and the lower one is positive.
 """
@@ -35,26 +35,26 @@ CLAIM = (
     "all directions orthogonal to the orbit of the Q_t."
 )
 NUMBER = re.compile(r"-?[0-9]{1,700}(/[0-9]{1,700}|(\.[0-9]{1,700})?(e-?[0-9]{1,3})?)")
-# What bounds the time to check: it grows with the cube of the unknowns and with the length of the integers.
+# Limits on the time of a check, which grows with the cube of the unknowns and with the length of the integers.
 MOST_UNKNOWNS = 300
 DEPTH = 16  # levels of objects and lists; a certificate has six
-MOST_BITS = 2048  # of a numerator or denominator, also once all have the same denominator
+MOST_BITS = 2048  # of a numerator or denominator, also after all are brought to one denominator
 
 Matrix: TypeAlias = list[list[int]]
 Sparse: TypeAlias = dict[tuple[int, int], int]
 
 
 class UnreadableError(ValueError):
-    """No certificate; the text says what was found and what was expected."""
+    """The file is not a certificate; the text says what was found and what was expected."""
 
 
 class InvalidError(ValueError):
-    """A certificate that proves nothing; the text says which step fails."""
+    """The certificate does not prove its statement; the text says which step fails."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """The numbers of a certificate that the proof rests on."""
+    """The numbers of a certificate that the proof uses."""
 
     U_star: list[list[list[Fraction]]]
     U: list[list[list[Fraction]]]
@@ -117,7 +117,7 @@ def _parse(text: str) -> dict[str, Any]:
     except UnreadableError:
         raise
     except (ValueError, RecursionError) as problem:
-        raise UnreadableError(f"is no JSON ({problem})") from None
+        raise UnreadableError(f"is not JSON ({problem})") from None
     if not isinstance(document, dict):
         raise UnreadableError(f"got a JSON {type(document).__name__}, expected an object")
     _require_shallow(document)
@@ -226,7 +226,7 @@ def _require(holds: bool, failing: str) -> None:
 
 
 def _verify(content: Content) -> None:
-    """Go through the steps of the module's docstring."""
+    """Carry out the steps of the module's docstring."""
     r, mu = content.radius, content.curvature
     _require(r > 0, "radius: is not positive")
     _require(mu > 0, "curvature: the lower bound is not positive")
@@ -245,7 +245,7 @@ def _verify(content: Content) -> None:
 
 
 def _check_gauge(content: Content) -> None:
-    """Raise unless the gauge is one: distinct rows, zeros right of the pivots, pivots that stay away from 0."""
+    """Raise unless the gauge is valid: distinct rows, zeros right of the pivots, pivots bounded away from 0."""
     for t, rows in enumerate(content.rows):
         _require(len(set(rows)) == len(rows), f"gauge_rows: task {t} names a row twice")
         for i, row in enumerate(rows):

@@ -2,7 +2,7 @@ r"""The least loss of fine-tuning at a rank, enclosed (FT-1), and the loss of a 
 
 With the centred moments of a task, ``l(M) = 1/2 tr((M - W) S (M - W)^T)``, and ``W S^{1/2}`` has the squared singular
 values ``lambda_i``, the eigenvalues of ``W S W^T``. By Eckart and Young the least loss over matrices of rank at most r
-is ``1/2 sum_{i > r} lambda_i``. Floats are taken as they stand, so ``W S W^T`` is rational.
+is ``1/2 sum_{i > r} lambda_i``. Floats are taken as exact, so ``W S W^T`` is rational.
 """
 
 from __future__ import annotations

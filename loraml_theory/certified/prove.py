@@ -24,12 +24,12 @@ from loraml_theory.exact.rational import Rationals, rationals
 PRECISION = 256  # bits
 DIGITS = 40  # decimals of the centre, relative to the largest entry
 BOX = 10  # the box is larger than the centre's rounding by 10^BOX
-MARGIN = 0.99999  # of the smallest eigenvalue in floating point is claimed
-MOST_UNKNOWNS = 300  # the Hessian is made of balls one by one
+MARGIN = 0.99999  # share of the smallest eigenvalue in floating point that is claimed
+MOST_UNKNOWNS = 300  # the entries of the Hessian are computed one by one
 
 
 class UnprovedError(ArithmeticError):
-    """The proof did not go through; the text says which step did not."""
+    """The proof failed; the text says which step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def prove(U_star: Rationals, U: gauge.Floats) -> Proof:
     Raises
     ------
     UnprovedError
-        If a step fails: U may be no minimum, a global one, or the minimum may be degenerate.
+        If a step fails: U may not be a minimum, or the minimum may be global or degenerate.
     """
     if U.size > MOST_UNKNOWNS:
         raise UnprovedError(f"got T d k = {U.size} unknowns, at most {MOST_UNKNOWNS} are tried")
@@ -103,7 +103,7 @@ def prove(U_star: Rationals, U: gauge.Floats) -> Proof:
 
 
 def _full(x: Balls, mask: NDArray[np.bool_], zero: arb | fmpq) -> Balls:
-    """Return factors with the free coordinates filled in and `zero` where the gauge has it."""
+    """Return factors with the free coordinates filled in and `zero` where the gauge has zeros."""
     made = np.full(mask.shape, zero, dtype=object)
     made[mask] = x
     return made

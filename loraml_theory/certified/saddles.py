@@ -27,7 +27,7 @@ PRECISION = 192  # bits
 
 @dataclass(frozen=True, eq=False)
 class Saddle:
-    """A stationary point that is no global minimum: its origin in words, and balls that contain it, ``(2, d, k)``."""
+    """A stationary point that is not a global minimum: its origin in words, and balls around it, ``(2, d, k)``."""
 
     origin: str
     U: Balls
@@ -49,7 +49,7 @@ def saddles(U_star: Rationals) -> list[Saddle]:
     Raises
     ------
     ValueError
-        If there are other than two tasks, or the eigenvalues cannot be isolated.
+        If the number of tasks is not two, or the eigenvalues cannot be isolated.
     """
     if len(U_star) != 2:
         raise ValueError(f"U_star: got {len(U_star)} tasks, expected 2")

@@ -1,4 +1,4 @@
-"""Look for strict spurious minima from random starts, and prove the first for which the proof goes through."""
+"""Look for strict spurious minima from random starts, and prove the first one that can be proved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from loraml_theory.solvers import newton
 from loraml_theory.structure import frobenius
 
 STATIONARY = 1e-11  # gradient over max_t ||R_t*||_F^{3/2}
-ABOVE = 1e-5  # misfit over max_t ||R_t*||_F: what is closer to 0 is taken for a global minimum on its way
+ABOVE = 1e-5  # misfit over max_t ||R_t*||_F: an end closer to 0 is taken for an unconverged global minimum
 STRICT = 1e-9  # smallest over largest eigenvalue
 MOST_PROOFS = 5  # a batch
 BATCH = 60  # starts
@@ -25,7 +25,7 @@ BATCH = 60  # starts
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard a search looked: numbers of structures, of starts, of ends of each kind, and of proofs tried."""
+    """The effort of a search: numbers of structures, starts, ends of each kind, and attempted proofs."""
 
     structures: int = 0
     starts: int = 0
@@ -34,7 +34,6 @@ class Effort:
     proofs: int = 0
 
     def __add__(self, other: Effort) -> Effort:
-        """Add two searches."""
         return Effort(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
@@ -48,7 +47,7 @@ def on_structure(rng: np.random.Generator, U_star: Floats, *, starts: int) -> tu
     U_star
         Factors of the retraining tasks, ``(T, d, k)``; the proof is about exactly these numbers.
     starts
-        At most so many.
+        Largest number of starts.
     """
     power = 2.0 ** -np.floor(np.log2(max(float(np.abs(U_star).max()), np.finfo(float).tiny)))  # exact in float64
     exact, effort = rationals(U_star), Effort(structures=1)
@@ -76,7 +75,7 @@ def over_integers(
     shape
         ``(T, d, k)``.
     structures, starts
-        At most so many structures, with so many starts each.
+        Largest numbers of structures, and of starts for each.
     largest
         Bound of the integers.
     """
@@ -93,7 +92,7 @@ def over_integers(
 def candidates(rng: np.random.Generator, U_star: Floats, *, starts: int) -> tuple[list[Floats], int]:
     """Return ends that look like strict spurious minima, the best conditioned first, and how many are stationary.
 
-    Of ends with the same value only one is returned. Nothing is proved.
+    Only one of several ends with the same value is returned. Nothing is proved.
     """
     R = U_star @ np.swapaxes(U_star, -1, -2)
     objective, scale = ProjectedLoRAML(population(R)), float(np.max(frobenius(R)))

@@ -23,7 +23,7 @@ def rational(number: object) -> fmpq:
     Raises
     ------
     TypeError
-        If it is no real number.
+        If it is not a real number.
     ValueError
         If it is not finite.
 

@@ -19,7 +19,7 @@ class Inertia(NamedTuple):
 
 
 def integer_multiple(M: Rationals) -> fmpz_mat:
-    """Return the least positive multiple of a matrix that is one of integers; rank and inertia are the same."""
+    """Return the least positive multiple of a matrix with integer entries; rank and inertia are the same."""
     return matrix(M).numer_denom()[0]
 
 
@@ -44,8 +44,7 @@ def inertia(M: Rationals) -> Inertia:
     """Return the inertia of a symmetric matrix.
 
     All roots of its characteristic polynomial are real, so Descartes' rule of signs counts the positive ones
-    exactly: there are as many as changes of sign among the coefficients; and the negative ones likewise, with x
-    replaced by -x.
+    exactly, by the changes of sign among the coefficients; and the negative ones with x replaced by -x.
 
     Raises
     ------
@@ -98,7 +97,7 @@ def column_space(M: Rationals) -> Rationals:
 
 
 def pivots(M: Rationals) -> list[int]:
-    """Return the places of the columns that are independent of the ones before."""
+    """Return the indices of the columns that are independent of the ones before."""
     reduced, found = matrix(M).rref()
     return [_pivot(row) for row in array(reduced)[:found]]
 

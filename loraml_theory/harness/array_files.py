@@ -1,4 +1,4 @@
-"""Arrays in npz files that a user gives: what a member declares is compared with its size before it is read.
+"""Arrays in a user's npz files: the declared size of a member is checked before it is read.
 
 Four kilobytes may declare an array of 40000 by 40000, and may even hold it: zeros are packed a thousandfold.
 """
@@ -24,7 +24,7 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 
 class Header(NamedTuple):
-    """What an array is declared to be."""
+    """The declared shape and type of an array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -37,7 +37,6 @@ class ArrayFile:
     """
 
     def __init__(self, path: PathLike, file: IO[bytes], *, expected: str) -> None:
-        """Read the table of contents."""
         self._path, self._expected = path, expected
         self._archive = _archive(path, file, expected)
         self._most = max(SMALL, RATIO * file.seek(0, 2))
@@ -48,7 +47,7 @@ class ArrayFile:
         return sorted(name.removesuffix(".npy") for name in self._archive.namelist())
 
     def header(self, name: str) -> Header:
-        """Return what an array is declared to be.
+        """Return the declared shape and type of an array.
 
         Raises
         ------
@@ -71,11 +70,11 @@ class ArrayFile:
         self.header(name)
         with self._opened(name) as stream:
             array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
-            stream.read(1)  # the end of the stream is where its check sum is compared
+            stream.read(1)  # zipfile compares the checksum at the end of the stream
         return array
 
     def refusal(self, name: str, found: str) -> InputFileError:
-        """Return the error that says what is wrong with an array."""
+        """Return the error for an array."""
         return InputFileError(self._path, f"{name}: {found}, expected {self._expected}")
 
     def _member(self, name: str) -> zipfile.ZipInfo:
@@ -93,7 +92,7 @@ class ArrayFile:
         try:
             with self._archive.open(f"{name}.npy") as stream, catch_warnings(action="ignore"):
                 yield stream
-        except Exception as problem:  # bytes of unknown origin: whatever the parsers stumble over, it is not an array
+        except Exception as problem:  # the bytes are of unknown origin: the parsers may raise anything
             raise self.refusal(name, f"damaged ({problem})") from None
 
 
@@ -120,7 +119,7 @@ def open_arrays(path: PathLike, *, expected: str) -> Iterator[ArrayFile]:
 def _archive(path: PathLike, file: IO[bytes], expected: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
-    except Exception as problem:  # zipfile raises what it stumbles over
+    except Exception as problem:  # zipfile may raise anything
         file.seek(0)
         start = file.read(6)
         if not start:

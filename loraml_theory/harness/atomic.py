@@ -1,4 +1,4 @@
-"""Files that are either the old one or the whole new one, never a part of it."""
+"""Files written atomically: a reader sees the old file or the whole new one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        If the folder cannot be written, the disk is full, or `path` is there and is not a regular file.
+        If the folder cannot be written, the disk is full, or `path` exists and is not a regular file.
 
     Examples
     --------
@@ -35,8 +35,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     '42'
     """
     target = Path(os.path.realpath(path))
-    if target.is_symlink() or (target.exists() and not target.is_file()):  # a link that leads to itself stays one
-        raise FileExistsError(None, "is there and is not a regular file", os.fspath(path))
+    if target.is_symlink() or (target.exists() and not target.is_file()):  # a link that leads to itself stays as it is
+        raise FileExistsError(None, "exists and is not a regular file", os.fspath(path))
     partial = target.with_name(f".{token_hex(8)}.tmp")  # a rename is atomic within one file system
     try:
         with partial.open("xb") as file:

@@ -15,19 +15,18 @@ def one_line(text: str) -> str:
 
 
 def reason(problem: BaseException) -> str:
-    """Return why something failed, within one line: what the system says, or else the library's first line."""
+    """Return the reason of a failure in one line: the system's message, or else the library's first line."""
     text = getattr(problem, "strerror", None) or str(problem).strip() or type(problem).__name__
     return one_line(str(text).splitlines()[0])
 
 
 LONGEST = 1000
-"""Characters of an error that are shown; a name of thousands is cut in its middle."""
+"""Largest number of characters shown of an error; a longer one is cut in its middle."""
 
 
 class InputError(ValueError):
-    """Something that a user gave and that cannot be used; the text is one line, and the exit status is 2."""
+    """Input from a user that cannot be used; the text is one line, and the exit status is 2."""
 
     def __init__(self, text: str) -> None:
-        """Keep the text on one line of bounded length."""
         line = one_line(text)
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}")

@@ -1,4 +1,4 @@
-"""A folder that work goes on in: one process at a time, always the same work, and nothing left of what was killed."""
+"""Folders of resumable work: one process at a time, always the same settings, no leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import InputFileError, check_regular
 from loraml_theory.harness.settings import differences
 
-_LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `atomic.replacing` leaves when it is killed
-_SHOWN = 3  # differences in one line
+_LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # the temporary files of `atomic.replacing`
+_SHOWN = 3  # number of differences in one line
 
 
 class FolderError(InputError):
@@ -23,44 +23,44 @@ class FolderError(InputError):
 
 @contextmanager
 def locked(path: Path, *, inside: Sequence[str] = ()) -> Iterator[None]:
-    """Keep every other process out of a folder, which is made if it is not there.
+    """Lock a folder, which is created if it does not exist, against every other process.
 
     Parameters
     ----------
     path
         The folder.
     inside
-        Names in it that must be folders or free.
+        Names in it that must be folders or not exist.
 
     Raises
     ------
     InputError
-        If another process is at work there, or something that is not a folder is in its place.
+        If another process works there, or `path` is not a folder.
     OSError
-        If it cannot be made or written.
+        If it cannot be created or written.
     """
     try:
         from filelock import FileLock, Timeout
     except ImportError:
         raise FolderError("filelock is not installed: pip install 'loraml-theory[sims]'") from None
     if path.exists() and not path.is_dir():
-        raise FolderError(f"{path}: is a file, expected a folder or a name that is free")
+        raise FolderError(f"{path}: is a file, expected a folder or a new name")
     path.mkdir(parents=True, exist_ok=True)
     for name in inside:
         if lexists(path / name) and not (path / name).is_dir():
-            raise FolderError(f"{path / name}: is not a folder, expected a folder or a name that is free")
+            raise FolderError(f"{path / name}: is not a folder, expected a folder or a new name")
     _check_lock(path / ".lock")
     try:
-        with FileLock(path / ".lock", timeout=0):  # the system drops it when its process ends, however it ends
+        with FileLock(path / ".lock", timeout=0):  # the system releases the lock when the process ends, however it ends
             yield
     except Timeout:
-        raise FolderError(f"{path}: another call is at work here, wait for its end or take another folder") from None
+        raise FolderError(f"{path}: another process is working here, wait for it or use another folder") from None
 
 
 def _check_lock(path: Path) -> None:
-    """Raise unless a lock file can be opened here: nothing is there, or an empty regular file that is not a link.
+    """Raise unless a lock file can be opened here: the path is free, or an empty regular file that is not a link.
 
-    To open a pipe may wait for ever, and programs that lock a file empty it first, or what a link leads to.
+    Opening a pipe may block for ever, and locking truncates a file, or the target of a link.
     """
     if path.is_symlink():
         raise InputFileError(path, "is a link, expected a lock file or nothing")
@@ -69,34 +69,34 @@ def _check_lock(path: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what kills have left of files that were being written, and nothing else that looks like it."""
+    """Remove the temporary files of killed processes, and nothing else."""
     for left in path.rglob(".*.tmp"):
         if _LEFT_BEHIND.fullmatch(left.name) and left.is_file():
             left.unlink()
 
 
 def check_format(file: Path, found: Any, *, written: int) -> None:
-    """Raise unless a file is of the format that this version writes.
+    """Raise unless a file has the format that this version writes.
 
     Raises
     ------
     FolderError
-        If it is of another one.
+        If it has another format.
     """
     if found != written:
-        raise FolderError(f"{file}: format {found!r}, this version writes {written}; take another folder")
+        raise FolderError(f"{file}: format {found!r}, this version writes {written}; use another folder")
 
 
 def check_same(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise unless a folder was begun with what is wanted now; both as JSON holds it.
+    """Raise unless a folder was started with the same settings as now; both in JSON's types.
 
     Raises
     ------
     FolderError
-        If something differs; the text says what was wanted then and what now.
+        If a setting differs; the text says what it was and what it is now.
     """
     changed = differences(begun, now)
     if changed:
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         shown = "; ".join(changed[:_SHOWN])
-        raise FolderError(f"{path}: was begun with other settings ({shown}{more}); take another folder")
+        raise FolderError(f"{path}: was started with other settings ({shown}{more}); use another folder")

@@ -1,8 +1,8 @@
-"""Files that a user gives: regular, of bounded size and depth, or refused in one line.
+"""A user's files: regular, of bounded size and depth, or refused in one line.
 
-Every reader of this project opens its files here. A name may stand for anything: a folder, a pipe that never ends, a
-device, a loop of links, a file of terabytes, ten thousand brackets. What is not a regular file is refused before it is
-opened, what is larger than its reader allows before it is read, what is nested deeper before anyone descends into it.
+Every reader of this project opens its files here. A name may be anything: a folder, a pipe that never ends, a device, a
+loop of links, a file of terabytes, ten thousand brackets. Anything but a regular file is refused before it is opened,
+too large a file before it is read, too deep a document before anything descends into it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ PathLike: TypeAlias = str | os.PathLike[str]
 MEBIBYTE = 2**20
 TOML_LIMIT = MEBIBYTE // 4
 JSON_LIMIT = 32 * MEBIBYTE
-"""A text of this size becomes at most some 20 times as large in memory."""
+"""A parsed text takes up to about 20 times this size in memory."""
 DEPTH = 64
-"""Levels of lists and tables that any file of ours, or of the tools around us, stays far below."""
+"""Levels of lists and tables; real files have far fewer."""
 
 _NOT_BLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _MARKS = {BOM_UTF32_LE: "UTF-32", BOM_UTF16_LE: "UTF-16", BOM_UTF16_BE: "UTF-16"}
-# A key of many dotted parts costs tomllib their number squared, so it is looked for before.
+# tomllib takes quadratic time in the parts of a dotted key, so long ones are refused before it runs.
 _LONG_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEPTH}}}""")
 
 
@@ -37,7 +37,6 @@ class InputFileError(InputError):
     """A file that cannot be used: its name, what was found, and what is expected."""
 
     def __init__(self, path: PathLike, text: str) -> None:
-        """Join name and text to one line."""
         super().__init__(f"{os.fspath(path)}: {text}")
 
 
@@ -58,7 +57,7 @@ def check_regular(path: PathLike, *, expected: str, limit: int | None = None) ->
     Raises
     ------
     InputFileError
-        If there is no such file, it is something else, it may not be read, or it is too large.
+        If the file does not exist, is not a regular file, cannot be read, or is too large.
     """
     try:
         found = os.stat(path)
@@ -71,10 +70,10 @@ def check_regular(path: PathLike, *, expected: str, limit: int | None = None) ->
 
 
 def open_input(path: PathLike, *, expected: str, limit: int | None = None) -> BufferedReader:
-    """Open a regular file of at most `limit` bytes for reading; parameters and errors as of `check_regular`.
+    """Open a regular file of at most `limit` bytes for reading; parameters and errors as for `check_regular`.
 
-    The file is looked at before it is opened, since opening alone may wait or act on a device, and once more when it
-    is open, since another may have taken its place.
+    The file is checked before it is opened, since opening alone may block or act on a device, and once more when it is
+    open, since it may have been replaced.
     """
     check_regular(path, expected=expected, limit=limit)
     try:
@@ -83,7 +82,7 @@ def open_input(path: PathLike, *, expected: str, limit: int | None = None) -> Bu
         raise InputFileError(path, f"cannot be read ({problem.strerror}), expected {expected}") from None
     try:
         _check(path, os.fstat(file.fileno()), expected, limit)
-        file.peek(1)  # some files of /proc are regular, and cannot be read
+        file.peek(1)  # some files of /proc are regular but cannot be read
     except (OSError, InputFileError) as problem:
         file.close()
         if isinstance(problem, InputFileError):
@@ -93,10 +92,10 @@ def open_input(path: PathLike, *, expected: str, limit: int | None = None) -> Bu
 
 
 def read_bytes(path: PathLike, *, expected: str, limit: int) -> bytes:
-    """Return the content of a regular file of at most `limit` bytes; errors as of `check_regular`."""
+    """Return the content of a regular file of at most `limit` bytes; errors as for `check_regular`."""
     with open_input(path, expected=expected, limit=limit) as file:
         try:
-            content = file.read(limit + 1)  # files of /proc say that they are empty
+            content = file.read(limit + 1)  # files of /proc have size 0
         except OSError as problem:
             raise InputFileError(path, f"cannot be read ({problem.strerror}), expected {expected}") from None
     if content is None or len(content) > limit:
@@ -105,7 +104,7 @@ def read_bytes(path: PathLike, *, expected: str, limit: int) -> bytes:
 
 
 def read_text(path: PathLike, *, expected: str, limit: int) -> str:
-    """Return a UTF-8 text, without the byte order mark that some editors put first; errors as of `read_bytes`.
+    """Return a UTF-8 text, without the byte order mark that some editors put first; errors as for `read_bytes`.
 
     Raises
     ------
@@ -133,7 +132,7 @@ def decoded(path: PathLike, content: bytes, *, expected: str) -> str:
 
 
 def read_json(path: PathLike, *, expected: str = "a JSON file", limit: int = JSON_LIMIT) -> Any:
-    """Return the document of a JSON file, whose numbers are finite; errors as of `read_text`.
+    """Return the document of a JSON file, whose numbers are finite; errors as for `read_text`.
 
     Raises
     ------
@@ -159,7 +158,7 @@ def json_document(path: PathLike, text: str, *, expected: str = "a JSON file") -
 
 
 def read_toml(path: PathLike, *, expected: str = "a TOML file", limit: int = TOML_LIMIT) -> dict[str, Any]:
-    """Return the document of a TOML file; errors as of `read_text`.
+    """Return the document of a TOML file; errors as for `read_text`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Gzipped files that a user gives: what they unpack to is bounded by their size before it fills memory or time."""
+"""A user's gzipped files: the unpacked size is bounded by the packed one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ GZIP = b"\x1f\x8b"
 BUFFER = 2**16
 SMALL = 8 * MEBIBYTE
 RATIO = 32
-"""Texts and images become at most some ten times as small; a thousandfold is what zeros become."""
+"""Texts and images compress at most about tenfold; only zeros compress a thousandfold."""
 
 
 class _Bounded(RawIOBase):
-    """A stream that raises once more than so many bytes were read of it."""
+    """A stream that raises once more than a given number of bytes was read from it."""
 
     def __init__(self, stream: gzip.GzipFile, left: int, refusal: InputFileError) -> None:
         self._stream, self._left, self._refusal = stream, left, refusal
@@ -27,7 +27,7 @@ class _Bounded(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        content = self._stream.read1(len(buffer))  # what is there before the end, where damage is seen
+        content = self._stream.read1(len(buffer))  # the content before the end, where damage is detected
         self._left -= len(content)
         if self._left < 0:
             raise self._refusal
@@ -37,7 +37,7 @@ class _Bounded(RawIOBase):
 
 @contextmanager
 def open_packed(path: PathLike, *, expected: str) -> Iterator[BufferedReader[Any]]:
-    """Open a regular file, and unpack it while it is read if it is gzipped, which its first bytes say.
+    """Open a regular file, and unpack it while it is read if its first bytes say that it is gzipped.
 
     It may unpack to 8 MiB, or 32 times its size.
 
@@ -53,7 +53,7 @@ def open_packed(path: PathLike, *, expected: str) -> Iterator[BufferedReader[Any
     InputFileError
         If it is not a regular file, or unpacks to more.
     OSError, EOFError, zlib.error
-        From reading, as `gzip` raises them, where it is damaged.
+        From reading a damaged file, as `gzip` raises them.
     """
     with open_input(path, expected=expected) as file:
         if file.peek(2)[:2] != GZIP:
@@ -61,6 +61,6 @@ def open_packed(path: PathLike, *, expected: str) -> Iterator[BufferedReader[Any
             return
         most = max(SMALL, RATIO * file.seek(0, 2))
         file.seek(0)
-        refusal = InputFileError(path, f"unpacks to more than {size_text(most)}, expected {expected} that does not")
+        refusal = InputFileError(path, f"unpacks to more than {size_text(most)}, expected {expected} of at most that")
         with gzip.GzipFile(fileobj=file) as unpacked:
             yield BufferedReader(_Bounded(unpacked, most, refusal), BUFFER)

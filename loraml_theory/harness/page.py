@@ -1,4 +1,4 @@
-"""Pages with everything in them and nothing loaded from outside; every text in them is escaped."""
+"""Self-contained pages, which load nothing from outside; every text in them is escaped."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def page(package: str, template: str, values: Mapping[str, Any], *, filters: Map
     Parameters
     ----------
     package
-        Package in whose folder the template lies.
+        Package whose folder holds the template.
     template
-        Its file.
+        File name of the template.
     values, filters
-        What the template uses by name.
+        Variables and filters of the template, by name.
     """
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 

@@ -1,7 +1,7 @@
-"""Parquet files that a user gives: what their footer declares is compared with their size before a row is read.
+"""A user's Parquet files: what the footer declares is compared with the file's size before a row is read.
 
 A few kilobytes of Parquet may declare 10^12 rows, or one long value that every row repeats by its number in a
-dictionary. Columns of bytes and texts are therefore read as such numbers, and only then looked at.
+dictionary. Columns of bytes and texts are therefore read as such numbers, and decoded later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SMALL = 256 * MEBIBYTE
 RATIO = 128
-"""Columns that repeat themselves take a hundredth of what they hold; more is not what a program writes by itself."""
+"""Repetitive columns compress a hundredfold; ordinary programs do not exceed that."""
 
 
 @contextmanager
@@ -38,15 +38,14 @@ def open_parquet(
     expected
         What it should be, for the error.
     row_bytes
-        What a row takes in memory, but for the columns of `as_numbers`.
+        Bytes of a row in memory, without the columns of `as_numbers`.
     as_numbers
-        Paths of columns of bytes or texts, where there are such, to be read as dictionary arrays: each value once.
+        Paths of columns of bytes or texts to read as dictionary arrays, each value once; they may be absent.
 
     Raises
     ------
     InputFileError
-        If it is not a regular file or not Parquet, declares more than its size allows, or turns out to be damaged
-        while it is read in the block.
+        If it is not a regular file or not Parquet, declares more than its size allows, or the block finds it damaged.
     """
     size = check_regular(path, expected=expected)
     import pyarrow as pa
@@ -66,7 +65,7 @@ def open_parquet(
 
 
 def with_texts(path: PathLike, table: pa.Table, *, expected: str) -> pa.Table:
-    """Return a table with texts in place of their numbers.
+    """Return a table with its numbers of texts decoded.
 
     Raises
     ------
@@ -84,7 +83,7 @@ def with_texts(path: PathLike, table: pa.Table, *, expected: str) -> pa.Table:
 
 
 def _length(column: pa.DictionaryArray) -> int:
-    """Return how long the texts of a column are in all, without making them."""
+    """Return the total length of a column's texts without decoding them."""
     lengths = np.array([len(text or "") for text in column.dictionary.to_pylist()] or [0])
     return int(lengths[column.indices.fill_null(0).to_numpy()].sum())
 
@@ -97,7 +96,7 @@ def _check_declared(path: PathLike, metadata: pq.FileMetaData, expected: str, *,
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     rows = [metadata.num_rows, *(group.num_rows for group in groups)]
     if min(rows) < 0 or sum(rows[1:]) != rows[0]:
-        raise InputFileError(path, f"declares {rows[0]} rows and {sum(rows[1:])} in its groups, expected {expected}")
+        raise InputFileError(path, f"declares {rows[0]} rows and {sum(rows[1:])} in row groups, expected {expected}")
     declared = rows[0] * row_bytes + sum(max(0, group.total_byte_size) for group in groups)
     if declared > most:
         raise InputFileError(

@@ -1,4 +1,4 @@
-"""One look for all pictures, how they are written, and labels that stand beside what they name."""
+"""The common style of all pictures, their output as PNG or SVG, and labels beside curves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT, GREY = "#2b2e34", "#e3e1dc", "#6b7078"
-# Okabe and Ito's blue and vermilion, from light to dark: told apart with any colour vision, and in grey
+# Okabe and Ito's blue and vermilion, from light to dark: distinct for any colour vision, and in grey
 SHADES = {"LoRA-ML": ("#4fa6dc", "#0072b2", "#00365a"), "SR": ("#ec8b47", "#d55e00", "#7d3500")}
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#4d4d4d", "#7a2e8e")
 MARKERS = "os^DvPX*"
@@ -52,7 +52,7 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure that no user setting and no other figure has an influence on; sizes in inches."""
+    """Yield an empty figure that user settings and other figures do not influence; sizes in inches."""
     from cycler import cycler
     from matplotlib import style
     from matplotlib.figure import Figure
@@ -80,7 +80,7 @@ def _encoded(picture: Figure, kind: str, metadata: dict[str, None]) -> bytes:
 
 
 def decimals(value: float | None, places: int = 3) -> str:
-    """Return a number with so many decimals, never a negative zero, or a dash where there is none.
+    """Return a number with this many decimals, never a negative zero, or a dash for None.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, ga
     x
         Where all curves end, in data coordinates.
     gap
-        Least distance of two labels, as a share of the axis.
+        Smallest distance of two labels, as a share of the axis.
     """
     low, high = np.log(ax.get_ylim())
     order = sorted(ends, key=lambda end: end[0])

@@ -1,4 +1,4 @@
-"""Processes that work off jobs, one at a time each; one that dies loses its job and nothing else."""
+"""Worker processes, each of which does one job at a time; one that dies loses only that job."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from loraml_theory.harness.errors import one_line, reason
 J = TypeVar("J")
 J_contra = TypeVar("J_contra", contravariant=True)
 Tick = Callable[[int], None]
-"""Called by a job with the number of epochs that it has done."""
+"""Called by a job with the number of epochs done."""
 
-GRACE = 5.0  # seconds that an idle process has to end by itself
+GRACE = 5.0  # seconds an idle process may take to end by itself
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -35,7 +35,7 @@ class Ticked(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """Why a job has no result: one line, the traceback if there is one, and whether going on makes sense."""
+    """Why a job has no result: one line, the traceback if there is one, and whether it ends all jobs."""
 
     what: str
     details: str = ""
@@ -43,33 +43,33 @@ class Lost(NamedTuple):
 
 
 class Bench(Protocol[J_contra]):
-    """Where jobs are done; it is pickled once for every process."""
+    """The function that does jobs; it is pickled once for every process."""
 
     def do(self, job: J_contra, tick: Tick) -> Any:
-        """Do a job and write or return its result; OSError ends everything, another exception this job only."""
+        """Do a job and write or return its result; an OSError ends all jobs, any other exception only this one."""
         ...
 
 
 class Source(Protocol[J]):
-    """Where jobs come from and what is told of them, always in the calling process."""
+    """A source of jobs that receives their progress and results, always in the calling process."""
 
     def next(self) -> J | None:
-        """Return a job that can be done now, None if there is none for the moment."""
+        """Return a job that can be done now, or None."""
         ...
 
     def ticked(self, job: J, epochs: int) -> None:
-        """Hear how far a job is."""
+        """Receive the progress of a job."""
         ...
 
     def ended(self, job: J, lost: Lost | None) -> None:
-        """Hear that a job is done, or why it is not."""
+        """Receive a job's result, or why it has none."""
         ...
 
 
 def work_off(source: Source[J], bench: Bench[J], *, workers: int, imports: Sequence[str] = ()) -> None:
-    """Do jobs until the source has no more and none is running: here for one worker, else in so many processes.
+    """Do jobs until the source has no more and none is running: in this process for one worker, else in several.
 
-    After a fatal loss no job is begun, and those that run are ended. Ctrl-C ends all at once. `imports` as in `Crew`.
+    After a fatal loss no job is started, and running ones are ended. Ctrl-C ends all at once.
     """
     if workers > 1:
         with Crew(source.next, bench, size=workers, imports=imports) as crew:
@@ -87,7 +87,7 @@ def work_off(source: Source[J], bench: Bench[J], *, workers: int, imports: Seque
 
 
 def attempt(bench: Bench[J], job: J, tick: Tick) -> Any:
-    """Do a job; return its result, or why it failed as a `Lost`."""
+    """Do a job; return its result, or a `Lost` if it failed."""
     try:
         return bench.do(job, tick)
     except OSError as problem:
@@ -99,7 +99,7 @@ def attempt(bench: Bench[J], job: J, tick: Tick) -> Any:
 
 @dataclass
 class _Worker(Generic[J]):
-    """A process, this end of its pipe, and the jobs it has: the one it does, and those that wait for it."""
+    """A process, this end of its pipe, and its jobs: the running one, then those that wait."""
 
     process: BaseProcess
     pipe: Connection
@@ -107,20 +107,20 @@ class _Worker(Generic[J]):
 
 
 class Crew(Generic[J]):
-    """Processes and the loop that serves them, which yields jobs with `Ticked`, `Lost` or their result.
+    """A pool of processes; its loop yields jobs with `Ticked`, `Lost` or their result.
 
-    After a fatal loss no job is begun, and those that run are ended; so are they when the block ends.
+    After a fatal loss, and when the block ends, no job is started, and running ones are ended.
 
     Parameters
     ----------
     following
-        Returns a job that can be done now, None if there is none for the moment.
+        Returns a job that can be done now, or None.
     bench
-        Where jobs are done.
+        Does the jobs.
     size
-        Most processes; they start when there are jobs for them.
+        Largest number of processes; they start when there are jobs for them.
     ahead
-        Jobs in the hands of a process, of which it does the first.
+        Jobs given to a process at a time, of which it does the first.
     environment
         Variables that a process sets before it imports anything for its jobs.
     imports
@@ -137,16 +137,15 @@ class Crew(Generic[J]):
         environment: Mapping[str, str] = ONE_THREAD,
         imports: Sequence[str] = (),
     ) -> None:
-        """Start nothing yet."""
         self.following = following
         self.size = size
         self.ahead = ahead
         self._start = (bench, dict(environment), list(imports))
         self._workers: list[_Worker[J]] = []
-        self._returned: deque[J] = deque()  # that waited for a process that died
+        self._returned: deque[J] = deque()  # jobs that waited for a process that died
 
     def __enter__(self) -> Crew[J]:
-        """Begin a block at whose end no process is left."""
+        """Enter a block at whose end all processes are ended."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -166,7 +165,7 @@ class Crew(Generic[J]):
         self._workers.clear()
 
     def __iter__(self) -> Iterator[tuple[J, Any]]:
-        """Keep every process busy until all is done."""
+        """Keep every process busy until all jobs are done."""
         while True:
             self._hand_out()
             pipes: dict[Any, _Worker[J]] = {worker.pipe: worker for worker in self._workers if worker.jobs}
@@ -179,18 +178,18 @@ class Crew(Generic[J]):
                     return
 
     def _hand_out(self) -> None:
-        """Give jobs to processes as long as there are jobs, and processes with less than they may have."""
+        """Hand out jobs while there are jobs and processes with room for them."""
         while len(self._workers) < self.size or any(len(worker.jobs) < self.ahead for worker in self._workers):
             job = self._returned.popleft() if self._returned else self.following()
             if job is None:
                 return
             worker = self._taker()
             worker.jobs.append(job)
-            with suppress(BrokenPipeError):  # it died meanwhile, which `_heard` will see
+            with suppress(BrokenPipeError):  # it died meanwhile; `_heard` will notice
                 worker.pipe.send(job)
 
     def _taker(self) -> _Worker[J]:
-        """Return the process with the fewest jobs, a new one if all have some and there may be more."""
+        """Return the process with the fewest jobs, or a new one if all are busy and the pool may grow."""
         found = min(self._workers, key=lambda worker: len(worker.jobs), default=None)
         if found is None or (found.jobs and len(self._workers) < self.size):
             found = _started(*self._start)
@@ -198,7 +197,7 @@ class Crew(Generic[J]):
         return found
 
     def _heard(self, worker: _Worker[J]) -> tuple[J, Any]:
-        """Take a message of a process on its first job, or see that it died."""
+        """Receive a message about a process's first job, or detect that it died."""
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
@@ -206,7 +205,7 @@ class Crew(Generic[J]):
             self._workers.remove(worker)
             job = worker.jobs.popleft()
             self._returned.extend(worker.jobs)
-            return job, Lost(f"its process ended with {_code(worker.process.exitcode)}, perhaps for want of memory")
+            return job, Lost(f"its process ended with {_code(worker.process.exitcode)}, perhaps because memory ran out")
         return worker.jobs[0] if isinstance(message, Ticked) else worker.jobs.popleft(), message
 
 
@@ -231,7 +230,7 @@ def _started(bench: Bench[J], environment: Mapping[str, str], imports: list[str]
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -266,5 +265,5 @@ def _code(code: int | None) -> str:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

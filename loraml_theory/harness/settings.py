@@ -1,7 +1,7 @@
 """Settings from TOML tables: frozen dataclasses read by their annotations, every key and type checked.
 
-What a plain type does not say stands beside it in ``Annotated``: `Bounds` of a number, the `Words` that a text may be,
-`Several` values where a tuple is kept, and `As` for what is read as something else than it is kept as.
+``Annotated`` adds to a plain type: `Bounds` of a number, the allowed `Words` of a text, `Several` values for a tuple,
+and `As` for a value that is read as one type and kept as another.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ T = TypeVar("T")
 Table = dict[str, Any]
 
 LARGEST = {int: 2**31 - 1, float: 1e100}
-"""Of numbers with `Bounds` that name no highest one."""
+"""Upper bound of numbers whose `Bounds` do not name one."""
 
 
 class SettingsError(InputError):
-    """Settings that make no sense; the text is one line with the key, what was got and what was expected."""
+    """Invalid settings; the text is one line with the key, what was got and what was expected."""
 
 
 class Bounds(NamedTuple):
@@ -33,12 +33,11 @@ class Bounds(NamedTuple):
     above: bool = False
 
     def hold(self, number: float) -> bool:
-        """Return whether a number is within them."""
+        """Return whether a number is within the bounds."""
         high = LARGEST[type(number)] if self.high is None else self.high
         return (self.low < number if self.above else self.low <= number) and number <= high
 
     def __str__(self) -> str:
-        """Say them in words, a large power of ten as such."""
         if self.high is None:
             return f"{'>' if self.above else '>='} {self.low}"
         digits = str(self.high)
@@ -46,7 +45,7 @@ class Bounds(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The texts that are allowed."""
+    """The allowed texts."""
 
     allowed: tuple[str, ...]
 
@@ -59,7 +58,7 @@ class Several(NamedTuple):
 
 
 class As(NamedTuple):
-    """What is read as the annotation `kind`, and kept as what `make` turns it into."""
+    """A value that is read as the annotation `kind` and converted by `make`."""
 
     kind: Any
     make: Callable[[Any], Any]
@@ -90,10 +89,10 @@ def from_table(kind: type[T], table: Table, *, where: str = "") -> T:
     ----------
     kind
         The dataclass. Its fields may be annotated with int, float, bool, str, Literal, ``X | None``,
-        ``tuple[X, ...]`` or a dataclass, and by the classes above. What it refuses by ValueError is reported with
-        the table's name.
+        ``tuple[X, ...]`` or a dataclass, and by the classes above. A ValueError that it raises is reported with the
+        table's name.
     table
-        What to read; a list becomes a tuple, a whole number a float where one is expected, inf the word "inf".
+        The table to read; a list becomes a tuple, a whole number a float where one is expected, inf the word "inf".
     where
         Name of the table with its dot, empty for the document.
 
@@ -113,13 +112,13 @@ def from_table(kind: type[T], table: Table, *, where: str = "") -> T:
     Model(width=8, dropout=0.0)
     >>> from_table(Model, {"width": 8, "depht": 1}, where="model.")
     Traceback (most recent call last):
-    loraml_theory.harness.settings.SettingsError: model.depht: is no key, expected one of width, dropout
+    loraml_theory.harness.settings.SettingsError: model.depht: is not a key, expected one of width, dropout
     """
     types = get_type_hints(kind, include_extras=True)
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass by contract
     for key in table:
         if key not in known:
-            raise SettingsError(f"{where}{one_line(key)}: is no key, expected one of {', '.join(known)}")
+            raise SettingsError(f"{where}{one_line(key)}: is not a key, expected one of {', '.join(known)}")
     for name, field in known.items():
         if name not in table and field.default is MISSING and field.default_factory is MISSING:
             raise SettingsError(f"{where}{name}: is missing, expected {expected(types[name])}")
@@ -131,7 +130,7 @@ def from_table(kind: type[T], table: Table, *, where: str = "") -> T:
 
 
 def read(kind: Any, value: Any, *, key: str) -> Any:
-    """Return a value as the annotation `kind` wants it.
+    """Return a value converted to the annotation `kind`.
 
     Raises
     ------
@@ -155,7 +154,7 @@ def read(kind: Any, value: Any, *, key: str) -> Any:
 
 
 def _distinct(kind: Any, values: Sequence[Any], key: str) -> tuple[Any, ...]:
-    """Return values of which there is at least one, and none twice."""
+    """Return the values if there is at least one, and none twice."""
     item, found = get_args(_parts(kind)[0])[0], []
     for value in values:
         fits, result = _plain(item, value)
@@ -171,7 +170,7 @@ def _distinct(kind: Any, values: Sequence[Any], key: str) -> tuple[Any, ...]:
 
 
 def _parts(kind: Any) -> tuple[Any, dict[type, Any]]:
-    """Split an annotation into the type and what stands beside it, by its class."""
+    """Split an annotation into the type and its notes by their class."""
     if get_origin(kind) is not Annotated:
         return kind, {}
     plain, *notes = get_args(kind)
@@ -199,7 +198,7 @@ def _plain(kind: Any, value: Any) -> tuple[bool, Any]:
 
 
 def _bounded(plain: Any, notes: dict[type, Any], value: Any) -> tuple[bool, Any]:
-    """Do the same for a kind beside which something stands."""
+    """Do the same for an annotated kind."""
     if Several in notes:
         fits = type(value) is int and 1 <= value <= notes[Several].most
         return fits, tuple(range(value)) if fits else None
@@ -219,7 +218,7 @@ def _as_float(value: float) -> float:
 
 
 def expected(kind: Any) -> str:
-    """Say in words what an annotation allows.
+    """Return in words what an annotation allows.
 
     Examples
     --------

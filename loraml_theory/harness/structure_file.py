@@ -17,7 +17,7 @@ from loraml_theory.structure import GroundTruth
 Path_: TypeAlias = str | os.PathLike[str]
 
 SHAPES = {"A_star": "(d, d)", "U_star": "(T+1, d, k)"}
-MAX_ENTRIES = 2**27  # 1 GiB of float64 per array, far beyond what any check could use
+MAX_ENTRIES = 2**27  # 1 GiB of float64 per array, far more than any check can use
 
 
 def read_structure(path: Path_) -> tuple[GroundTruth, list[str]]:
@@ -31,14 +31,14 @@ def read_structure(path: Path_) -> tuple[GroundTruth, list[str]]:
     Returns
     -------
     truth
-        In float64.
+        The ground truth in float64.
     notes
         One sentence for each array that had to be converted to float64.
 
     Raises
     ------
     InputFileError
-        Whatever is wrong with the file.
+        If the file is not such an npz file.
     """
     notes: list[str] = []
     with open_arrays(path, expected=f"an npz file with {' and '.join(SHAPES)}") as file:
@@ -69,7 +69,7 @@ def write_structure(path: Path_, truth: GroundTruth) -> None:
 
 
 def _check_header(path: Path_, name: str, header: Header) -> None:
-    """Raise unless an array is declared to be real numbers in the expected axes."""
+    """Raise unless an array is declared to hold real numbers of the expected shape."""
     shape, dtype = header
     if dtype.kind not in "iuf":
         raise InputFileError(path, f"{name}: got dtype {dtype.name}, expected real numbers")

@@ -1,4 +1,4 @@
-"""What results are made with, and when."""
+"""Versions, platform, command and time of a result."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def version(package: str) -> str:
     """Return the installed version of a package, or `MISSING`."""
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # also of this one, run from the repository
+    except metadata.PackageNotFoundError:  # also this one, if it runs from the repository
         return MISSING
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the version of Python and those of packages."""
+    """Return the versions of Python and of packages."""
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 
 def environment(command: str) -> dict[str, Any]:
-    """Say by which command, with what and when the results of a command are made."""
+    """Return the command, the versions and the time of the results of a command."""
     return {
         "command": command,
         "date": now(),

@@ -28,7 +28,7 @@ class ConvergenceError(ArithmeticError):
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Where a solver ended.
+    """The end of a solver's run.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def finish(
     ended: Status | Array,
     throw: bool,
 ) -> Solution:
-    """Evaluate the last point; its status is `ended`, one or one an element, unless stationary or not finite."""
+    """Evaluate the last point; its status is `ended`, one or one per element, unless stationary or not finite."""
     value = objective.value(at)
     xp = array_namespace(value)
     norm = gradient_norm(objective, objective.gradient(at))

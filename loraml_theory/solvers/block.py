@@ -95,7 +95,7 @@ def block_descent(
                 steps.forget(poor)
                 plain = _fitted(objective, here.at.A - here.gradient @ preconditioner, rank, inverse_root)
                 new = _select(poor, plain, new)
-        new = _select(here.norm > tolerance, new, here)  # what is done rests
+        new = _select(here.norm > tolerance, new, here)  # finished elements stay unchanged
         steps.remember(new.at.A - here.at.A, new.gradient - here.gradient)
         here = new
         iterations += 1

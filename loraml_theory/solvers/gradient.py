@@ -31,7 +31,7 @@ def alternating_gradient_descent(
         A   <- A   - outer_step_size * (1/T) sum_t dl_t/dA          (once)
 
     The adapters' step is on each task's own loss, the base's on the mean over tasks: the factors 1 and 1/T of
-    the public code. A step costs O(T d^2 k), whatever the number of samples.
+    the public code. A step costs O(T d^2 k) for any number of samples.
 
     Parameters
     ----------

@@ -24,7 +24,6 @@ class StepMemory:
     """
 
     def __init__(self, preconditioner: Array, length: int) -> None:
-        """Remember nothing yet."""
         self._preconditioner = preconditioner
         self._length = length
         self._pairs: list[tuple[Array, Array, Array]] = []

@@ -89,7 +89,7 @@ def newton(
         x = xp.where(good[..., None], x + step, x)
         g = xp.where(good[..., None], g_new, g)
         f = xp.where(good, f_new, f)
-    stalled = xp.astype(radius <= smallest, xp.int64)  # the others ran out of iterations, or are done
+    stalled = xp.astype(radius <= smallest, xp.int64)  # the others ran out of iterations, or converged
     ended = stalled * int(Status.STALLED) + (1 - stalled) * int(Status.MAX_ITERATIONS)
     at = unravel(objective, x, start)
     return finish(objective, at, tolerance, iterations=iterations, ended=ended, throw=throw)

@@ -1,1 +1,1 @@
-"""What updates of trained adapters say: their common span, rank, shared base and noise, for the advisor."""
+"""Statistics of tasks' updates for the advisor: their common span, rank, shared base and noise."""

@@ -1,4 +1,4 @@
-r"""From given tasks: whether they determine a base, which one, and the rank that a new task needs.
+r"""Whether given tasks determine a base, which one, and the rank that a new task needs.
 
 All in the coordinates of a `TaskSpan`; NumPy arrays.
 """
@@ -20,19 +20,19 @@ from loraml_theory.structure import Array
 
 OVERSAMPLING = 8
 RIDGE = 0.1
-"""Of the fit, over the squared ratio of the noise's edge to a shift's smallest singular value."""
+"""Ridge of the fit, over the squared ratio of the noise's edge to a shift's smallest singular value."""
 BASE_ERROR = 2.0
-"""What is allowed for the error of a base, over that of a mean of as many tasks."""
+"""Allowed error of a base, over that of a mean of as many tasks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """What separates tasks that were held out from a base of the others, ``W_t - base``.
+    """The differences of held-out tasks from a base of the others, ``W_t - base``.
 
     Parameters
     ----------
     ranks
-        How many of its singular values stand above the noise, for each task.
+        Number of singular values above the noise, for each task.
     left
         ``sum_{i > r} s_i^2`` for r = 0, 1, .., ``(tasks, ranks)``; r goes as far as the span shows.
     """
@@ -43,14 +43,14 @@ class Apart:
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Every task held out in turn.
+    """The results of holding out every task in turn.
 
     Parameters
     ----------
     sr, ml
-        From the mean, and from the LoRA-ML base of the other tasks; None if that was not asked for.
+        Differences from the mean, and from the LoRA-ML base, of the other tasks; None if not requested.
     variance
-        Of the noise in an entry of ``W_t - base``.
+        Variance of the noise in an entry of ``W_t - base``.
     statuses
         How the descents to the LoRA-ML bases ended.
     """
@@ -148,22 +148,22 @@ def _narrowed(C: Array, m: int) -> tuple[Array, Array, Array]:
 
 
 def hold_out(span: TaskSpan, k: int | None, *, noise: Noise) -> HeldOut:
-    """Hold out every task in turn: what rank separates it from the mean, and from the LoRA-ML base, of the others.
+    """Hold out every task in turn; find its rank of difference from the mean, and from the LoRA-ML base, of the others.
 
     Parameters
     ----------
     span
         The tasks, at least two.
     k
-        Rank of the LoRA-ML shifts; None for the means alone. Three other tasks at least determine a base.
+        Rank of the LoRA-ML shifts; None for the means alone. A base needs at least three other tasks.
     noise
-        Of a task. A singular value counts that exceeds what noise of the variance ``sigma^2 (1 + 2/(T - 1))`` reaches:
+        Noise of a task. A singular value counts if noise of the variance ``sigma^2 (1 + 2/(T - 1))`` cannot reach it:
         that of the task, and of a base with twice the error of a mean.
     """
     T = span.T
     variance = 1 + BASE_ERROR / (T - 1)
     edge = noise.edge(span.shape, variance=variance)
-    mean = [span.cores[t] * (T / (T - 1)) for t in range(T)]  # from that of the others, as deviations sum to zero
+    mean = [span.cores[t] * (T / (T - 1)) for t in range(T)]  # from the mean of the others, as they sum to zero
     fits = [_fit_without(span, t, k, noise=noise) for t in range(T)] if k else []
     return HeldOut(
         sr=_apart(span, mean, edge),
@@ -211,11 +211,11 @@ def rank_for_share(left: Array, shape: tuple[int, int], *, share: float, varianc
     variance
         v, that of the noise in an entry.
     whole
-        The energy that the share is of: that of the residual from the mean, whatever base `left` is from.
+        Energy of the residual from the mean, to which the share refers for every base.
 
     Returns
     -------
-    None where the ranks that are known do not suffice.
+    None where the known ranks do not suffice.
 
     Examples
     --------

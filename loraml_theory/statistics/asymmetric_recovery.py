@@ -39,11 +39,11 @@ def asymmetric_recovery(W: Array, k: int) -> AsymmetricRecovery:
     1. ``W_t - W_s`` has column space span[U_t*, U_s*] and row space span[V_t*, V_s*]: its 2k leading singular vectors
        ``L_ts`` and ``R_ts``.
     2. The spaces of two pairs meet in span(U_t*): ``L_ts`` times the last k right singular vectors of
-       ``(I - L_tr L_tr^T) L_ts``; and likewise on the right.
+       ``(I - L_tr L_tr^T) L_ts``; the right side is similar.
     3. In the bases [E_t, E_s] on the left and [F_t, F_s] on the right the difference is ``diag(K_t, -K_s)``, and the
        shift is ``E_t K_t F_t^T``.
-    4. ``A = W_t`` less its shift; every task's shift is the part of rank k of ``W_s - A``; A is then the mean of what
-       they leave.
+    4. ``A`` is ``W_t`` minus its shift; every task's shift is the part of rank k of ``W_s - A``; A is then the mean of
+    ``W_s`` minus its shift.
 
     Steps 1 to 3 are done for the ordered triple (t, s, r) of least condition.
 

@@ -1,4 +1,4 @@
-r"""How many singular values of a matrix stand above its noise, when neither the rank nor the noise is known.
+r"""The number of singular values of a matrix above its noise, when neither the rank nor the noise is known.
 
 The matrix is a signal of low rank plus noise with independent entries of one unknown variance. The largest singular
 value of p x q standard normal noise is, squared, ``mu + s F`` with F of Tracy and Widom's first law and
@@ -23,26 +23,26 @@ from loraml_theory.structure import Array
 TRACY_WIDOM = 3.272
 """Quantile 0.999 of Tracy and Widom's first law."""
 SMALL, DRAWS = 12, 10_000
-"""Up to this smaller side the ratio's quantile is taken from so many draws; beyond, its formula is good to 8 %."""
+"""Up to this smaller side the ratio's quantile is taken from this many draws; beyond, its formula is good to 8 %."""
 LEFT = 2
-"""Fewer values than these do not tell noise from signal."""
+"""Fewer values cannot separate noise from signal."""
 
 
 class NoiseRank(NamedTuple):
-    """How many singular values stand above the noise.
+    """The number of singular values above the noise.
 
     Parameters
     ----------
     rank
-        Their number.
-    clear
-        The number of those beyond one and a half times the edge: what a slightly larger noise would leave.
+        The number.
+        clear
+        The number beyond one and a half times the edge: what a slightly larger noise would leave.
     sigma
         Standard deviation of the noise's entries, as the other values have it.
     edge
         What the next singular value would have to exceed.
     censored
-        Whether all values that are known, or all that can be told from noise, stand above it: the rank may be larger.
+        Whether all known values, or all that can be told from noise, are above it: the rank may be larger.
     """
 
     rank: int
@@ -53,7 +53,7 @@ class NoiseRank(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """The noise of a task's entries, once it is known.
+    """The noise of a task's entries.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ class Noise(NamedTuple):
     floor: float
 
     def edge(self, shape: tuple[int, int], *, variance: float = 1.0) -> float:
-        """Return what no singular value of noise exceeds, its entries having so many times ``sigma^2``."""
+        """Return a bound on the singular values of noise whose entries have this multiple of ``sigma^2``."""
         return max(self.floor, sqrt(variance) * self.sigma * noise_edge(*shape))
 
 
 def noise_edge(p: int, q: int) -> float:
-    """Return what the largest singular value of a p x q standard normal matrix exceeds once in a thousand times.
+    """Return the quantile 0.999 of the largest singular value of a p x q standard normal matrix.
 
     Examples
     --------
@@ -85,11 +85,11 @@ def noise_edge(p: int, q: int) -> float:
 
 @lru_cache(maxsize=4096)
 def ratio_edge(p: int, q: int) -> float:
-    r"""Return what ``s_1 / sigma_1`` of noise exceeds once in a thousand times.
+    r"""Return the quantile 0.999 of ``s_1 / sigma_1`` of noise.
 
         sigma_1^2 = sum_{i > 1} s_i^2 / ((p - 1) (q - 1))
 
-    Infinite if p or q is 1, where nothing is left to know the noise from.
+    Infinite if p or q is 1, where no values are left to estimate the noise from.
     """
     n, longer = min(p, q), max(p, q)
     if n <= 1:
@@ -97,7 +97,7 @@ def ratio_edge(p: int, q: int) -> float:
     if n > SMALL:
         edge = noise_edge(p, q) ** 2
         return sqrt(edge * (p - 1) * (q - 1) / (p * q - edge))
-    rng = np.random.default_rng([n, longer])  # a table of one law, not part of anybody's experiment
+    rng = np.random.default_rng([n, longer])  # a table of one law, not part of an experiment
     L = np.tril(rng.standard_normal((DRAWS, n, n)), -1)
     diagonal = np.arange(n)
     L[:, diagonal, diagonal] = np.sqrt(rng.chisquare(longer - diagonal, (DRAWS, n)))
@@ -107,7 +107,7 @@ def ratio_edge(p: int, q: int) -> float:
 
 
 def rank_above_noise(values: Array, shape: tuple[int, int], *, energy: float, floor: float = 0.0) -> NoiseRank:
-    r"""Count the singular values of a matrix that stand above its noise.
+    r"""Count the singular values of a matrix above its noise.
 
     Value j counts if it exceeds ``floor`` and ``ratio_edge(p - j + 1, q - j + 1) sigma_j``,
 
@@ -160,7 +160,7 @@ def _deviation(rest: float, shape: tuple[int, int], j: int) -> float:
 
 
 def _stands_out(s: np.ndarray, j: int, *, rest: float, shape: tuple[int, int], floor: float) -> bool:
-    """Return whether the j-th value (from 1) is no noise, `rest` being the energy of what is after it."""
+    """Return whether the j-th value (from 1) is above the noise; `rest` is the energy of the values after it."""
     p, q = shape
     if s[j - 1] <= floor:
         return False

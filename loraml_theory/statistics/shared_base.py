@@ -1,7 +1,7 @@
-r"""How well one base and shifts of rank k describe given matrices, and against which chance.
+r"""How well one base and shifts of rank k describe given matrices, compared with random ones.
 
-The population loss of LoRA-ML with asymmetric adapters, ``1/2 sum_t ||A + U_t V_t^T - W_t||_F^2``, on matrices that are
-given instead of learned: its minimiser is the base from which each is a shift of rank k away. NumPy arrays throughout.
+The population loss of LoRA-ML with asymmetric adapters, ``1/2 sum_t ||A + U_t V_t^T - W_t||_F^2``, on given matrices:
+its minimiser is the base from which each is a shift of rank k away. NumPy arrays throughout.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loraml_theory.statistics.asymmetric_recovery import asymmetric_recovery
 from loraml_theory.structure import Array
 
 SWEEPS = 4
-"""Of plain block descent from the mean, in the statistic that is compared with chance."""
+"""Sweeps of plain block descent from the mean, in the statistic that is compared with chance."""
 BATCH = 2**21
 """Entries of random matrices drawn at a time."""
 
@@ -34,11 +34,11 @@ class SharedBase:
     left
         ``sum_t ||W_t - A - U_t V_t^T||_F^2``.
     status
-        How the descent ended that got lowest.
+        How the lowest descent ended.
     start
         ``recovery``, ``mean`` or, with two tasks, ``halves``: where it started.
     iterations
-        Of that descent.
+        Iterations of that descent.
     """
 
     A: Array
@@ -69,7 +69,7 @@ def fit_shared_base(
         Without it a minimum need not exist where no base fits exactly (see `LoRAML`): the descent then ends without
         convergence, and says so.
     max_iterations, relative_tolerance
-        Of `block_descent`.
+        See `block_descent`.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def _halves(W: Array, k: int) -> Array:
 def share_left(W: Array, k: int, *, sweeps: int = SWEEPS) -> Array:
     r"""Return ``sum_t ||W_t - A - S_t||_F^2 / sum_t ||W_t - mean||_F^2`` after some sweeps of block descent, ``(...)``.
 
-    A sweep fits every ``S_t`` of rank k to the base, then the base to them; it starts at the mean. A statistic, and no
+    A sweep fits every ``S_t`` of rank k to the base, then the base to them; it starts at the mean. A statistic, not a
     minimum; 0 where all matrices are equal. With two tasks the minimum has a closed form and is taken: the mean is then
     a saddle, and ``W_1 - W_2`` is best approximated at rank 2k.
 
@@ -146,7 +146,7 @@ def chance_of_share(
     r"""Compare `share_left` with that of random shifts of the same norms.
 
     The p-value is ``(1 + #{random <= given}) / (1 + draws)``, so its resolution is ``1 / (1 + draws)``. Where the given
-    shifts are themselves normal it is uniform, but for the norms, which are estimated.
+    shifts are themselves normal it is uniform, except that the norms are estimated.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-r"""From given tasks: the rank of their shifts.
+r"""The rank of given tasks' shifts.
 
-All from the differences ``W_t - W_s``, in which the base plays no part; NumPy arrays.
+All from the differences ``W_t - W_s``, from which the base cancels; NumPy arrays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loraml_theory.structure import Array
 
 @dataclass(frozen=True, eq=False)
 class Differences:
-    """Singular values of all differences of two tasks, and how many of them are no noise.
+    """Singular values of all differences of two tasks, and how many of them are above the noise.
 
     Parameters
     ----------
@@ -28,11 +28,11 @@ class Differences:
     values
         Singular values, descending, ``(pairs, m)``.
     ranks
-        What stands above the noise in each.
+        Number of values above the noise in each.
     floor
         What rounding may reach in a singular value.
     truncated
-        Whether there are more directions than were looked at.
+        Whether there are more directions than were examined.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -54,15 +54,15 @@ class ShiftRank:
     Parameters
     ----------
     k
-        Half the median rank of the differences, rounded up; 0 where nothing differs beyond rounding, None where no more
-        than noise can be seen.
+        Half the median rank of the differences, rounded up; 0 where nothing differs beyond rounding, None where only
+        noise is visible.
     low, high
         Two standard errors of the jackknife over tasks around the mean of half the ranks, rounded outwards, together
         with what a noise 1.5 times as large would leave. With two tasks there is one difference and no jackknife.
     gap
         Median over the differences of the last singular value that counts over the next.
     censored
-        Whether there are more directions than were looked at, or all of them count: k may be larger.
+        Whether there are more directions than were examined, or all of them count: k may be larger.
     """
 
     k: int | None
@@ -97,9 +97,9 @@ def estimate_shift_rank(found: Differences, T: int) -> ShiftRank:
     Parameters
     ----------
     found
-        Of T tasks.
-    T
-        Their number.
+        Differences of T tasks.
+        T
+        Number of tasks.
     """
     ranks = np.array([rank.rank for rank in found.ranks])
     censored = found.truncated or any(rank.censored for rank in found.ranks)
@@ -120,7 +120,7 @@ def estimate_shift_rank(found: Differences, T: int) -> ShiftRank:
 
 
 def _jackknife(pairs: Sequence[tuple[int, int]], halves: Array, T: int) -> tuple[float, float]:
-    """Return the mean over pairs less and plus two standard errors of the jackknife that leaves out one task."""
+    """Return the mean over pairs minus and plus two standard errors of the jackknife that leaves out one task."""
     without = np.array([np.mean([h for pair, h in zip(pairs, halves, strict=True) if t not in pair]) for t in range(T)])
     error = sqrt((T - 1) / T * float(np.sum((without - np.mean(without)) ** 2)))
     mean = float(np.mean(halves))

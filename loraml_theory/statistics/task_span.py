@@ -1,4 +1,4 @@
-r"""What tasks differ in, in few coordinates: ``W_t = mean + Q C_t P^T + rest``, read one task at a time.
+r"""The differences of tasks in few coordinates: ``W_t = mean + Q C_t P^T + rest``, read one task at a time.
 
 Q and P are orthonormal bases of the leading left and right singular spaces of all deviations ``X_t = W_t - mean``
 together, each task counted with equal energy. Shifts of rank k in T tasks span at most kT directions on either side, so
@@ -20,9 +20,9 @@ from loraml_theory.structure import Array
 Reader: TypeAlias = Callable[[int, slice], Array]
 
 EXACT = 2**20
-"""Entries of a matrix up to which sums and products are taken in float64; beyond in float32."""
+"""Largest number of entries of a matrix whose sums and products are taken in float64; beyond in float32."""
 CHUNK = 2**22
-"""Entries of all tasks together that are looked at side by side."""
+"""Largest number of entries, of all tasks together, in memory at once."""
 PASSES = 2
 """Power iterations: noise counts by the fifth power of its singular values."""
 
@@ -46,9 +46,9 @@ class TaskSpan:
     shape
         p and q.
     probe
-        ``F^T X_t G``, ``(T, c, c)``, F and G orthonormal and drawn without a look at the tasks.
+        ``F^T X_t G``, ``(T, c, c)``, F and G orthonormal and drawn independently of the tasks.
     truncated
-        Whether even the weakest direction of Q or P has more energy than noise would have: there are more.
+        Whether even the weakest direction of Q or P has more energy than noise: there are more directions.
     """
 
     mean: Array | None
@@ -79,7 +79,7 @@ class TaskSpan:
 def span_of_matrices(
     rng: np.random.Generator, read: Reader, T: int, *, shape: tuple[int, int], size: int = 256, probe: int = 48
 ) -> TaskSpan:
-    """Find the joint span of the deviations of T matrices, of which one at a time is held.
+    """Find the joint span of the deviations of T matrices, with one at a time in memory.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def span_of_matrices(
     shape
         p and q.
     size
-        Columns of Q and of P; a side that is no longer is kept whole.
+        Columns of Q and of P; a side of at most this length is kept whole.
     probe
         Side of the probe.
     """
@@ -130,7 +130,7 @@ def span_of_matrices(
 
 
 class _Weakest:
-    """Tells whether the weakest direction of a basis has more energy than noise of what it leaves out.
+    """Decides whether the weakest direction of a basis has more energy than the noise outside it.
 
     In T tasks' noise side by side, p x qT, no direction has more than ``(1 + sqrt(p/(qT)))^2`` times the mean energy.
     """
@@ -158,7 +158,7 @@ class _Weakest:
 
 
 def span_of_factors(rng: np.random.Generator, U: Sequence[Array], V: Sequence[Array], *, probe: int = 48) -> TaskSpan:
-    """Find the span of ``W_t = A + U_t V_t^T``, A unknown and the same for all: exact, whatever A is.
+    """Find the span of ``W_t = A + U_t V_t^T``, A unknown and the same for all: exact for every A.
 
     Parameters
     ----------

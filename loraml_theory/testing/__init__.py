@@ -2,7 +2,7 @@ r"""Hypothesis strategies for tests about the linear model: instances that meet,
 assumption, for NumPy and, with ``xp=``, for any other array library.
 
 An instance is drawn as a few small numbers (sizes, a seed, singular values) and then constructed, never
-filtered from raw arrays. Seed 0 stands for the plainest instance of its kind (unit vectors, the identity) and
+filtered from raw arrays. Seed 0 stands for the simplest instance of its kind (unit vectors, the identity) and
 all spectra shrink to ones, so a failing example is reported as a short call of a public constructor of
 `loraml_theory.constructions` that can be pasted into a test, such as
 ``truth_with_spectrum(d=4, k=1, T=3, seed=0, spectrum=(1.0, 1.0, 1.0, 1.0))``.

@@ -1,4 +1,4 @@
-"""What all strategies are made of: sizes, seeds, spectra, and the array library that the result is in."""
+"""The parts of all strategies: sizes, seeds, spectra, and the array library of the result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def seeds() -> SearchStrategy[int]:
 def spectra(length: int, *, conditioning: float = 10.0) -> SearchStrategy[tuple[float, ...]]:
     """Draw `length` singular values from `conditioning` down to 1, see `spectrum_of`; they shrink to ones.
 
-    Two choices whatever the length, which Hypothesis shrinks better than one choice a value.
+    It makes two choices for any length, which Hypothesis shrinks better than one choice per value.
     """
     return st.builds(
         spectrum_of, st.just(length), st.floats(1.0, conditioning), st.sampled_from(get_args(SpectrumShape))
@@ -35,7 +35,7 @@ def spectra(length: int, *, conditioning: float = 10.0) -> SearchStrategy[tuple[
 
 
 def sizes(size: Sizes) -> SearchStrategy[int]:
-    """Return a strategy for a size that is given, or is one."""
+    """Return a strategy for a size; a strategy is returned as it is."""
     return st.just(size) if isinstance(size, int) else size
 
 
@@ -53,7 +53,7 @@ def in_namespace(made: Any, *, xp: ModuleType) -> Any:  # noqa: ARG001
     Parameters
     ----------
     made
-        Of NumPy arrays.
+        An object of NumPy arrays.
     xp
         A namespace of the array API: ``torch``, ``array_api_strict``, ``cupy``, ...
 
@@ -72,7 +72,7 @@ def in_namespace(made: Any, *, xp: ModuleType) -> Any:  # noqa: ARG001
 
 @in_namespace.register
 def _(made: np.ndarray, *, xp: ModuleType) -> Any:
-    return xp.asarray(made.copy())  # what is drawn may be a read-only view, which torch warns of
+    return xp.asarray(made.copy())  # a drawn array may be a read-only view, about which torch warns
 
 
 @in_namespace.register

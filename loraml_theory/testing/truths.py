@@ -74,7 +74,7 @@ def structures_violating(
     exact: bool = False,
     xp: ModuleType | None = None,
 ) -> GroundTruth:
-    """Draw ground truths that violate an assumption, and whose every factor still has rank k.
+    """Draw ground truths that violate an assumption, while every factor still has rank k.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def structures_violating(
     k_ = draw(st.integers(1, 3) if k is None else sizes(k))
     T_ = draw((st.integers(3, 5) if jointly == 3 else st.just(2)) if T is None else sizes(T))
     d_ = draw(shrinking_to(jointly * k_, max(k_, 2), k_ * (T_ + 1)) if d is None else sizes(d))
-    most = min(d_, jointly * k_ - 1, k_ * T_)  # T = 2 has no triple whatever its factors are
+    most = min(d_, jointly * k_ - 1, k_ * T_)  # T = 2 never has a triple
     q = draw(shrinking_to(most, k_, most))
     return draw(delivered(_of_rank(d_, k_, T_, q, conditioning=conditioning, exact=exact, free_test_task=True), xp))
 
@@ -105,19 +105,19 @@ def test_tasks(
 ) -> SearchStrategy[GroundTruth]:
     """Draw truths with the same A* and retraining tasks, and another unseen task (`with_test_task`).
 
-    What retraining finds must do for every one of them.
+    The result of retraining must hold for every one of them.
 
     Parameters
     ----------
     truth
-        Of NumPy arrays, without batch axes.
+        Truth of NumPy arrays, without batch axes.
     independent
         Whether the new factor is independent of the span of all retraining factors, or lies in it; None for either.
 
     Raises
     ------
     ValueError
-        If it is to be independent and there is no room in d dimensions.
+        If `independent` is true and d is too small.
     """
     choices = st.just(independent) if independent is not None else _where_there_is_room(truth)
     return st.builds(with_test_task, st.just(truth), independent=choices, seed=seeds())

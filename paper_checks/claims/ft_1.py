@@ -23,7 +23,7 @@ Form = Callable[[Moments, int], np.ndarray]
 
 
 def check(instance: Instance, profile: Profile, *, form: Form = reduced_rank_regression) -> Iterator[Evidence | Note]:
-    """Compare the closed form's loss with the ends of Newton and of gradient descent from random starts."""
+    """Compare the closed form's loss with those at the ends of Newton and of gradient descent from random starts."""
     truth = instance.truth
     residual = truth.R[-1]
     sigma = float(np.linalg.norm(residual, 2)) / 10
@@ -116,7 +116,7 @@ def _certified(
 
 
 def _saddle(instance: Instance, objective: FineTuning) -> Iterator[Evidence]:
-    """Say that U = V = 0 is stationary with a way down: gradient descent must not start there."""
+    """Show that U = V = 0 is stationary with a descent direction: gradient descent must not start there."""
     d, k = instance.truth.d, instance.truth.k
     zero = Parameters(U=np.zeros((d, k)), V=np.zeros((d, k)))
     steepest = float(np.linalg.norm(objective.residual.C, 2))

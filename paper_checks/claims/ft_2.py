@@ -62,7 +62,7 @@ def check(
 
 
 def _exact(instance: Instance, degrees: Callable[[int, int], int]) -> Iterator[Evidence]:
-    """Decide over Q how many degrees of freedom of the noise survive: the dimension of the tangent space."""
+    """Decide over Q the degrees of freedom of the noise that survive: the dimension of the tangent space."""
     truth = exact_evidence.over_rationals(instance)
     if truth is None:
         return
@@ -170,7 +170,7 @@ def figure(ax: Axes, instance: Instance) -> None:
 
 
 def draw_with_wrong_root(rng: np.random.Generator, W: np.ndarray, n: int, **kwargs: Any) -> moments.Moments:
-    """Draw moments with ``C = W S + (sigma/sqrt(n)) G L`` in place of ``G L^T``: a mutant."""
+    """Draw moments with ``C = W S + (sigma/sqrt(n)) G L`` instead of ``G L^T``: a mutant."""
     right = moments.draw(rng, W, n, **kwargs)
     L = np.linalg.cholesky(right.S)
     noise = (right.W - W) @ L  # G sigma / sqrt(n), since W_ls - W = (sigma / sqrt(n)) G L^{-1}

@@ -40,7 +40,7 @@ def check(
     residual_rank: Callable[[int], int] = _thrice,
     points: Points = all_minimisers,
 ) -> Iterator[Evidence | Note]:
-    """Count the ranks of A - A* and W_{T+1} - A at every global minimiser at hand; the largest counts."""
+    """Count the ranks of A - A* and W_{T+1} - A at every known global minimiser; the largest counts."""
     truth, k = instance.truth, instance.truth.k
     found: list[Minimiser] = []
     for point in points(instance, profile):
@@ -108,7 +108,7 @@ def _largest_rank(instance: Instance, what: str, target: np.ndarray, bound: int,
 
 
 def finite_sample_minimiser(instance: Instance, _profile: Profile) -> Iterator[Minimiser | Note]:
-    """Yield LoRA-ML's minimiser from N = 50 d samples a task in place of the population's: a broken assumption."""
+    """Yield LoRA-ML's minimiser from N = 50 d samples per task instead of the population's: a broken assumption."""
     truth = instance.truth
     sigma = float(truth.scale) / 100
     moments = draw(instance.rng("finite N"), truth.W_retraining, 50 * truth.d, sigma=sigma)

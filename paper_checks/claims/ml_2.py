@@ -188,7 +188,7 @@ def _converse(instance: Instance, profile: Profile, pair: np.ndarray) -> Iterato
 
 
 def _coinciding(seed: int) -> Instance:
-    """Draw two retraining tasks that are the same task."""
+    """Draw two equal retraining tasks."""
     truth = draw("generic", 10, 1, 2, seed).truth
     return Instance("U_2* = U_1* d=10 k=1 T=2", GroundTruth(truth.A_star, truth.U_star[[0, 0, 2]]), seed)
 

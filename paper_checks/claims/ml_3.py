@@ -38,11 +38,11 @@ from paper_checks.evidence.minimisers import (
 from sims.ensembles.ensembles import Ensemble, starts
 from sims.ensembles.masks import Masks, masks
 
-LARGEST_HESSIAN = 1280  # unknowns: some seconds on whole numbers, 20 on floats taken as they stand
+LARGEST_HESSIAN = 1280  # unknowns: some seconds for whole numbers, 20 for floats taken as exact
 
 
 def check(instance: Instance, profile: Profile, *, points: Points = all_minimisers) -> Iterator[Evidence | Note]:
-    """Measure how far every global minimiser at hand is from the truth, and that the truth is isolated."""
+    """Measure the distance of every known global minimiser from the truth, and check that the truth is isolated."""
     truth = instance.truth
     condition, scale = float(asserted_condition(truth)), float(truth.retraining_scale)
     for point in points(instance, profile):
@@ -51,7 +51,7 @@ def check(instance: Instance, profile: Profile, *, points: Points = all_minimise
             continue
         if point.A is truth.A_star:
             continue  # the truth against itself; that it is isolated is checked below
-        first_order = 10 * condition * point.misfit < smallest_shift(truth)  # else the bound on the base is void
+        first_order = 10 * condition * point.misfit < smallest_shift(truth)  # otherwise the bound on the base is void
         slack = 10 * np.sqrt(truth.T) * point.misfit / scale if first_order else inf
         U = point.U
         shifts = U @ np.swapaxes(U, -1, -2) - truth.R[:-1]

@@ -1,4 +1,4 @@
-"""ML-4: with two tasks every stationary point is a global minimum or has a way down."""
+"""ML-4: with two tasks every stationary point is a global minimum or has a descent direction."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def all_points(instance: Instance, profile: Profile) -> Iterator[Stationary | No
 def constructed(instance: Instance) -> Iterator[Stationary]:
     """Yield stationary points in closed form: U_1, U_2 made of i positive and j negative eigenpairs of W_1 - W_2.
 
-    Where d > 2k, columns left over are also filled with a vector of ker M that both factors share: the case of equal
-    norms in the proof, which solvers do not stumble on.
+    Where d > 2k, the remaining columns are also filled with a vector of ker M that both factors share: the case of
+    equal norms in the proof, which solvers do not reach.
     """
     truth, k = instance.truth, instance.truth.k
     M = truth.W_retraining[0] - truth.W_retraining[1]
@@ -96,7 +96,7 @@ def check(
     points: Points = all_points,
     way_down: WayDown = _constructed_way_down,
 ) -> Iterator[Evidence | Note]:
-    """Sort stationary points into global minima and points with a verified escape direction; count the rest."""
+    """Classify stationary points as global minima or points with a verified escape direction; count the rest."""
     found = []
     for point in points(instance, profile):
         if isinstance(point, Note):
@@ -131,7 +131,7 @@ def check(
 
 
 def _certified(instance: Instance, way_down: WayDown) -> Iterator[Evidence | Note]:
-    """Enclose stationary points that are not global in balls, and bound the curvature along the way down from above."""
+    """Enclose stationary points that are not global in balls; bound the curvature along the descent direction."""
     truth = exact_evidence.over_rationals(instance)
     if truth is None or truth.T != 2:
         return
@@ -167,7 +167,7 @@ def _certified(instance: Instance, way_down: WayDown) -> Iterator[Evidence | Not
 
 @dataclass(frozen=True)
 class Descent:
-    """A stationary point's misfit, gradient and curvature along its way down, over max||W_t||_F to the due power."""
+    """A stationary point's misfit, gradient and curvature along its descent direction, over powers of max||W_t||_F."""
 
     origin: str
     misfit: float
@@ -176,7 +176,7 @@ class Descent:
 
 
 def _descent(instance: Instance, point: Stationary, way_down: WayDown) -> Descent:
-    """Measure a point; where the construction does not show a descent above rounding the lowest eigenvector may."""
+    """Measure a point; where the construction shows no descent above rounding, try the lowest eigenvector."""
     objective, scale = ProjectedLoRAML(population(instance.truth.W_retraining)), float(instance.truth.retraining_scale)
     at = Parameters(U=point.U)
     gradient = float(gradient_norm(objective, objective.gradient(at))) / scale**1.5
@@ -208,7 +208,7 @@ def _narrow(instance: Instance, _profile: Profile) -> Iterator[Stationary | Note
 
 
 def _third_task(instance: Instance, _profile: Profile) -> Iterator[Stationary | Note]:
-    """Yield the ends of 100 random starts at T = 3, spurious minima among them (ML-5)."""
+    """Yield the ends of 100 random starts at T = 3, which include spurious minima (ML-5)."""
     starts = instance.rng("spurious").standard_normal((100, 3, instance.truth.d, 1))
     ends = newton(ProjectedLoRAML(population(instance.truth.W_retraining)), Parameters(U=starts))
     for i in np.flatnonzero(ends.converged):

@@ -20,7 +20,7 @@ from paper_checks.evidence.drawn import carry, draw
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.minimisers import random_starts, solve, stationary
 
-FAR = 1e-4  # misfits above this, relative to max||W_t||_F, are not the global minimum by slow convergence
+FAR = 1e-4  # misfits above this, relative to max||W_t||_F, are not slow convergence to the global minimum
 
 SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
 
@@ -43,7 +43,7 @@ def search(instance: Instance, profile: Profile) -> np.ndarray | None:
 
 
 def check(instance: Instance, profile: Profile, *, candidate: Candidate = search) -> Iterator[Evidence | Note]:
-    """Offer a point as a strict spurious minimum: stationary, above the global minimum 0, Hessian positive."""
+    """Test whether a point is a strict spurious minimum: stationary, above the global minimum 0, Hessian positive."""
     U = candidate(instance, profile)
     if U is None:
         yield Evidence(
@@ -64,7 +64,7 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
 
 
 def _offered(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
-    """Judge a point: value above 0, stationary, the Hessian positive but for the orbit of U_t -> U_t Q_t."""
+    """Judge a point: value above 0, stationary, the Hessian positive except along the orbit of U_t -> U_t Q_t."""
     truth = instance.truth
     objective, scale = ProjectedLoRAML(population(truth.W_retraining)), float(truth.retraining_scale)
     at = Parameters(U=U)
@@ -118,7 +118,7 @@ def _offered(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
 
 
 def _certified(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
-    """Prove that a strict spurious minimum lies near a point, for exactly the floats that the structure holds."""
+    """Prove that a strict spurious minimum lies near a point, for exactly the floats of the structure."""
     if not exact_evidence.available():
         return
     from loraml_theory.certified import certificate

@@ -54,11 +54,11 @@ def check(
     recovery: Recovery = spectral_recovery,
     exact_recovery: Callable[[np.ndarray, int], np.ndarray] = _exact_recovery,
 ) -> Iterator[Evidence | Note]:
-    """Recover base and shifts from the exact W_t; show how well it does from noisy least squares."""
+    """Recover base and shifts from the exact W_t; show the error from noisy least squares."""
     truth = instance.truth
     found = recovery(truth.W_retraining, truth.k)
     scale = float(truth.retraining_scale)
-    # where every triple is dependent nothing bounds the error: a control is taken at its word, with condition 1
+    # where every triple is dependent nothing bounds the error; with condition 1 a control is judged
     known = SOME_TRIPLE_INDEPENDENT.test(instance).measured > DEPENDENT
     condition = float(found.condition) if known else 1.0
     yield zero_evidence(
@@ -87,14 +87,14 @@ def _exact(
     condition: float,
     recovery: Callable[[np.ndarray, int], np.ndarray],
 ) -> Iterator[Evidence]:
-    """Recover the base over Q; and bound the error of the recovery in floating point by exact arithmetic."""
+    """Recover the base over Q; bound the error of the recovery in floating point by exact arithmetic."""
     truth = exact_evidence.over_rationals(instance)
     if truth is None:
         return
     scale = float(instance.truth.retraining_scale)
     try:
         A = recovery(truth.W_retraining, truth.k)
-    except ValueError:  # where every triple is dependent: the closed form has nothing to say, and a control refutes it
+    except ValueError:  # where every triple is dependent the closed form does not apply, and a control refutes it
         yield exact_evidence.evidence(instance, "triples from which the base is recovered over Q", 0, 1)
     else:
         yield exact_evidence.zero(instance, "A - A*, A recovered from the W_t", A - truth.A_star)
@@ -114,7 +114,7 @@ def _exact(
 
 
 def _noisy(instance: Instance, profile: Profile) -> Note:
-    """Show the median error as an estimator from least squares on N samples a task; a rate is not claimed."""
+    """Show the median error as an estimator from least squares on N samples per task; a rate is not claimed."""
     truth, N, sigma = instance.truth, 5000, 0.1
     moments = draw(instance.rng("noisy"), truth.W_retraining, N, sigma=sigma, batch=(profile.trials // 4,))
     bases = spectral_recovery(moments.W, truth.k).A

@@ -49,7 +49,7 @@ from sims.ensembles.ensembles import Block, Ensemble, orbit
 from sims.ensembles.masks import Masks
 
 Base = Callable[[GroundTruth], np.ndarray]
-NOISE = 1e-3  # of the finite-N experiment: parameter noise over the smallest shift, times the condition number
+NOISE = 1e-3  # finite-N experiment: parameter noise over the smallest shift, times the condition number
 LARGE_N = 10**9
 
 
@@ -130,7 +130,7 @@ def _two_tasks(
 
 
 def _finite_n(instance: Instance, profile: Profile, finite_n_error: Callable[..., float]) -> Iterator[Evidence | Note]:
-    """Measure the base's error at N = 10^9, with as much noise as keeps to first order, and in the paper's setting."""
+    """Measure the base's error at N = 10^9, with as much noise as first order allows, and in the paper's setting."""
     truth = instance.truth
     condition, smallest = float(asserted_condition(truth)), smallest_shift(truth)
     sigma = NOISE * smallest / condition * np.sqrt(LARGE_N) / truth.d
@@ -149,12 +149,12 @@ def _base_error(
     """Minimise LoRA-ML on drawn moments, starting at the truth, and average ``||A - A*||_F^2``."""
     truth = instance.truth
     spectrum = off_tangent_spectrum(truth)
-    # the error is a sum of chi-squares weighted by 1/spectrum: so many degrees of freedom fix its precision
+    # the error is a sum of chi-squares weighted by 1/spectrum: these degrees of freedom fix its precision
     degrees = float(np.sum(1 / spectrum) ** 2 / np.sum(1 / spectrum**2))
     trials = max(FEWEST, ceil(10 * profile.trials / degrees))
     noise = {"sigma": setting.sigma, "sigma_x": setting.sigma_x}
     moments = draw(instance.rng(f"finite N {setting}"), truth.W_retraining, setting.n, **noise, batch=(trials,))
-    objective = ProjectedLoRAML(moments.around(truth.A_star))  # the problem is the same, rounding is smaller
+    objective = ProjectedLoRAML(moments.around(truth.A_star))  # the same problem with smaller rounding
     start = Parameters(U=np.broadcast_to(truth.U_retraining, (trials, *truth.U_retraining.shape)))
     end = newton(objective, start, relative_tolerance=1e-15, max_iterations=50)
     errors = np.sum(objective.base(end.parameters) ** 2, axis=(-2, -1))

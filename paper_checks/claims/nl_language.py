@@ -26,12 +26,12 @@ check = partial(check_orders, orders=CLAIMED, claimed=PAPER)
 
 
 def described(experiment: RecordedExperiment) -> str:
-    """Name the dialogues, which are ConvAI2 by their content, and what of encoder and settings is not the paper's.
+    """Name the dialogues, ConvAI2 by their content, and the differences of encoder and settings from the paper's.
 
     Raises
     ------
     InputError
-        If ``experiment.json`` does not say.
+        If ``experiment.json`` does not name the data.
     """
     try:
         data, held = experiment.begun["data"], experiment.begun["settings"]
@@ -41,7 +41,7 @@ def described(experiment: RecordedExperiment) -> str:
         said = {**settings_of, "model": {key: value for key, value in held["model"].items() if key != "name"}}
         source = one_line(str(data["source"]))
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{experiment.name}: experiment.json does not say what the dialogues are") from None
+        raise InputError(f"{experiment.name}: experiment.json does not name the dialogues") from None
     if not contents or contents[-1] != CONVAI2_VALIDATION:
         return source if not contents else f"{source}, not ConvAI2"
     where = f"{source}, the last of which is ConvAI2's validation split"
@@ -60,7 +60,7 @@ def _profiles() -> dict[str, dict[str, object]]:
 
 
 def ordered(seed: int) -> RecordedExperiment:
-    """Draw records of methods that are ahead as claimed, by twenty points."""
+    """Draw records in which methods are ahead as claimed, by twenty points."""
     accuracies = {("lora-ml", "lora"): 0.6, ("standard", "lora"): 0.4, ("reptile", "lora"): 0.4}
     accuracies |= {("last-layer-ml", "last-layer"): 0.6, ("standard", "last-layer"): 0.4}
     personas = [f"persona-{number:03}" for number in range(11, 21)]

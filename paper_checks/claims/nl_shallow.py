@@ -17,15 +17,15 @@ from sims.shallow.settings import RUNS, SOLVERS, VALUES, ShallowCell, cells
 from sims.shallow.tables import SETTING, Paired, median_interval, over_axis
 
 ALPHA = 0.05
-"""Probability that any interval of a study misses its median."""
+"""Largest probability that any interval of a study misses its median."""
 UNIT = "log10 of SR's test error over LoRA-ML's"
 MARGIN = 3.0
-"""Of a control: powers of ten, no method is so far ahead."""
+"""Margin of a control, in powers of ten: no method is this far ahead."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What is stated of the median of ``sign * log10(SR / LoRA-ML)``: above `margin`, or equal to it."""
+    """A statement on the median of ``sign * log10(SR / LoRA-ML)``: above `margin`, or equal to it."""
 
     sign: int = 1
     margin: float = 0.0
@@ -36,11 +36,11 @@ AHEAD = Statement()
 
 
 def check(runs: ShallowRuns, _profile: Profile, *, stated: Statement = AHEAD) -> Iterator[Evidence | Note]:
-    """Compare both methods' test errors run by run, in every setting of every axis there is.
+    """Compare both methods' test errors run by run, in every setting of every axis.
 
     The evidence is the median over runs of ``log10(SR / LoRA-ML)`` with an interval between order statistics
     (`sims.shallow.tables.median_interval`) of level ``1 - ALPHA / settings``, so that all of them together hold with
-    probability ``1 - ALPHA``, whatever the distribution. An axis agrees where each of its settings does; the mean over
+    probability ``1 - ALPHA`` for any distribution. An axis agrees where each of its settings does; the mean over
     its settings is shown beside them and decides nothing.
     """
     for axis, pairs in runs.axes.items():
@@ -95,7 +95,7 @@ def _evidence(
 
 
 def _said(axis: str, found: Sequence[Evidence]) -> str:
-    """Return the verdict on an axis, and where the order is not shown, with the ratio of errors and its interval."""
+    """Return the verdict on an axis, and the settings where the order is not shown, with the ratio of errors."""
     missed = [_ratio(item) for item in found if item.outcome is not Outcome.AGREES]
     return f"{axis} {judge(found)}" + (f", not shown at {', '.join(missed)}" if missed else "")
 
@@ -109,7 +109,7 @@ def _ratio(item: Evidence) -> str:
 
 
 def described(runs: ShallowRuns) -> str:
-    """Say how many runs there are, and what of their settings is not the paper's."""
+    """Return the number of runs, and their settings' differences from the paper's."""
     pairs = [(axis, pair) for axis, found in runs.axes.items() for pair in found]
     paper = {**asdict(ShallowCell()), "solver": SOLVERS[0]}
     changed = {
@@ -128,10 +128,10 @@ def described(runs: ShallowRuns) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ShallowClaim(EmpiricalClaim[ShallowRuns]):
-    """The claim, which has a verdict for every axis that varies."""
+    """The claim, with a verdict for every axis."""
 
     def scope(self, subjects: Sequence[ShallowRuns]) -> str:
-        """Say which runs there are, and the verdict on every axis."""
+        """Return a sentence on the runs, and the verdict on every axis."""
         said = [_said(axis, _settings(runs, axis, AHEAD)) for runs in subjects for axis in runs.axes]
         return f"{super().scope(subjects)}By axis: {'; '.join(said)}. " if said else ""
 
@@ -142,7 +142,7 @@ def ordered(seed: int) -> ShallowRuns:
 
 
 def drawn_runs(seed: int, *, ratio: float, runs: int = RUNS) -> ShallowRuns:
-    """Draw runs on all axes whose errors are lognormal, those of SR so many times LoRA-ML's in the median."""
+    """Draw runs on all axes with lognormal errors, with this median ratio of SR's to LoRA-ML's."""
     rng = np.random.default_rng(seed)
     numbers = tuple((seed, run) for run in range(runs))
 

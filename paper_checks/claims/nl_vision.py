@@ -24,12 +24,12 @@ check = partial(check_orders, orders=CLAIMED, claimed=PAPER)
 
 
 def described(experiment: RecordedExperiment) -> str:
-    """Name the images, which are CIFAR-10 by their classes and sizes, and what of the settings is not the paper's.
+    """Name the images, CIFAR-10 by their classes and sizes, and the settings' differences from the paper's.
 
     Raises
     ------
     InputError
-        If ``experiment.json`` does not say.
+        If ``experiment.json`` does not name the data.
     """
     try:
         data, held = experiment.begun["data"], dict(experiment.begun["settings"])
@@ -37,13 +37,13 @@ def described(experiment: RecordedExperiment) -> str:
         found = (tuple(data["classes"]), tuple(data["shape"]), tested)
         source = str(data["source"])
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        raise InputError(f"{experiment.name}: experiment.json does not say what the images are") from None
+        raise InputError(f"{experiment.name}: experiment.json does not name the images") from None
     profiles = {name: settings(name).document() for name in PROFILES}
     return f"CIFAR-10 {settings_said(held, profiles)}" if found == CIFAR_10 else f"{one_line(source)}, not CIFAR-10"
 
 
 def ordered(seed: int) -> RecordedExperiment:
-    """Draw records of methods that are ahead as claimed, by ten points."""
+    """Draw records in which methods are ahead as claimed, by ten points."""
     accuracies = {("lora-ml", "lora"): 0.8, ("standard", "lora"): 0.7, ("reptile", "lora"): 0.7}
     accuracies |= {("last-layer-ml", "last-layer"): 0.8, ("standard", "last-layer"): 0.7}
     return drawn_experiment(seed, kind="vision", accuracies=accuracies)

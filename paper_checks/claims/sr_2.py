@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 Signs = Callable[[int, int], tuple[int, int]]
-"""From (k, T) to the numbers of positive and negative eigenvalues."""
+"""Maps (k, T) to the numbers of positive and negative eigenvalues."""
 
 
 def _signs(k: int, T: int) -> tuple[int, int]:
@@ -60,7 +60,7 @@ def congruence(truth: GroundTruth) -> tuple[Array, float]:
 
 
 def check(instance: Instance, _profile: Profile, *, inertia: Signs = _signs) -> Iterator[Evidence]:
-    """Count the eigenvalues of the residual's sign; reach the floor of symmetric fine-tuning."""
+    """Count the residual's positive and negative eigenvalues; reach the floor of symmetric fine-tuning."""
     truth = instance.truth
     M, k, T = residual(truth), truth.k, truth.T
     factor, smallest = congruence(truth)

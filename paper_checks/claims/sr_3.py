@@ -1,4 +1,4 @@
-"""SR-3: what adapters of too small a rank leave, whatever the data."""
+"""SR-3: the loss that adapters of too small a rank leave for any data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sims.ensembles.ensembles import Block, Ensemble, noise
 from sims.ensembles.masks import Masks, masks
 
 Count = Callable[[int, int], int]
-"""From (k, T) to a rank."""
+"""Maps (k, T) to a rank."""
 
 
 def _half_tail(M: np.ndarray, rank: int) -> float:
@@ -113,7 +113,7 @@ def _samples(instance: Instance, M: np.ndarray, rank: int, predicted: float, who
 
 
 def _positive(instance: Instance, M: np.ndarray, rank: int, whole: float) -> Evidence:
-    """Say that the floor one rank below k(T+1) is positive."""
+    """State that the floor one rank below k(T+1) is positive."""
     visible = level(instance) ** 2 / 2 / whole
     return Evidence(
         "numerical",

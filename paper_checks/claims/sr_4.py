@@ -1,4 +1,4 @@
-"""SR-4: after standard retraining the test error grows with T, or stays above a floor."""
+"""SR-4: after standard retraining the test error grows with T or stays above a floor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`loraml advise`: which rank one's own tasks need."""
+"""`loraml advise`: the rank that a user's tasks need."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def advise(
     ] = None,
     rank: Annotated[
         int | None,
-        typer.Option(metavar="R", parser=whole(1), help="Ask about adapters of this rank, not of the estimated one."),
+        typer.Option(metavar="R", parser=whole(1), help="Advise on adapters of this rank, not of the estimated one."),
     ] = None,
     share: Annotated[
         float,
         typer.Option(
             metavar="P",
             parser=real(above=0, below=100),
-            help="Per cent of the energy that an adapter should reach.",
+            help="The percentage of the energy that an adapter should reach.",
         ),
     ] = 95,
     write_base: Annotated[
@@ -70,7 +70,7 @@ def advise(
 
 
 def _prepare_checkpoint(path: Path) -> None:
-    """See that a checkpoint can be written there, before the long computation rather than after it."""
+    """Check before the long computation that a checkpoint can be written there."""
     if path.suffix != ".safetensors":
         raise InputError(f"--write-base: got {str(path)!r}, expected a name that ends in .safetensors")
     with writing(path):

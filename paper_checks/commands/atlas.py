@@ -45,7 +45,7 @@ def atlas(
 
 
 def summary(cells: Sequence[MapCell]) -> str:
-    """Say for each method what share of the starts on generic structures ended where."""
+    """Return a table of how each method's starts on generic structures ended."""
     lines = [f"{'solver, start':42} {'reached':>8} {'spurious':>9} {'not converged':>14}"]
     shares: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for cell in cells:

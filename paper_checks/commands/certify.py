@@ -32,7 +32,7 @@ def spurious(
     context: typer.Context,
     out: Annotated[Path, typer.Option(metavar="CERT.json", help="The certificate to write.")],
     structure: Annotated[
-        Path | None, typer.Option(metavar="FILE.npz", help="Prove it for this structure, exactly as its numbers are.")
+        Path | None, typer.Option(metavar="FILE.npz", help="Prove it for this structure, its numbers taken as exact.")
     ] = None,
     search: Annotated[
         Sequence[int] | None,
@@ -80,7 +80,7 @@ def spurious(
         else:
             proof, effort, about = _over_integers(search or (), rng, structures, starts or 30)
     if proof is None:
-        return 1, f"None found, nothing written. {looked(effort)} That is no proof that there is none.\n"
+        return 1, f"None found, nothing written. {looked(effort)} This does not prove that there is none.\n"
     used = versions("loraml-theory", "python-flint", "numpy")
     made = certificate.document(proof, {"command": context.obj, "seed": seed, "search": about, "versions": used})
     with writing(out):
@@ -119,11 +119,11 @@ def check(
 
 
 def looked(effort: Effort) -> str:
-    """Say how hard a search looked."""
+    """Return a sentence on the effort of a search."""
     return (
-        f"Looked at {effort.structures} structure{'' if effort.structures == 1 else 's'} from {effort.starts} random "
+        f"Searched {effort.structures} structure{'' if effort.structures == 1 else 's'} from {effort.starts} random "
         f"starts: {effort.stationary} ends stationary, {effort.candidates} of them distinct candidates, "
-        f"{effort.proofs} proof{'' if effort.proofs == 1 else 's'} tried."
+        f"{effort.proofs} proof{'' if effort.proofs == 1 else 's'} attempted."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the commands of experiments on real models share: their options, and to run what is missing and report it."""
+"""The common part of the commands of experiments on real models: options, running missing cells, and the report."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Axes = Annotated[
     typer.Option(
         metavar="n,rank,quirk",
         parser=listed("names of axes", str),
-        help="Vary these: n and rank over axes.n and axes.rank of the settings, quirk over the public code's quirks.",
+        help="Axes to vary: n and rank over axes.n and axes.rank of the settings, quirk over the public code's quirks.",
     ),
 ]
 Device = Annotated[DeviceName, one_of(DeviceName, "The device to compute on.")]
@@ -72,7 +72,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an ex
 
 
 def require_extra(more: Sequence[str] = ()) -> None:
-    """Raise `InputError` that says how to install what is missing of the extra ``realdata``."""
+    """Raise `InputError` that says how to install a missing package of the extra ``realdata``."""
     for module in (*EXTRA, *more):
         if find_spec(module) is None:
             raise InputError(f"experiments need {module}: pip install 'loraml-theory[realdata]'")
@@ -80,7 +80,7 @@ def require_extra(more: Sequence[str] = ()) -> None:
 
 @contextmanager
 def settings_of(path: Path | None) -> Iterator[None]:
-    """Name the file in what is wrong with the settings, if they are from a file."""
+    """Name the file in errors of settings that are from a file."""
     try:
         yield
     except InputError as problem:
@@ -88,7 +88,7 @@ def settings_of(path: Path | None) -> Iterator[None]:
 
 
 def carry_out(request: Request, out: Path) -> Exit:
-    """Run what is missing, write the report, and return it as a table; the status is 1 where something failed."""
+    """Run the missing cells, write the report, and return it as a table; the status is 1 where a run failed."""
     from realdata.experiments.report import ReportError, write
     from realdata.experiments.runner import run
     from realdata.experiments.terminal import shown, shown_progress
@@ -111,7 +111,7 @@ def carry_out(request: Request, out: Path) -> Exit:
 
 
 def write_report(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Exit:
-    """Write the report of a folder again, even if its experiment is not finished."""
+    """Rewrite the report of a folder, even if its experiment is not finished."""
     from realdata.experiments.folder import read_failures
     from realdata.experiments.report import write
     from realdata.experiments.terminal import shown

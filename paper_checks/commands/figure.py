@@ -46,7 +46,7 @@ def linear(
     device: Device = None,
     seed: Seed = 0,
 ) -> Exit:
-    """Draw test error against fine-tuning iteration, as the paper does, with theory beside it."""
+    """Draw test error against fine-tuning iteration, as in the paper, and compare it with theory."""
     from sims.engines import get
     from sims.linear.figures import linear_figure
     from sims.linear.settings import VALUES
@@ -83,7 +83,7 @@ def shallow(
         int, typer.Option(metavar="F", parser=Steps, help="The number of steps of fine-tuning.")
     ] = 15_000,
     engine: Annotated[
-        DescentName, one_of(DescentName, "What computes; auto is torch on a CUDA device, else cpu.")
+        DescentName, one_of(DescentName, "The engine; auto is torch on a CUDA device, else cpu.")
     ] = "auto",
     device: Device = None,
     precision: Annotated[
@@ -106,7 +106,7 @@ def shallow(
 
 
 def _one(axis: str, out: Path, study: Study, **options: Any) -> str:
-    """Make one figure, and say what came out."""
+    """Make one figure, and return its summary."""
     from sims.shallow.figures import shallow_figure as write
 
     began = perf_counter()
@@ -119,7 +119,7 @@ def _one(axis: str, out: Path, study: Study, **options: Any) -> str:
 
 
 def _show(console: Console, found: Sequence[Result], study: Study, variant: str) -> None:
-    """Print one line a setting, and one for all: both medians, and their paired ratio."""
+    """Print one line per setting, and one for all: both medians, and their paired ratio."""
     import numpy as np
     from rich.table import Table
 
@@ -139,13 +139,13 @@ def _show(console: Console, found: Sequence[Result], study: Study, variant: str)
     quantity = VARIANTS[variant].column.replace("in_sample", "in-sample").replace("_", " ")
     console.print(
         f"medians over runs of the {quantity} after fine-tuning, and of its paired ratio; the interval\n"
-        f"covers the latter with {100 * confidence:.3g} %, whatever is drawn; all: geometric means over the settings",
+        f"covers the latter with {100 * confidence:.3g} % for any distribution; all: geometric means over the settings",
         soft_wrap=True,
     )
 
 
 def _compared(differences: np.ndarray) -> tuple[str, str, str]:
-    """Return median ratio, interval, and in how many runs LoRA-ML is ahead, from differences of logarithms."""
+    """Return median ratio, interval, and number of runs in which LoRA-ML is ahead, from differences of logarithms."""
     from sims.shallow.tables import median_interval
 
     found = median_interval(differences)

@@ -55,7 +55,7 @@ def language(
     precision: experiments.Precision = "no",
     workers: experiments.Workers = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder for results; what it holds is not computed again.")
+        Path, typer.Option(metavar="DIR", help="The folder for results; finished runs in it are not repeated.")
     ] = Path("reports/language"),
     example: experiments.Example = False,
 ) -> Exit:
@@ -68,7 +68,7 @@ def language(
     if example:
         return 0, language_settings.example(profile)
     if profile == "paper" and data is None:
-        raise InputError("--profile: got paper, which is not for made-up dialogues; give --data FILE with ConvAI2")
+        raise InputError("--profile: got paper, which is not for made-up dialogues; add --data FILE with ConvAI2")
     read = _settings("made" if data is None else profile, settings, model=model)
     asked = Asked(methods=methods, finetune=finetune, seeds=seeds, axes=axes)
     request = Request(
@@ -86,7 +86,7 @@ def language(
 @app.command()
 @deferred
 def report(folder: experiments.Folder) -> Exit:
-    """Write the report of a folder again, even if its experiment is not finished."""
+    """Rewrite the report of a folder, even if its experiment is not finished."""
     return experiments.write_report(folder, switches={})
 
 
@@ -99,14 +99,14 @@ def tasks(
     out: Annotated[Path, typer.Option(metavar="FILE.csv", help="The table to write.")],
     settings: experiments.SettingsFile = None,
 ) -> Exit:
-    """Write which dialogue belongs to which persona's task, in which role."""
+    """Write a table of the dialogues with their persona and role."""
     from realdata.language.experiment import assigned
     from realdata.language.parlai import read_dialogues
     from realdata.language.tasks_file import write_tasks
 
     for path in (*data, *([] if settings is None else [settings])):
         if os.path.realpath(path) == os.path.realpath(out):
-            raise InputError(f"--out: got {one_line(str(out))}, which is read from; expected the name of another file")
+            raise InputError(f"--out: got {one_line(str(out))}, which is an input; expected another file")
     read = _settings("cpu", settings)
     prepare_file(out)
     try:

@@ -1,6 +1,6 @@
 """Options that several commands share, and the parsers of their values.
 
-What a parser refuses, `paper_checks.cli` says as ``OPTION: got …, expected …``.
+`paper_checks.cli` reports a refused value as ``OPTION: got …, expected …``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LARGEST = 10**DIGITS - 1
 
 
 def expecting(expected: str, read: Callable[[str], Value]) -> Parser[Value]:
-    """Return a parser that says what it got and what it expected where `read` raises ValueError."""
+    """Return a parser that reports what it got and expected where `read` raises ValueError."""
 
     def parse(text: Any) -> Any:
         if not isinstance(text, str):  # the default
@@ -104,6 +104,6 @@ ProfileName = Literal["quick", "full"]
 EngineName = Literal["auto", "cpu", "torch", "cupy"]
 
 Profile = Annotated[ProfileName, one_of(ProfileName, "How much work to do.")]
-Engine = Annotated[EngineName, one_of(EngineName, "What computes; auto is cupy on a CUDA device, else cpu.")]
+Engine = Annotated[EngineName, one_of(EngineName, "The engine; auto is cupy on a CUDA device, else cpu.")]
 Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="The device to compute on, such as cpu or cuda.")]
 Seed = Annotated[int, typer.Option(metavar="S", parser=whole(), help="The seed of every random number.")]

@@ -1,4 +1,4 @@
-"""Where commands write: looked at before the long computation, written whole after it, refused in one line."""
+"""The output of commands: checked before the long computation, written atomically after it, refused in one line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from loraml_theory.harness.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-WRITTEN = (".csv", ".html", ".json", ".md", ".png")  # what commands write right into a folder
+WRITTEN = (".csv", ".html", ".json", ".md", ".png")  # entries that commands write into a folder
 
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Put what the disk refuses in one line; it names the file that is in the way, or `place` if there is none."""
+    """Report an error of the disk in one line, with the file it is about, or else `place`."""
     try:
         yield
     except OSError as problem:
@@ -29,27 +29,27 @@ def writing(place: Path) -> Iterator[None]:
         if problem.filename and lexists(problem.filename):
             raise InputError(f"{problem.filename}: {reason}") from None
         raise InputError(f"{place}: cannot be written ({reason})") from None
-    except RecursionError:  # folders that are not there are made from the innermost out
-        raise InputError(f"{place}: cannot be written (too many folders in folders)") from None
+    except RecursionError:  # raised while missing parents are created
+        raise InputError(f"{place}: cannot be written (too many nested folders)") from None
 
 
 def prepare_folder(out: Path) -> None:
-    """Make the folder and see that it can be written, before the long computation rather than after it."""
+    """Create the folder and check before the long computation that it can be written."""
     if not str(out).strip() or str(out) == ".":
-        raise InputError("--out: got the current folder, expected the name of a folder of its own")
+        raise InputError("--out: got the current folder, expected another folder")
     with writing(out):
         if out.exists() and not out.is_dir():
-            raise InputError(f"{out}: is a file, expected a folder or a name that is free")
+            raise InputError(f"{out}: is a file, expected a folder or a new name")
         out.mkdir(parents=True, exist_ok=True)
         for entry in out.iterdir():
             if entry.suffix in WRITTEN and not entry.is_file():
-                raise InputError(f"{entry}: is not a regular file, expected one that can be replaced, or nothing")
+                raise InputError(f"{entry}: is not a regular file, expected one that can be replaced, or none")
         with TemporaryFile(dir=out):
             pass
 
 
 def prepare_file(path: Path) -> None:
-    """See that a file can be written there, before the long computation rather than after it."""
+    """Check before the long computation that a file can be written there."""
     with writing(path):
         target = Path(realpath(path))
         if target.is_symlink() or (target.exists() and not target.is_file()):
@@ -59,7 +59,7 @@ def prepare_file(path: Path) -> None:
 
 
 def write_files(out: Path, contents: Mapping[str, str]) -> None:
-    """Write texts, which are complete before the first byte is written, to files of these names in `out`."""
+    """Write complete texts to files of these names in `out`."""
     from loraml_theory.harness.atomic import write_whole
 
     with writing(out):
@@ -67,7 +67,7 @@ def write_files(out: Path, contents: Mapping[str, str]) -> None:
             (out / name).parent.mkdir(exist_ok=True)
             write_whole(out / name, text)
             if (out / name).read_bytes() != text.encode():
-                raise OSError(None, "what is read back is not what was written")
+                raise OSError(None, "the content read back differs from the content written")
 
 
 def rendered(show: Callable[[Console], None]) -> str:

@@ -1,4 +1,4 @@
-"""What commands show on standard error while they work, if that is a terminal."""
+"""The progress of commands on standard error, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shown_progress() -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows what is being done."""
+    """Yield a function that shows the current step."""
     from rich.console import Console
     from rich.text import Text
 
@@ -54,7 +54,7 @@ def shown_chunks() -> Iterator[Callable[[SweepProgress], None]]:
     )
     with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as bar:
         task = bar.add_task("", chunks="", total=None)
-        # time left counts estimated work, not chunks: descents take thousands of times as long as closed forms
+        # the time left follows estimated work, not chunks: descents take thousands of times as long as closed forms
         yield lambda now: bar.update(
             task, chunks=f"{now.chunks} of {now.all_chunks}", completed=now.work, total=now.all_work
         )

@@ -34,9 +34,7 @@ def rates(
     ),
     default: Annotated[
         bool,
-        typer.Option(
-            "--default", help="First run the sweep that comes with the program, in DIR, or in DIR2/sweep without DIR."
-        ),
+        typer.Option("--default", help="First run the packaged sweep, in DIR, or in DIR2/sweep without DIR."),
     ] = False,
     statistic: Annotated[Statistic, one_of(Statistic, "The error to fit.")] = "parameter",
     margin: Annotated[
@@ -50,7 +48,7 @@ def rates(
     engine: Engine = "auto",
     seed: Annotated[int, typer.Option(metavar="S", parser=whole(), help="The seed of the resampling.")] = 0,
 ) -> Exit:
-    """Fit errors against n, d, k, T and N, and say whether the slopes agree with theory.
+    """Fit errors against n, d, k, T and N, and test whether the slopes agree with theory.
 
     The exit status is 1 if a slope or a level differs from theory.
     """
@@ -93,7 +91,7 @@ def _fitted(source: Path, out: Path, statistic: str, criteria: Criteria, progres
 
 
 def _run_default(folder: Path, engine: str) -> None:
-    """Run what is missing of the default sweep, on all cores."""
+    """Run the missing part of the default sweep on all cores."""
     from loraml_theory.harness.processes import cores
     from sims.rates.fits import default_spec
     from sims.sweep.executors import local
@@ -104,7 +102,7 @@ def _run_default(folder: Path, engine: str) -> None:
 
 
 def _show(console: Console, found: Sequence[Rate], criteria: Criteria) -> None:
-    """Print one line a slope, in 80 columns."""
+    """Print one line per slope, in 80 columns."""
     from rich.table import Table
 
     from loraml_theory.harness.plotting import decimals
@@ -137,7 +135,7 @@ def _show(console: Console, found: Sequence[Rate], criteria: Criteria) -> None:
 
 
 def _names(found: Sequence[Rate]) -> list[str]:
-    """Return each rate's method, with what else tells it from the others' in brackets."""
+    """Return each rate's method, with what distinguishes it from the others in brackets."""
     groups = [rate.data.group for rate in found]
     telling = [key for key in groups[0] if key != "method" and len({group[key] for group in groups}) > 1]
     details = [[group[key] for key in telling if group[key] != "none"] for group in groups]

@@ -1,4 +1,4 @@
-"""`loraml structure`: draw a structure into a file."""
+"""`loraml structure`: draw a structure and write it to a file."""
 
 from __future__ import annotations
 

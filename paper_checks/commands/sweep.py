@@ -24,10 +24,10 @@ ExecutorName = Literal["local", "dask"]
 @deferred
 def sweep(
     spec: Annotated[
-        Path | None, typer.Argument(metavar="SPEC.toml", help="What to simulate; --example prints such a file.")
+        Path | None, typer.Argument(metavar="SPEC.toml", help="The spec of the sweep; --example prints such a file.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder for rows.parquet; only what is missing is computed.")
+        Path | None, typer.Option(metavar="DIR", help="The folder for rows.parquet; only missing rows are computed.")
     ] = None,
     engine: Engine = "auto",
     device: Device = None,
@@ -63,7 +63,7 @@ def sweep(
 
 
 def require_pyarrow() -> None:
-    """Raise `InputError` that says how to install pyarrow, unless it is there."""
+    """Raise `InputError` that says how to install pyarrow, unless it is installed."""
     try:
         import pyarrow  # noqa: F401
     except ImportError:
@@ -74,7 +74,7 @@ def _executor(name: ExecutorName, scheduler: str | None, workers: int | None) ->
     from sims.sweep import executors
 
     if scheduler is not None and (name != "dask" or workers is not None):
-        raise InputError("--scheduler: goes with --executor dask, whose workers are there already, without --workers")
+        raise InputError("--scheduler: expected --executor dask, and no --workers")
     return executors.dask(scheduler, workers) if name == "dask" else executors.local(workers or 1)
 
 

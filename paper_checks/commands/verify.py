@@ -43,11 +43,11 @@ def verify(
     records: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="DIR", help="Check the claims on experiments by the records in this folder; may be repeated."
+            metavar="DIR", help="Check the claims on experiments with the records in this folder; may be repeated."
         ),
     ] = None,
     mutants: Annotated[
-        bool, typer.Option("--mutants", help="Also run the checks on wrong formulas: each must be noticed.")
+        bool, typer.Option("--mutants", help="Also run the checks on wrong formulas, each of which must be noticed.")
     ] = False,
     profile: Profile = "quick",
     seed: Seed = 0,
@@ -55,7 +55,7 @@ def verify(
         "reports/verify"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print verdicts.json instead of a table.")] = False,
-    engine: Annotated[EngineName, one_of(EngineName, "What computes the checks at scale of --profile full.")] = "auto",
+    engine: Annotated[EngineName, one_of(EngineName, "The engine of the checks at scale of --profile full.")] = "auto",
     device: Device = None,
 ) -> Exit:
     """Check the claims, and write verdicts.json and report.html."""
@@ -69,10 +69,10 @@ def verify(
     chosen, experiments, without = _with_records(asked, records or (), by_id=claim is not None)
     level = replace(PROFILES[profile], engine=engine, device=device)
     if level.structures:
-        engines.get(engine, device)  # what is not there is said now rather than after the other checks
+        engines.get(engine, device)  # a missing engine is reported now rather than after the other checks
     given, notes = _given(structure, seed, exact=exact)
     if mutants and given is not None:
-        raise InputError("--mutants: expected no --structure with it, the mutants are tried on drawn structures")
+        raise InputError("--mutants: expected no --structure, the mutants are tried on drawn structures")
     if not exact_evidence.available():
         notes = [*notes, exact_evidence.OMITTED]
     prepare_folder(out)
@@ -97,7 +97,7 @@ def verify(
 def _with_records(
     asked: Sequence[AnyClaim[Any]], folders: Sequence[Path], *, by_id: bool
 ) -> tuple[list[AnyClaim[Any]], list[Recorded], list[str]]:
-    """Read the records; leave out the empirical claims without any and say so, or refuse those asked for by id."""
+    """Read the records; omit the empirical claims without any and report them, or refuse those requested by id."""
     from paper_checks.evidence.records import judged, read_records
 
     try:
@@ -108,11 +108,11 @@ def _with_records(
     lines = [f"{claim.id} needs records: `{claim.command}`, then `loraml verify --records DIR`" for claim in without]
     if lines and by_id:
         raise InputError(f"--claim: {lines[0]}")
-    return chosen, experiments, [f"left out: {line}" for line in lines]
+    return chosen, experiments, [f"omitted: {line}" for line in lines]
 
 
 def _given(structure: Path | None, seed: int, *, exact: bool) -> tuple[list[Instance] | None, list[str]]:
-    """Read the user's structure, if there is one."""
+    """Read the user's structure, if given."""
     from paper_checks.evidence import exact_evidence
     from paper_checks.evidence.given import given_instance
 

@@ -30,7 +30,7 @@ def vision(
     profile: experiments.Profile = "cpu",
     settings: experiments.SettingsFile = None,
     mode: Annotated[
-        ModeName | None, one_of(ModeName, "Follow sound practice, or do what the public reference code does.")
+        ModeName | None, one_of(ModeName, "Follow sound practice, or reproduce the public reference code.")
     ] = None,
     methods: experiments.Methods = None,
     finetune: experiments.Finetune = None,
@@ -40,7 +40,7 @@ def vision(
     precision: experiments.Precision = "no",
     workers: experiments.Workers = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="The folder for results; what it holds is not computed again.")
+        Path, typer.Option(metavar="DIR", help="The folder for results; finished runs in it are not repeated.")
     ] = Path("reports/vision"),
     example: experiments.Example = False,
 ) -> Exit:
@@ -55,7 +55,7 @@ def vision(
     if example:
         return 0, vision_settings.example(profile)
     if profile == "paper" and data is None:
-        raise InputError("--profile: got paper, which is not for the digits; give --data DIR with CIFAR-10")
+        raise InputError("--profile: got paper, which is not for the digits; add --data DIR with CIFAR-10")
     changes = read_toml(settings) if settings is not None else None
     with experiments.settings_of(settings):
         read = vision_settings.settings("digits" if data is None else profile, changes)
@@ -78,7 +78,7 @@ def vision(
 @app.command()
 @deferred
 def report(folder: experiments.Folder) -> Exit:
-    """Write the report of a folder again, even if its experiment is not finished."""
+    """Rewrite the report of a folder, even if its experiment is not finished."""
     from realdata.vision.quirks import QUIRKS
 
     return experiments.write_report(folder, switches={quirk.name: (quirk.what, quirk.instead) for quirk in QUIRKS})
@@ -88,6 +88,6 @@ def _download(data: Path | None) -> None:
     from realdata.vision.download import download_cifar10
 
     if data is None:
-        raise InputError("--download: goes with --data DIR, the folder to put CIFAR-10 into")
+        raise InputError("--download: expected --data DIR with it, the folder for CIFAR-10")
     with writing(data):
         download_cifar10(data)

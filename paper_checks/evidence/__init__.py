@@ -1,1 +1,1 @@
-"""How a claim is tried: assumptions, measured evidence of every kind, and the budget of errors."""
+"""Evidence for claims: assumptions, measured evidence of every kind, and the budget of errors."""

@@ -28,7 +28,7 @@ def _independent(instance: Instance, tasks: slice) -> Finding:
 def _exactly(instance: Instance, groups: Iterable[tuple[int, ...]], measured: float) -> Finding:
     """Decide whether some group of tasks is jointly independent: over Q where the instance is known exactly.
 
-    What is so over Q but float64 cannot see stays undecided, since most of what a claim checks is in float64.
+    Independence over Q that float64 cannot see stays undecided, since most of a claim's evidence is in float64.
     """
     seen, truth = independence(float(measured)), over_rationals(instance)
     if truth is None:

@@ -1,9 +1,8 @@
 """Claims on ensembles of random structures: statements about a batch, their counts and exact intervals.
 
-What is stated, and of which ensembles, is in each claim's file.
-
-Every structure either meets the statement, or does not, or float64 cannot tell, or a solver did not get to a point
-that the statement is about. A theorem's share of successes among those judged is 1, so that one failure refutes it.
+The statements and their ensembles are in each claim's file. A structure meets its statement, or does not, or float64
+cannot tell, or a solver did not reach a point that the statement is about. A theorem's share of successes among those
+judged is 1, so that one failure refutes it.
 """
 
 from __future__ import annotations
@@ -20,30 +19,30 @@ from sims.ensembles.masks import Masks, Tally
 from sims.ensembles.proportions import clopper_pearson
 from sims.ensembles.tallies import Draws, no_draws, tally
 
-CONTROL = 1000  # structures are plenty to refute a false statement
+CONTROL = 1000  # structures suffice to refute a false statement
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What holds on a share of the structures of some ensembles.
+    """A statement that holds on a share of the structures of some ensembles.
 
     Parameters
     ----------
     what
         The statement, in words.
     function
-        Finds out on which structures it holds: from A* ``(B, d, d)``, U* ``(B, T+1, d, k)`` and random numbers drawn
-        for them to `Masks`. Array-API code that any engine evaluates; mutated through keyword arguments.
+        Maps A* ``(B, d, d)``, U* ``(B, T+1, d, k)`` and random numbers drawn for them to `Masks`, which say where it
+        holds. Array-API code that any engine evaluates; mutated through keyword arguments.
     ensembles
-        Where.
+    The ensembles.
     purpose
-        Name of the stream of `draws`; what is drawn depends on it.
+        Name of the random stream of `draws`.
     draws
         Random numbers that the function takes.
     options
         Further arguments of the function.
     share
-        From an ensemble to the predicted share and its tolerance.
+        Maps an ensemble to the predicted share and its tolerance.
     """
 
     what: str
@@ -62,7 +61,7 @@ class Statement:
 def check(
     seed: int, profile: Profile, *, statements: tuple[Statement, ...], most: int | None = None
 ) -> Iterator[Evidence]:
-    """Count successes on the profile's number of structures, `most` at most, of every ensemble."""
+    """Count successes on the profile's number of structures, at most `most`, of every ensemble."""
     from sims import engines
 
     engine = engines.get(profile.engine, profile.device)
@@ -109,7 +108,7 @@ def _evidence(statement: Statement, ensemble: Ensemble, counts: Tally) -> Eviden
 
 
 def at_scale(*statements: Statement, controls: Mapping[str, Statement]) -> AtScale:
-    """Return the check of statements on ensembles, and that of false ones, by what is wrong with each."""
+    """Return the check of statements on ensembles, and the checks of false ones by name."""
     false = tuple(
         (f"at scale: {what}", partial(check, statements=(statement,), most=CONTROL))
         for what, statement in controls.items()

@@ -1,4 +1,4 @@
-"""Whether the gradient and the Hessian that the landscape claims rest on are those of the objective."""
+"""Checks that the gradient and the Hessian used by the landscape claims are those of the objective."""
 
 from __future__ import annotations
 

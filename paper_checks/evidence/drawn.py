@@ -1,4 +1,4 @@
-"""The drawn instances that claims are checked on when the user gives none."""
+"""The drawn instances on which claims are checked when the user gives none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paper_checks.evidence.instance import Instance
 
 
 def draw(kind: str, d: int, k: int, T: int, seed: int) -> Instance:
-    """Draw one instance of a kind of the zoo; it depends on its arguments alone."""
+    """Draw one instance of a kind of the zoo; it depends only on the arguments."""
     name = f"{kind} d={d} k={k} T={T}"
     rng = np.random.default_rng([seed, crc32(name.encode())])
     return Instance(name, zoo.KINDS[kind](rng, d, k, T), seed)
@@ -37,7 +37,7 @@ FURTHER = (
 
 
 INTEGERS = (("integer", 10, 1, 2), ("integer", 12, 2, 2), ("integer", 10, 2, 3), ("integer", 30, 3, 5))
-"""Structures of small whole numbers, on which ranks are decided over the rational numbers as well."""
+"""Structures of small whole numbers, whose ranks are also decided over the rational numbers."""
 
 
 def all_kinds(seed: int) -> list[Instance]:

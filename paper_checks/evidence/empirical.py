@@ -1,4 +1,4 @@
-"""Empirical claims: which methods are compared, the evidence of their records, and records drawn for controls."""
+"""Empirical claims: the compared methods, the evidence of their records, and records drawn for controls."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class EmpiricalClaim(AnyClaim[E]):
     Parameters
     ----------
     experiment
-        The kind of experiment it is about.
+        The kind of experiment.
     described
-        Names an experiment's data, and says what about them or the settings is not the paper's.
+        Names an experiment's data, and their and the settings' differences from the paper.
     command
-        What makes records.
+        The command that makes records.
     """
 
     noun: ClassVar[str] = "experiment"
@@ -52,11 +52,11 @@ class EmpiricalClaim(AnyClaim[E]):
     command: str
 
     def subjects(self, given: Given) -> Sequence[E]:
-        """Return the experiments of this kind; each kind has a type of its own."""
+        """Return the experiments of this kind; each kind has its own type."""
         return [cast(E, found) for found in given.experiments if found.kind == self.experiment]
 
     def scope(self, subjects: Sequence[E]) -> str:
-        """Name the data, and what is not the paper's about them or the settings."""
+        """Name the data, and their and the settings' differences from the paper."""
         named = dict.fromkeys(self.described(found) for found in subjects)
         return f"Judged on {'; and on '.join(named)}. " if named else ""
 
@@ -69,7 +69,7 @@ class Order(NamedTuple):
     ahead, behind
         Methods of retraining.
     finetune
-        Of both.
+        Fine-tuning of both.
     """
 
     ahead: str
@@ -83,16 +83,15 @@ class Order(NamedTuple):
 
     @property
     def adapted(self) -> bool:
-        """Whether there are adapters, so that their rank matters."""
+        """Whether there are adapters, which have a rank."""
         return self.finetune == "lora" or not {self.ahead, self.behind}.isdisjoint(ADAPTED)
 
     def __str__(self) -> str:
-        """Name the difference that is said to be positive."""
         return f"{self.ahead} minus {self.behind}, {FINE_TUNING[self.finetune]}"
 
 
 class Setting(NamedTuple):
-    """What an order is claimed for: examples fine-tuned on, None for all, and the rank of adapters if there are any."""
+    """The setting of an order: examples fine-tuned on, None for all, and the rank of adapters if there are any."""
 
     n: int | None
     rank: int
@@ -145,7 +144,7 @@ def untrained_evidence(experiment: RecordedExperiment, order: Order, *, claimed:
 
 
 def uncounted(experiment: RecordedExperiment) -> Iterator[Note]:
-    """Say which records have no part in the verdict."""
+    """Name the records that are not used for the verdict."""
     on = [record.key.quirks for record in experiment.results.records if record.key.quirks]
     if on:
         names = ", ".join(sorted({name for quirks in on for name in quirks}))
@@ -164,18 +163,18 @@ def drawn_experiment(
     seeds: int = 5,
     examples: int = 500,
 ) -> RecordedExperiment:
-    """Draw records of runs that are right as often as said.
+    """Draw records of runs with the given accuracies.
 
     Parameters
     ----------
     accuracies
-        By method and fine-tuning: each has all examples, every seed and every task.
+        Accuracies by method and fine-tuning, for all examples, seeds and tasks.
     before
         The accuracy of all before fine-tuning.
     rank
-        Of the adapters.
-    examples
-        To test on, of each task.
+        Rank of the adapters.
+        examples
+        Test examples of each task.
     """
     rng = np.random.default_rng(seed)
     records = []
@@ -214,12 +213,12 @@ def _settings(results: Results, order: Order) -> list[Setting]:
 
 
 def _as_listed(claimed: Setting, order: Order, settings: Sequence[Setting]) -> Setting:
-    """Return the claimed setting; without adapters under the rank, one in name only, that the records have."""
+    """Return the claimed setting; without adapters, with the nominal rank that the records have."""
     return claimed if order.adapted or not settings else claimed._replace(rank=settings[0].rank)
 
 
 def _cells(order: Order, setting: Setting) -> tuple[TableCell, TableCell]:
-    """Return where the results have either method, in the paper's mode."""
+    """Return the settings of the results of either method in the paper's mode."""
     ahead, behind = (TableCell(method, order.finetune, setting.n, setting.rank, ()) for method in order[:2])
     return ahead, behind
 

@@ -1,4 +1,4 @@
-r"""How often a run may be wrong by chance: the intervals' level, stated before anything is drawn.
+r"""The budget of chance errors of a run: the intervals' level, stated before anything is drawn.
 
 In one run the probability that any interval misses a true statement is at most `BUDGET`. It is allocated over the
 claims in proportion to `MOST_INTERVALS`, the most intervals that each may use, so that all have the same level
@@ -8,9 +8,9 @@ An interval of a mean is Student's, and is widened by the Cornish-Fisher term of
 
     half width = [ t + |g| (2 t^2 + 1) / (6 sqrt(n)) ] standard errors,
 
-since errors are like chi-squares and at such levels the normal approximation alone would promise too much.
+since errors are like chi-squares, and at such levels the normal approximation alone is too optimistic.
 
-Sample sizes are chosen by the precision that they give, from the degrees of freedom of the error: the relative standard
+Sample sizes are chosen for precision from the degrees of freedom of the error: the relative standard
 error is ``sqrt(2 / (20 trials))`` for fine-tuning (`trials.trials_for`) and ``sqrt(2 / (10 trials))`` for
 the base (ML-7), with the profile's trials; but at least `trials.FEWEST` are drawn.
 """
@@ -38,9 +38,9 @@ MOST_INTERVALS = {
     "FT-2": 120,
 }
 """Those of the profile full; quick has no ensembles and so none in SR-2, SR-3, ML-1 to ML-3."""
-FALSE_ALARM = BUDGET / sum(MOST_INTERVALS.values())  # of each interval
+FALSE_ALARM = BUDGET / sum(MOST_INTERVALS.values())  # power of each interval
 POWER = 0.999
-DEGREES = {"fine-tuning": 20, "base": 10}  # of freedom, per trial of the profile
+DEGREES = {"fine-tuning": 20, "base": 10}  # degrees of freedom, per trial of the profile
 
 
 def quantile(n: int, *, skewness: float) -> float:
@@ -59,7 +59,7 @@ def skewness(samples: np.ndarray) -> float:
 
 
 def detectable(profile: Profile, degrees: int) -> float:
-    """Return the relative error of a prediction that an interval refutes with probability `POWER`, to first order."""
+    """Return the relative error of a prediction that is refuted with probability `POWER`, to first order."""
     error = sqrt(2 / (degrees * profile.trials))
     normal = NormalDist()
     return (normal.inv_cdf(1 - FALSE_ALARM / 2) + normal.inv_cdf(POWER)) * error
@@ -67,16 +67,16 @@ def detectable(profile: Profile, degrees: int) -> float:
 
 @dataclass(frozen=True)
 class Share:
-    """What a claim may use of the budget, and what it used in a run.
+    """A claim's share of the budget, and its use in a run.
 
     Parameters
     ----------
     claim
         Its id.
     allowed, allocated
-        Number of intervals, and the probability that goes with them.
-    intervals, spent
-        What the run used.
+        Number of intervals, and their probability.
+        intervals, spent
+        The same for what the run used.
     samples
         Smallest and largest sample.
     """
@@ -90,7 +90,7 @@ class Share:
 
 
 def share(claim: str, evidence: Sequence[Evidence]) -> Share | None:
-    """Return a claim's share; None where it has no statistical evidence with a sample size."""
+    """Return a claim's share; None without statistical evidence that has a sample size."""
     sizes = [item.samples for item in evidence if item.kind == "statistical" and item.samples is not None]
     if not sizes:
         return None

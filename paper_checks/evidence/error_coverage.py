@@ -1,7 +1,7 @@
-r"""How often in-sample errors lie where FT-2 puts them, on a batch of structures with one draw of test data each.
+r"""How often in-sample errors lie in FT-2's interval, on a batch of structures with one draw of test data each.
 
 To first order in the noise the in-sample error of rank-r fine-tuning, ``n tr(Delta S Delta^T) / sigma^2``, is a
-chi-square of ``r(2d - r)`` degrees of freedom, whatever the structure (FT-2). So it lies in that distribution's
+chi-square of ``r(2d - r)`` degrees of freedom for every structure (FT-2). So it lies in that distribution's
 central 90 % with probability 0.9, and the shares of different settings can be pooled and tested exactly.
 """
 
@@ -26,22 +26,22 @@ COVERAGE = 0.9
 SIGMA_X = 1.5
 
 Rank = Callable[[int, int, int], int]
-"""From (k, T, d) to a rank."""
+"""Maps (k, T, d) to a rank."""
 
 unit_noise = partial(noise, sigma_x=SIGMA_X)
-"""Draw a test task's moments of ``y = eps``, eps of standard deviation 1."""
+"""Draws a test task's moments of ``y = eps``, eps of standard deviation 1."""
 
 
 def central(rank: int, d: int) -> tuple[float, float]:
     """Return the central interval of the chi-square of rank-`rank` fine-tuning, of probability `COVERAGE`."""
-    from scipy import special  # takes longer to import than NumPy
+    from scipy import special  # slower to import than NumPy
 
     degrees, tail = degrees_of_freedom(rank, d), (1 - COVERAGE) / 2
     return float(special.chdtri(degrees, 1 - tail)), float(special.chdtri(degrees, tail))
 
 
 def coverage_tolerance(rank: int, d: int) -> float:
-    """Return how far a relative bias of `BIAS` in the error moves the probability of its interval."""
+    """Return the change in the interval's probability from a relative bias of `BIAS` in the error."""
     from scipy import special
 
     degrees, (low, high) = degrees_of_freedom(rank, d), central(rank, d)
@@ -72,10 +72,10 @@ def inside(
     predicted: int,
     condition: Array | float = 1.0,
 ) -> Masks:
-    """Fine-tune at rank `fitted` and see whether the in-sample error is in the central interval of rank `predicted`.
+    """Fine-tune at rank `fitted`; test whether the in-sample error is in the central interval of rank `predicted`.
 
-    Rounding perturbs the fitted parameter by about ``condition * 100 d eps max||W_t||_F``; where that is visible
-    beside the noise, float64 cannot tell.
+    Rounding perturbs the fitted parameter by about ``condition * 100 d eps max||W_t||_F``; where that is not small
+    relative to the noise, float64 cannot tell.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def inside(
     fitted, predicted
         Ranks.
     condition
-        What amplifies rounding in the base, a number or ``(B,)``.
+        Amplification of rounding in the base, a number or ``(B,)``.
     """
     xp, interval = array_namespace(base), central(predicted, truth.d)
     moments, sigma = with_noise(truth, base, fitted, noise)

@@ -1,4 +1,4 @@
-"""Evidence without tolerances: what instances that are known exactly say over the rational numbers."""
+"""Evidence without tolerances, over the rational numbers, from instances that are known exactly."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 MISSING = "needs python-flint: pip install 'loraml-theory[exact]'"
 OMITTED = f"Exact and certified evidence is left out: it {MISSING}"
 OVER_Q = "decided over the rational numbers: there is no rounding"
-LARGEST = 64  # dimension up to which instances are examined exactly
+LARGEST = 64  # largest dimension of exact evidence
 
 
 def available() -> bool:
-    """Return whether python-flint is there."""
+    """Return whether python-flint is installed."""
     return find_spec("flint") is not None
 
 
@@ -34,10 +34,10 @@ def whole_numbers(truth: GroundTruth) -> bool:
 
 
 def over_rationals(instance: Instance) -> RationalTruth | None:
-    """Return the instance over Q where it is known exactly, is not too large, and python-flint is there.
+    """Return the instance over Q where it is known exactly, is not too large, and python-flint is installed.
 
-    It is known exactly where its entries are whole numbers, or where the user says that the floats are meant as they
-    stand (`Instance.exact`).
+    It is known exactly where its entries are whole numbers, or where the user declares the floats exact
+    (`Instance.exact`).
     """
     known = instance.exact or whole_numbers(instance.truth)
     if not (known and instance.truth.d <= LARGEST and available()):
@@ -48,7 +48,7 @@ def over_rationals(instance: Instance) -> RationalTruth | None:
 
 
 def omitted(instance: Instance, what: str) -> Note:
-    """Say that a structure is too large for evidence that would be gathered otherwise."""
+    """Return a note that a structure is too large for this evidence."""
     return Note(instance.name, f"exact evidence omitted, {what}: d = {instance.truth.d} > {LARGEST}")
 
 
@@ -97,7 +97,7 @@ class ExactPoint(NamedTuple):
 
 
 def minimisers(instance: Instance, truth: RationalTruth) -> Iterator[ExactPoint]:
-    """Yield the truth; at T = 2 a point of the orbit, else what `recover` makes of the W_t where a triple allows it."""
+    """Yield the truth; at T = 2 a point of the orbit, else the result of `recover` where a triple allows it."""
     from loraml_theory.exact import recover
 
     yield ExactPoint("the truth", truth.A_star, truth.U_retraining)
@@ -111,7 +111,7 @@ def minimisers(instance: Instance, truth: RationalTruth) -> Iterator[ExactPoint]
 
 
 def orbit_point(instance: Instance, truth: RationalTruth, *, active: int) -> ExactPoint:
-    """Return a point of the two-task orbit with so many non-zero rapidities."""
+    """Return a point of the two-task orbit with this many non-zero rapidities."""
     from loraml_theory.exact import two_task_orbit
 
     A, U = two_task_orbit(truth, draw_boost(instance.rng(f"rational orbit {active}"), truth.k, active))
@@ -119,7 +119,7 @@ def orbit_point(instance: Instance, truth: RationalTruth, *, active: int) -> Exa
 
 
 def draw_boost(rng: np.random.Generator, k: int, active: int) -> Rationals:
-    """Draw a rational element of O(k, k) with so many non-zero rapidities, from 0.2 to 1.4."""
+    """Draw a rational element of O(k, k) with this many non-zero rapidities, from 0.2 to 1.4."""
     from flint import fmpq
 
     from loraml_theory.exact import boost
@@ -138,7 +138,7 @@ def draw_orthogonal(rng: np.random.Generator, n: int) -> Rationals:
 
 
 def distance_above(floats: np.ndarray, exact: Rationals) -> float:
-    """Return a float64 that is at least the Frobenius distance of floats, taken as they stand, from rationals."""
+    """Return a float64 that is at least the Frobenius distance of floats, taken as exact, from rationals."""
     from loraml_theory.exact import rationals
 
     difference = rationals(floats) - exact

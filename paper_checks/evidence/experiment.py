@@ -1,4 +1,4 @@
-"""Experiments: the records of an experiment's runs under a name, with what they were made on."""
+"""Experiments: named records of runs, with their settings and data."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class RecordedExperiment:
     name
         The folder, shown in every table; it is escaped where it is rendered.
     kind
-        Which experiment, as ``experiment.json`` names it: ``vision`` or ``language``.
-    begun
-        What ``experiment.json`` holds: settings, data, the score that is compared.
+        The kind in ``experiment.json``: ``vision`` or ``language``.
+        begun
+        Content of ``experiment.json``: settings, data, the score that is compared.
     results
         The records, by cell and seed.
     """
@@ -36,12 +36,12 @@ class RecordedExperiment:
 
 
 def read_experiment(folder: Path) -> RecordedExperiment:
-    """Read the records of an experiment, also while it is running.
+    """Read the records of an experiment, even while it is running.
 
     Raises
     ------
     InputError
-        If the folder holds no experiment or no records, one is damaged, or they do not belong together.
+        If the folder does not hold an experiment with records, or a record is damaged or of another experiment.
     """
     place = one_line(str(folder))
     begun = read_begun(folder)

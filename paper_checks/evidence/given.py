@@ -1,4 +1,4 @@
-"""A structure of one's own as an instance, in units in which float64 neither overflows nor underflows."""
+"""A user's structure as an instance, in units in which float64 neither overflows nor underflows."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def given_instance(path: Path, *, seed: int, exact: bool) -> tuple[Instance, lis
     Parameters
     ----------
     path
-        Of a structure file.
-    seed
-        Of the instance's random numbers.
-    exact
-        Whether to take the floats as they stand for exact evidence; whole numbers are taken so in any case.
+        A structure file.
+        seed
+        Seed of the instance's random numbers.
+        exact
+        Whether to take the floats as exact; whole numbers always are.
 
     Raises
     ------

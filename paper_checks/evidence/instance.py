@@ -12,7 +12,7 @@ from loraml_theory.structure import GroundTruth
 
 @dataclass(frozen=True)
 class Instance:
-    """A ground truth under a name.
+    """A named ground truth.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Instance:
     seed
         Root of every random number drawn on this instance.
     exact
-        Whether the floats are meant as they stand, so that they may be taken for rational numbers.
+        Whether the floats are exact, so that they may be taken for rational numbers.
     """
 
     name: str
@@ -32,5 +32,5 @@ class Instance:
     exact: bool = False
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """Return a generator that depends on seed, name and purpose alone, not on what ran before."""
+        """Return a generator that depends only on seed, name and purpose."""
         return np.random.default_rng([self.seed, crc32(self.name.encode()), crc32(purpose.encode())])

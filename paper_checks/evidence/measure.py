@@ -12,7 +12,7 @@ from paper_checks.evidence.error_budget import FALSE_ALARM, quantile, skewness
 from paper_checks.evidence.instance import Instance
 
 VISIBLE = 1e-2  # a share of rounding above this hides a value from float64
-RESOLUTION = 0.2  # an interval wider than this on either side, relative to the prediction, agrees with too much
+RESOLUTION = 0.2  # an interval wider than this on either side, relative to the prediction, cannot agree
 
 
 def level(instance: Instance) -> float:
@@ -31,8 +31,8 @@ def inertia_evidence(
 ) -> list[Evidence]:
     r"""Compare the inertia of M with a prediction, where theory says ``M = factor D factor^T``.
 
-    Sylvester's law fixes the inertia; the `congruence_floor`, given the `smallest` non-zero ``|eig(D)|``, says whether
-    float64 can see it: if it is not clearly above rounding, the count is decidable only where it agrees.
+    Sylvester's law fixes the inertia; the `congruence_floor`, given the `smallest` non-zero ``|eig(D)|``, decides
+    whether float64 can see it: if it is not clearly above rounding, the count is decidable only where it agrees.
     """
     cut = level(instance)
     counts = inertia(M, np.asarray(cut))
@@ -77,7 +77,7 @@ def zero_evidence(
 ) -> Evidence:
     """State that a non-negative value, relative to max||W_t||_F, is zero to rounding times a condition number.
 
-    Tolerance: ``condition * (factor d eps + slack)``; above 1e-3 it would say nothing and the evidence is undecided.
+    Tolerance: ``condition * (factor d eps + slack)``; above 1e-3 the evidence is undecided.
     """
     d = instance.truth.d
     tolerance = condition * (factor * d * float(np.finfo(float).eps) + slack)

@@ -1,4 +1,4 @@
-"""Points of the population LoRA-ML objective: known minimisers, and the ends of solvers sorted by what they are."""
+"""Points of the population LoRA-ML objective: known minimisers, and classified ends of solvers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from paper_checks.evidence.instance import Instance
 from sims.engines.staged import newton_in_stages
 
 GLOBAL = 1e-9  # misfits below this, relative to max||W_t||_F over the retraining tasks, are global minima
-AMPLIFICATION = 30.0  # of eps times condition in the spectral form; 9.4 was the worst ratio in 2700 draws
+AMPLIFICATION = 30.0  # multiple of eps times condition in the spectral form; 9.4 was the worst ratio in 2700 draws
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Minimiser:
     """A point (A, U) whose misfit ``(sum_t ||A + U_t U_t^T - W_t||_F^2)^{1/2} = (2 f)^{1/2}`` is rounding.
 
     `condition` amplifies rounding of max||W_t||_F into the misfit of a constructed point; 0 for the end of a solver,
-    which is admitted by its misfit.
+    which is accepted by its misfit.
     """
 
     origin: str
@@ -81,7 +81,7 @@ def orbit_point(instance: Instance) -> Minimiser:
 
 
 def all_minimisers(instance: Instance, profile: Profile) -> Iterator[Minimiser | Note]:
-    """Yield the known minimisers and the ends of Newton from random starts that are global; note the others."""
+    """Yield the known minimisers and the global ends of Newton from random starts; note the others."""
     yield from known(instance)
     starts = random_starts(instance, profile.starts)
     yield from _sorted_ends(instance, starts, f"{profile.starts} random starts")
@@ -97,7 +97,7 @@ def random_starts(instance: Instance, count: int) -> np.ndarray:
 def solve(instance: Instance, starts: np.ndarray) -> tuple[Solution, np.ndarray, np.ndarray]:
     """Run Newton from a batch of starts; return the solution, the bases and the misfits over max||W_t||_F, t = 1..T.
 
-    The tolerance is below what the claims need, so that quadratic convergence goes on to rounding.
+    The tolerance is below what the claims need, so that quadratic convergence reaches rounding.
     """
     objective = ProjectedLoRAML(population(instance.truth.W_retraining))
     solution = newton(objective, Parameters(U=starts), relative_tolerance=1e-14, max_iterations=100)
@@ -109,7 +109,7 @@ def solve(instance: Instance, starts: np.ndarray) -> tuple[Solution, np.ndarray,
 
 
 class Ends(NamedTuple):
-    """Where Newton ended, of every structure of a batch.
+    """The ends of Newton for every structure of a batch.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class Ends(NamedTuple):
     misfit
         See `misfit`, ``(B,)``.
     unconverged, elsewhere
-        Not at a global minimum: nowhere yet, or stationary above it.
+        Not at a global minimum: not converged, or stationary above it.
     """
 
     base: Array
@@ -131,7 +131,7 @@ class Ends(NamedTuple):
 def solve_each(truth: GroundTruth, start: Array) -> Ends:
     """Run Newton on a batch of structures from one start each, ``(B, T, d, k)``, to the tolerance of `solve`.
 
-    An end counts as stationary from ``||grad|| <= 1e-12 max||W_t||_F^{3/2}`` on.
+    An end is stationary where ``||grad|| <= 1e-12 max||W_t||_F^{3/2}``.
     """
     xp, scale, W = array_namespace(start), truth.retraining_scale, truth.W_retraining
     end = newton_in_stages(
@@ -148,7 +148,7 @@ def stationary(solution: Solution, instance: Instance) -> np.ndarray:
 
 
 def _sorted_ends(instance: Instance, starts: np.ndarray, origin: str) -> Iterator[Minimiser | Note]:
-    """Yield the ends whose misfit is rounding, and far too small to be a lost shift; count all in a note."""
+    """Yield the ends whose misfit is rounding, far too small to be a lost shift; count all in a note."""
     solution, bases, misfits = solve(instance, starts)
     reached = misfits <= min(GLOBAL, 0.1 * smallest_shift(instance.truth) / float(instance.truth.retraining_scale))
     still = stationary(solution, instance)
@@ -169,8 +169,8 @@ def smallest_shift(truth: GroundTruth) -> float:
 def asserted_condition(truth: GroundTruth) -> Array:
     """Return the `recovery_condition`, the amplification of misfits in the base near the truth (ML-3), ``(...)``.
 
-    Where no triple of tasks is independent the claim's assumption is broken and nothing bounds the amplification;
-    a control that asserts the claim there is taken at its word, with condition 1.
+    Where no triple of tasks is independent, the claim's assumption is broken and nothing bounds the amplification; the
+    condition is then 1, so that a control that asserts the claim there is judged.
     """
     condition = recovery_condition(truth)
     xp = array_namespace(condition)

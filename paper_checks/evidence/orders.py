@@ -1,4 +1,4 @@
-"""What claims on the order of methods share: the check, its controls, and words for settings."""
+"""The common part of claims on the order of methods: the check, its controls, and words for settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paper_checks.evidence.empirical import Order, Setting, order_evidence, unco
 from paper_checks.evidence.experiment import RecordedExperiment
 
 States = Callable[..., Iterable[Evidence | Note]]
-MARGIN = 30.0  # percentage points, no method is so far ahead: the retrained ones differ by a few
+MARGIN = 30.0  # percentage points; the retrained methods differ by a few
 
 
 def check_orders(
@@ -25,7 +25,7 @@ def check_orders(
     claimed: Setting,
     states: States = order_evidence,
 ) -> Iterator[Evidence | Note]:
-    """Compare the methods pairwise in the claimed setting, which decides, and show them in all others."""
+    """Compare the methods pairwise in the claimed setting, which decides, and in all others."""
     for order in orders:
         yield from states(experiment, order, claimed=claimed)
     yield from uncounted(experiment)
@@ -54,14 +54,14 @@ def mutations(
 
 
 def settings_said(held: Mapping[str, Any], profiles: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say which profile's settings an experiment had, or in which keys they are not the paper's.
+    """Return the profile of an experiment's settings, or the keys in which they differ from the paper's.
 
     Parameters
     ----------
     held
         The settings in experiment.json.
     profiles
-        Those of every profile; ``paper`` is one.
+        Settings by profile, ``paper`` among them.
     """
     plain = {name: json.loads(json.dumps(document)) for name, document in profiles.items()}
     own = next((name for name in plain if held == plain[name]), None)

@@ -9,7 +9,7 @@ from paper_checks.claim import Evidence, Outcome
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Write a number with so many significant digits, one less with an exponent, and small integers in full.
+    """Write a number with this many significant digits, one less with an exponent, and small integers in full.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def expected(evidence: Evidence) -> str:
-    """Write what the measured value must be, tolerance included."""
+    """Write the expected value with its tolerance."""
     predicted, tolerance = evidence.predicted, evidence.tolerance
     if evidence.relation == "at most":
         return f"≤ {number(predicted + tolerance)}"
@@ -56,7 +56,7 @@ def measured(evidence: Evidence) -> str:
 
 
 def comparison(evidence: Evidence) -> str:
-    """Say what was measured, what was expected, and how far off a value is: four digits may not show it."""
+    """State the measured and the expected value, and their difference, which four digits may not show."""
     interval = evidence.interval
     spread = f" [{number(interval[0])}, {number(interval[1])}]" if interval else ""
     off = abs(evidence.measured - evidence.predicted)
@@ -68,7 +68,7 @@ def comparison(evidence: Evidence) -> str:
 
 
 def headline(evidence: Sequence[Evidence]) -> Evidence | None:
-    """Return what a table shows of a claim: the first deciding value that disagrees, is undecided, or agrees."""
+    """Return the value that a table shows: the first deciding one that disagrees, is undecided, or agrees."""
     for outcome in (Outcome.DISAGREES, Outcome.UNDECIDED, Outcome.AGREES):
         for item in evidence:
             if item.decides and item.outcome is outcome:

@@ -1,4 +1,4 @@
-"""What `--records` names: the folders of experiments or of runs of the shallow network, and the claims about them."""
+"""The folders of `--records`, of experiments or of runs of the shallow network, and the claims about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paper_checks.evidence.shallow_runs import read_shallow_runs, tables
 
 
 def read_records(place: Path) -> Recorded:
-    """Read the records at a place.
+    """Read the records in a folder.
 
     Raises
     ------
@@ -27,19 +27,19 @@ def read_records(place: Path) -> Recorded:
 def judged(
     asked: Sequence[AnyClaim[Any]], experiments: Sequence[Recorded]
 ) -> tuple[list[AnyClaim[Any]], list[EmpiricalClaim[Any]]]:
-    """Tell the claims that can be judged from the empirical ones that have no records.
+    """Separate the claims that can be judged from the empirical ones without records.
 
     Raises
     ------
     InputError
-        If there are records that no claim asked for is about, or that do not say on what data they are.
+        If records belong to no requested claim, or do not name their data.
     """
     empirical = [claim for claim in asked if isinstance(claim, EmpiricalClaim)]
     for experiment in experiments:
         about = [claim for claim in empirical if claim.experiment == experiment.kind]
         if not about:
-            raise InputError(f"{experiment.name}: no claim asked for is about an experiment {experiment.kind!r}")
+            raise InputError(f"{experiment.name}: no requested claim is about an experiment {experiment.kind!r}")
         for claim in about:
-            claim.described(experiment)  # what it lacks is said now rather than after the other checks
+            claim.described(experiment)  # an error is reported now rather than after the other checks
     without = [claim for claim in empirical if not claim.subjects(Given(0, experiments=experiments))]
     return [claim for claim in asked if claim not in without], without

@@ -1,4 +1,4 @@
-"""Runs of the shallow network, as `loraml figure shallow` writes them, paired for claims to be judged by."""
+"""Runs of the shallow network from `loraml figure shallow`, paired as evidence for claims."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ShallowRuns:
     name
         The folder, shown in every table; it is escaped where it is rendered.
     axes
-        By what varies: both methods' test errors, a setting each.
+        By axis: both methods' test errors in every setting.
     """
 
     kind: ClassVar[str] = "shallow"
@@ -32,12 +32,12 @@ class ShallowRuns:
 
     @property
     def distinct(self) -> int:
-        """How many settings there are; axes cross in the defaults, which count once."""
+        """Number of settings; axes cross in the defaults, which count once."""
         return len({tuple(pair.setting.items()) for pairs in self.axes.values() for pair in pairs})
 
 
 def tables(place: Path) -> dict[str, Path]:
-    """Return the tables of runs in a folder, by what varies."""
+    """Return the tables of runs in a folder by axis."""
     found = {axis: place / f"shallow-{axis}-runs.csv" for axis in VALUES}
     return {axis: path for axis, path in found.items() if lexists(path)}
 
@@ -56,7 +56,7 @@ def read_shallow_runs(folder: Path) -> ShallowRuns:
         try:
             pairs = paired(rows)
         except ValueError as problem:
-            raise InputError(f"{path}: is no table of runs ({problem})") from None
+            raise InputError(f"{path}: is not a table of runs ({problem})") from None
         if {row["axis"] for row in rows} != {axis}:
             raise InputError(f"{path}: expected runs with {axis} varied")
         axes[axis] = pairs

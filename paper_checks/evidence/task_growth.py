@@ -1,4 +1,4 @@
-"""How the test error moves with the number of retraining tasks, on nested subsets of one truth's tasks."""
+"""How the test error depends on the number of retraining tasks, on nested subsets of one truth's tasks."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One way to retrain and fine-tune.
+    """A way to retrain and fine-tune.
 
     Parameters
     ----------
     base
-        From the truth to the retrained base.
-    rank, predicted_rank
-        From (k, T, d) to the rank that is fine-tuned, and the rank the prediction is made for.
-    rate
-        From (rank, d, setting) to the predicted ``E ||Delta||_F^2``.
-    base_rounding
-        From the truth to a bound on the Frobenius norm of the base's rounding error.
-    residual_rank
-        From (k, T, d) to the rank of the residual, whose smallest singular value the noise has to be small beside:
-        the one that is fine-tuned, but for controls.
+        Maps the truth to the retrained base.
+        rank, predicted_rank
+        Map (k, T, d) to the rank of fine-tuning, and to the rank of the prediction.
+        rate
+        Maps (rank, d, setting) to the predicted ``E ||Delta||_F^2``.
+        base_rounding
+        Maps the truth to a bound on the Frobenius norm of the base's rounding error.
+        residual_rank
+        Maps (k, T, d) to the rank of the residual, relative to whose smallest singular value the noise has to be
+        small: the rank of fine-tuning, except for controls.
     """
 
     base: Callable[[GroundTruth], np.ndarray]
@@ -169,7 +169,7 @@ def slope_evidence(instance: Instance, growth: Growth) -> Evidence:
 
 
 def growth_figure(ax: Axes, instance: Instance) -> None:
-    """Draw the test error against T for both ways to retrain: means of trials, and FT-2's prediction."""
+    """Draw the test error against T for both retraining methods: means of trials, and FT-2's prediction."""
     truth, profile = instance.truth, Profile("figure", 100, 0)
     tasks = range(2, truth.T + 1)
     rate = predicted_parameter_error

@@ -1,4 +1,4 @@
-"""Monte Carlo trials of fine-tuning: the settings in which FT-2's first order holds, and the errors drawn in them."""
+"""Monte Carlo trials of fine-tuning: settings in which FT-2's first order holds, and errors drawn in them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import level
 
 SIGNAL_TO_NOISE = 100.0
-FEWEST = 120  # trials, so that Student's quantile and the skewness of few do not widen the intervals
+FEWEST = 120  # trials; with fewer, Student's quantile and the skewness widen the intervals
 
 
 def first_order_bias(ratio: float) -> float:
-    """Bound what FT-2 neglects, relatively: of the order of the squared inverse ratio; 10 is a margin."""
+    """Bound the relative error of FT-2's first order, which is like the squared inverse ratio; 10 is a margin."""
     return 10 / ratio**2
 
 
@@ -42,17 +42,16 @@ class Setting:
     sigma_x: float
 
     def __str__(self) -> str:
-        """Print as the checks show it."""
         return f"n = {self.n}, sigma = {self.sigma:.3g}, sigma_x = {self.sigma_x:g}"
 
 
 PAPER_SETTING = Setting(n=100, sigma=0.1, sigma_x=1.0)
-"""The test task of the paper's linear study; it retrains on N = 5000 samples a task of the same noise."""
+"""The test task of the paper's linear study; it retrains on N = 5000 samples per task of the same noise."""
 
 PAPER_N = 5000
 
 Rate: TypeAlias = Callable[[int, int, Setting], float]
-"""From (rank, d, setting) to the predicted ``E ||Delta||_F^2``."""
+"""Maps (rank, d, setting) to the predicted ``E ||Delta||_F^2``."""
 
 
 def predicted_parameter_error(rank: int, d: int, setting: Setting) -> float:
@@ -61,7 +60,7 @@ def predicted_parameter_error(rank: int, d: int, setting: Setting) -> float:
 
 
 def without_sigma_x(rank: int, d: int, setting: Setting) -> float:
-    """Return a mutant of FT-2 that forgets the inputs' scale."""
+    """Return a mutant of FT-2 that ignores the inputs' scale."""
     return predicted_parameter_error(rank, d, Setting(setting.n, setting.sigma, 1.0))
 
 
@@ -92,7 +91,7 @@ def setting_for(residual: np.ndarray, rank: int, *, n: int, sigma_x: float = 1.5
 
 
 def trials_for(profile: Profile, rank: int, d: int) -> int:
-    """Return how many trials give the mean in-sample error the same precision everywhere.
+    """Return the number of trials for which the mean in-sample error has the same precision everywhere.
 
     It is sigma^2/n times a chi-square of r(2d - r) degrees of freedom to first order: the relative standard error of
     the mean is ``sqrt(2 / (dof trials))``; the profile states the trials at 20 degrees of freedom.
@@ -123,10 +122,7 @@ def fine_tuning_errors(
 
 
 def rounding_errors(instance: Instance, base: np.ndarray, setting: Setting) -> Errors:
-    """Bound the errors that rounding alone leaves: three full fits without noise, and the rounding of max||W_t||_F.
-
-    The latter is what the residual keeps beyond its rank in float64.
-    """
+    """Bound the rounding errors: three full fits without noise, and rounding of max||W_t||_F in the residual."""
     silent = Setting(setting.n, 0.0, setting.sigma_x)
     fits = fine_tuning_errors(instance.rng("rounding"), instance.truth.W_test, base, instance.truth.d, silent, 3)
     floor = level(instance) ** 2

@@ -1,1 +1,1 @@
-"""Wrong formulas made on purpose, and which checks notice them."""
+"""Deliberately wrong formulas, and the checks that notice them."""

@@ -1,8 +1,8 @@
 """Edits of a function's syntax tree, and mutants: functions of `loraml_theory` that run an edited formula.
 
-An edit finds its place by the operation there and by names and constants in it, so that a formula may be written and
-laid out anew. Where it finds none, or one too many, it says so. While a mutant is applied the function runs the edited
-code wherever it was imported to: the function object stays and its code is exchanged, so that no binding is missed.
+An edit finds its place by the operation and by its names and constants, so that a formula may be reformatted or
+rewritten; it raises if it finds none or too many. While a mutant is applied, the function object stays and its code is
+replaced, so that the edited code runs wherever the function was imported.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Edit:
     of
         The kind of the expression: an operator, as `ast.Sub`, or another node, as `ast.Call`.
     holding
-        Names, attributes and constants in the expression, with spaces between them. It is the innermost of its kind
-        that holds them all.
-    becomes
-        The expression in its place. There the fields of the node stand for what they were, as ``left`` and ``right`` of
-        an operator, ``value`` of an attribute or a subscript; ``first``, ``second``, ``third`` for a call's arguments;
-        and ``it`` for all of it. Every other name is one of the function's.
-    which
-        The first of how many such expressions, ``(1, 1)``, or the second of two, ``(2, 2)``.
+        Names, attributes and constants in the expression, separated by spaces. It is the innermost of its kind that
+        holds them all.
+        becomes
+        The new expression. In it the fields of the node stand for themselves, such as ``left`` and ``right`` of an
+        operator, ``value`` of an attribute or a subscript; ``first``, ``second``, ``third`` for a call's arguments;
+        and ``it`` for the whole node. Every other name is one of the function's.
+        which
+        Number of the expression and their total: ``(1, 1)``, or ``(2, 2)`` for the second of two.
     """
 
     of: type[ast.AST]
@@ -50,12 +50,12 @@ class Edit:
     which: tuple[int, int] = (1, 1)
 
     def place(self, function: ast.FunctionDef) -> ast.expr:
-        """Return the expression of the function that is replaced.
+        """Return the replaced expression of the function.
 
         Raises
         ------
         ValueError
-            If there are not as many as `which` says.
+            If the number of expressions is not that of `which`.
         """
         wanted = set(self.holding.split())
         nodes = (node for statement in function.body for node in _in_order(statement))
@@ -68,12 +68,12 @@ class Edit:
         return found[number - 1]
 
     def replacement(self, function: ast.FunctionDef) -> ast.expr:
-        """Return what the expression becomes.
+        """Return the new expression.
 
         Raises
         ------
         ValueError
-            If that is the same, or holds a name that the function does not.
+            If it is the same, or holds a name that the function does not.
         """
         old = self.place(function)
         parts = parts_of(old)
@@ -111,20 +111,20 @@ def held(tree: ast.AST) -> set[str]:
 
 
 def parts_of(node: ast.expr) -> dict[str, ast.expr]:
-    """Return the expressions that a node is made of, by the names they have in `Edit.becomes`."""
+    """Return the parts of a node by their names in `Edit.becomes`."""
     fields = {name: part for name, part in ast.iter_fields(node) if isinstance(part, ast.expr)}
     return {"it": node, **fields, **dict(zip(ARGUMENTS, getattr(node, "args", ()), strict=False))}
 
 
 def _in_order(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a tree, what stands first in it first."""
+    """Yield the nodes of a tree in the order of the source."""
     yield tree
     for child in ast.iter_child_nodes(tree):
         yield from _in_order(child)
 
 
 class _Filled(ast.NodeTransformer):
-    """Puts copies of parts where their names are."""
+    """Replaces names by copies of the parts."""
 
     def __init__(self, parts: Mapping[str, ast.expr]) -> None:
         self._parts = parts
@@ -134,7 +134,7 @@ class _Filled(ast.NodeTransformer):
 
 
 class _Replaced(ast.NodeTransformer):
-    """Puts one node in the place of another."""
+    """Replaces one node by another."""
 
     def __init__(self, old: ast.expr, new: ast.expr) -> None:
         self._old, self._new = old, new
@@ -150,11 +150,11 @@ class Mutant:
     Parameters
     ----------
     what
-        What is wrong, in words.
+        The error in words.
     where
         The function, as ``module:name`` or ``module:Class.method`` below `loraml_theory`.
     edit
-        What makes it wrong.
+        The edit that makes the formula wrong.
     noticed_by
         Ids of the claims that must notice it.
     """
@@ -166,13 +166,13 @@ class Mutant:
 
     @property
     def change(self) -> str:
-        """Where the edit is, what was there and what is there instead, on one line."""
+        """The place of the edit, the old and the new code, on one line."""
         old, new = (ast.unparse(part(self.tree)) for part in (self.edit.place, self.edit.replacement))
         return f"{self.where.replace(':', '.')}: {old} -> {new}"
 
     @cached_property
     def function(self) -> Any:
-        """The function that is edited.
+        """The edited function.
 
         Raises
         ------
@@ -191,7 +191,7 @@ class Mutant:
 
     @cached_property
     def tree(self) -> ast.FunctionDef:
-        """The syntax tree of the function as it is."""
+        """The syntax tree of the unedited function."""
         (tree,) = ast.parse(dedent(inspect.getsource(self.function))).body
         assert isinstance(tree, ast.FunctionDef)
         return tree
@@ -203,7 +203,7 @@ class Mutant:
         Raises
         ------
         ValueError
-            If the edit does not apply to the function as it is now.
+            If the edit does not apply to the current function.
         """
         try:
             return compiled(self.edit.on(self.tree))
@@ -212,7 +212,7 @@ class Mutant:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the function run the edited code, wherever it is called from."""
+        """Make the function run the edited code, wherever it is called from."""
         with exchanged(self.function, self.code):
             yield
 
@@ -227,7 +227,7 @@ def compiled(tree: ast.FunctionDef) -> CodeType:
 
 @contextmanager
 def exchanged(function: FunctionType, code: CodeType) -> Iterator[None]:
-    """Exchange a function's code for a while."""
+    """Replace a function's code temporarily."""
     original = function.__code__
     function.__code__ = code
     try:

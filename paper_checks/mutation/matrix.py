@@ -20,7 +20,7 @@ SHAPES = (
     ("integer", 12, 2, 3),
     ("spurious", 4, 1, 3),
 )
-"""What every claim is checked on, as far as it applies; small, since a formula is wrong at every size."""
+"""Ensembles for every claim that applies; small, since a wrong formula is wrong at every size."""
 
 OF_CONTROLS = {Verdict.REFUTED: Notice.REFUTED, Verdict.INCONCLUSIVE: Notice.WITHHELD}
 
@@ -49,20 +49,20 @@ def matrix(
     theorems: Sequence[MutantResult] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Matrix:
-    """Try every mutant that one of the claims must notice on all of the claims.
+    """Try every mutant that one of the claims must notice on all claims.
 
     Parameters
     ----------
     mutants
-        Of code.
-    claims
-        Those about experiments are left out.
-    seed
-        Root of everything that is drawn.
-    theorems
-        Mutated theorems, whose results are there already.
-    progress
-        Told what is about to be done.
+        Mutants of code.
+        claims
+        Claims about experiments are ignored.
+        seed
+        Root of every random number.
+        theorems
+        Mutated theorems with their results.
+        progress
+        Called with the name of the next step.
     """
     tried = [claim for claim in claims if isinstance(claim, Claim)]
     subjects = {claim.id: _subjects(claim, seed) for claim in tried}
@@ -80,14 +80,14 @@ def matrix(
 
 
 def _subjects(claim: Claim, seed: int) -> list[Instance]:
-    """Draw what a claim is supported on with the right code; then a mutant that changes that is noticed."""
+    """Draw instances on which the right code supports a claim, so that a mutant that changes this is noticed."""
     drawn = [draw(*shape, seed) for shape in SHAPES]
     met = [subject for subject, findings in applicable(claim, drawn) if all(f.holds for f in findings)]
     return [subject for subject in met if _verdict(claim, subject) is not Verdict.INCONCLUSIVE]
 
 
 def _notice(claim: Claim, subjects: Sequence[Instance]) -> Notice:
-    """Run a claim's check until an instance refutes it; code that cannot run at all is no refutation."""
+    """Run a claim's check until an instance refutes it; code that cannot run is not a refutation."""
     notice = Notice.SUPPORTED if subjects else Notice.NOTHING
     for subject in subjects:
         try:

@@ -1,4 +1,4 @@
-"""What the claims' checks made of mutants: mutated theorems, and mutated code of `loraml_theory`."""
+"""The results of the claims' checks on mutants: mutated theorems, and mutated code of `loraml_theory`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Nature: TypeAlias = Literal["code", "theorem"]
 
 
 class Notice(StrEnum):
-    """What a claim's check made of a mutant."""
+    """The result of a claim's check on a mutant."""
 
     REFUTED = "refuted"
     WITHHELD = "no longer supported"
@@ -25,18 +25,18 @@ NOTICED = {"code": (Notice.REFUTED, Notice.WITHHELD), "theorem": (Notice.REFUTED
 
 @dataclass(frozen=True)
 class MutantResult:
-    """What the claims made of a mutant.
+    """The results of all claims on a mutant.
 
     Parameters
     ----------
     what, edit
-        In words; and the edit of the source, empty for a mutated theorem.
-    nature
-        Of ``code``, or of a ``theorem``: a control.
+        The mutation in words; and the edit of the source, empty for a mutated theorem.
+        nature
+        ``code``, or ``theorem`` for a control.
     noticed_by
         The claims that must notice it.
     notices
-        From the claims that were tried to what their checks made of it.
+        Results of the checks by claim.
     """
 
     what: str
@@ -47,19 +47,19 @@ class MutantResult:
 
     @property
     def caught(self) -> bool:
-        """Whether every claim that must notice it did: refuted it or, of code, support no longer."""
+        """Whether every claim that must notice it did: refuted it or, for code, no longer supports it."""
         return all(self.notices.get(id_) in NOTICED[self.nature] for id_ in self.noticed_by)
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Mutants and what the claims made of them; `unmutated` is what the same checks make of the right code."""
+    """Mutants and the results of the claims; `unmutated` holds those of the same checks on the right code."""
 
     unmutated: Mapping[str, Notice]
     mutants: tuple[MutantResult, ...]
 
     @property
     def sound(self) -> bool:
-        """Whether the right code is supported, wherever there is something to check, and every mutant is caught."""
+        """Whether the right code is supported wherever a check applies, and every mutant is caught."""
         right = all(notice in (Notice.SUPPORTED, Notice.NOTHING) for notice in self.unmutated.values())
         return right and all(mutant.caught for mutant in self.mutants)

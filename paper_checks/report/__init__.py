@@ -1,1 +1,1 @@
-"""What a run leaves behind: `verdicts.json`, `report.html` and a table in the terminal."""
+"""The output of a run: `verdicts.json`, `report.html` and a table in the terminal."""

@@ -1,4 +1,4 @@
-"""The advisor's page and what it prints, both from the document that is `advice.json`."""
+"""The advisor's page and its printed summary, both from the document in `advice.json`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 PICTURES = 24
-"""Layers that get pictures, those of most energy: a page of hundreds would be too large."""
+"""Number of layers with pictures, those of most energy: a page of hundreds would be too large."""
 TITLES = {
     "helps": "A smaller rank would do from a meta-learned base",
     "expected to help": "Theory expects a smaller rank from a meta-learned base",
     "no help": "A meta-learned base would not need a smaller rank",
-    "no structure": "No shifts of low rank to be seen",
+    "no structure": "No shifts of low rank visible",
     "unchanged": "The tasks do not differ",
     "cannot tell": "These weights cannot tell whether a meta-learned base would help",
 }
@@ -64,16 +64,18 @@ def _whole(value: int | None) -> str:
 
 
 def _pictures(layer: Document, found: Document) -> list[Picture]:
-    """Draw the singular values of the differences, and what adapters of each rank leave of a held-out task."""
+    """Draw the singular values of the differences, and the rest of a held-out task after adapters of each rank."""
     pictures = []
     with axes(height=2.7) as (figure, ax):
         _draw_spectra(ax, layer)
         caption = f"Singular values of the differences of two tasks, {layer['name']}"
-        pictures.append(Picture(data_uri(figure), f"{caption}; above the line they are no noise"))
+        pictures.append(Picture(data_uri(figure), f"{caption}; above the line they are not noise"))
     if layer["left"]["sr"]:
         with axes(height=2.7) as (figure, ax):
             _draw_left(ax, layer, found["settings"]["share"])
-            caption = f"What adapters of each rank leave between a held-out task and a base, {layer['name']}"
+            caption = (
+                f"The rest of a held-out task's difference from a base after adapters of each rank, {layer['name']}"
+            )
             pictures.append(
                 Picture(data_uri(figure), f"{caption}: the share of the energy from the average, noise included")
             )
@@ -109,7 +111,7 @@ def _draw_left(ax: Axes, layer: Document, share: float) -> None:
 
 
 def not_analysed(found: Document) -> list[str]:
-    """Return a sentence for each reason for which weights are not analysed, those that are not compared last."""
+    """Return a sentence for each reason why weights are not analysed, those not compared last."""
     reasons: dict[tuple[bool, str], list[str]] = {}
     for item in found["skipped"]:
         reasons.setdefault((not item["compared"], item["reason"]), []).append(item["name"])
@@ -129,7 +131,7 @@ def _listed(names: list[str]) -> str:
 
 
 def summary(console: Console, found: Document, path: str) -> None:
-    """Print what was found, a line a layer."""
+    """Print the results, one line per layer."""
     share = f"{100 * found['settings']['share']:g} %"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("layer", overflow="fold")

@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 MARKS = {Outcome.AGREES: ("o", CYCLE[2]), Outcome.DISAGREES: ("X", "#cf4637")}
 OPEN = ("o", GREY)
-CAPTION = "Share of its tolerance that each value uses; what uses more than all of it disagrees"
+CAPTION = "Share of its tolerance that each value uses; a value that uses more than all of it disagrees"
 FOREST = (
-    "Measured values with their intervals; the statement is that they are above the line. Full marks decide, hollow "
-    "ones are beside the statement; green agrees, red disagrees, grey is undecided"
+    "Measured values with their intervals; the statement is that they are above the line. Filled marks decide, hollow "
+    "ones do not; green agrees, red disagrees, grey is undecided"
 )
-LEAST, MOST = 1e-4, 10.0  # values beyond are drawn at the edge
+LEAST, MOST = 1e-4, 10.0  # larger values are drawn at the edge
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure: a data URI, and what it shows in words."""
+    """One figure: a data URI, and its caption."""
 
     uri: str
     caption: str
 
 
 def picture(result: ClaimResult) -> Picture | None:
-    """Draw the claim's own figure on the most telling subject, or else intervals, or how far its values are off."""
+    """Draw the claim's own figure on the most telling subject, or else intervals, or the values' deviations."""
     if result.claim.figure is not None and result.applied_to:
         subject = result.claim.most_telling(result.applied_to)
         with axes(height=3.2) as (figure, ax):
@@ -70,7 +70,7 @@ def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -
 
 
 def _draw_forest(ax: Axes, evidence: Sequence[Evidence], *, unit: str) -> None:
-    """Draw one line per value, from end to end of its interval, and the values they are compared with."""
+    """Draw one line per value, over its interval, and the predicted values."""
     for y, item in enumerate(evidence):
         marker, colour = MARKS.get(item.outcome, OPEN)
         ax.plot(item.interval or (), (y + 0.2, y + 0.2), color=colour, linewidth=1.3)
@@ -83,7 +83,7 @@ def _draw_forest(ax: Axes, evidence: Sequence[Evidence], *, unit: str) -> None:
 
 
 def _name_rows(ax: Axes, rows: Sequence[str]) -> None:
-    """Write each row's name above its marks rather than beside them, which is legible on a phone."""
+    """Write each row's name above its marks, which is legible on a phone."""
     for y, row in enumerate(rows):
         ax.text(
             0,
@@ -101,7 +101,7 @@ def _name_rows(ax: Axes, rows: Sequence[str]) -> None:
 
 
 def _used(item: Evidence) -> float:
-    """Return how far a value, or its whole interval, is on the wrong side, over the tolerance; clipped to the axis."""
+    """Return the wrong-side deviation of a value, or of its whole interval, over the tolerance; clipped to the axis."""
     low, high = item.interval or (item.measured, item.measured)
     above, below = low - item.predicted, item.predicted - high
     wrong = {"at most": above, "at least": below}.get(item.relation, max(above, below))

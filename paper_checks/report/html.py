@@ -1,4 +1,4 @@
-"""`report.html`: one page with everything in it and nothing loaded from outside."""
+"""`report.html`: one self-contained page, which loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ VERDICTS = {
 }
 OUTCOMES = {Outcome.AGREES: "✓", Outcome.DISAGREES: "✗", Outcome.UNDECIDED: "?"}
 KINDS = {
-    "exact": "over the rational numbers, compared without a tolerance: true of exactly this structure. It rests on the "
-    "program and on the structure's numbers, on no rounding.",
+    "exact": "over the rational numbers, compared without a tolerance: true of exactly this structure. It depends on "
+    "the program and on the structure's numbers, not on rounding.",
     "certified": "with bounds on every rounding: true of the number that the bounds enclose. Where a certificate is "
     "linked, a program that shares no code with the one that found it can check it.",
-    "numerical": "in floating point, to a tolerance with a reason. Agreement is no proof; it is what a wrong formula "
-    "would be unlikely to show.",
-    "statistical": "the mean of a sample in an interval of stated level. It may be wrong by chance, as rarely "
-    "as stated.",
+    "numerical": "in floating point, to a tolerance with a reason. Agreement is not a proof, but a wrong formula "
+    "would be unlikely to agree.",
+    "statistical": "the mean of a sample in an interval of stated level. It may be wrong by chance with the stated "
+    "probability.",
 }
 RELATIONS = {"equal": "=", "slope": "=", "at most": "≤", "at least": "≥", "above": ">"}
 HOLDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "cannot be told")}
@@ -63,7 +63,7 @@ def render(run: Run, environment: dict[str, Any]) -> str:
     run
         The results.
     environment
-        What made them, see `loraml_theory.harness.versions.environment`.
+        Versions and platform, see `loraml_theory.harness.versions.environment`.
     """
     controls = [control for result in run.claims for control in result.controls]
     values = {
@@ -108,7 +108,7 @@ def _power_of_ten(found: re.Match[str]) -> str:
 
 
 def formula(text: str) -> Markup:
-    """Set the formulas in a claim's own words: ``W_{T+1}``, ``sum_t``, ``10^-9``, ``<=``.
+    """Typeset the formulas in a claim's text: ``W_{T+1}``, ``sum_t``, ``10^-9``, ``<=``.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def _kinds_of(evidence: Iterable[Evidence]) -> list[tuple[str, int]]:
 
 
 def _by_instance(evidence: Iterable[Evidence]) -> list[tuple[str, list[Evidence]]]:
-    """Group evidence, which comes instance by instance."""
+    """Group evidence by instance."""
     return [(name, list(items)) for name, items in groupby(evidence, key=lambda item: item.instance)]
 
 

@@ -1,4 +1,4 @@
-"""The report's section on real data: what of the study's record is shown, and its picture."""
+"""The report's section on real data: its tables and its picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Section:
-    """What the template shows.
+    """The content of the section.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Section:
 
 
 def section(real: Record) -> Section | None:
-    """Choose what to show of the study's record; None where it holds no rows."""
+    """Select the content from the study's record; None where it has no rows."""
     if not real.get("rows"):
         return None
     rows = [row for row in real["rows"] if row["ridge_choice"] == CHOSEN]

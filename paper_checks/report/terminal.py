@@ -1,4 +1,4 @@
-"""The terminal table: one line per claim, then what needs words."""
+"""The terminal table: one line per claim, then remarks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOTICES = {
 
 
 def show_run(console: Console, run: Run, report: str) -> None:
-    """Print the table of verdicts, the reasons that matter, and where the report is."""
+    """Print the table of verdicts, the reasons that matter, and the report's path."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("claim", no_wrap=True)
     table.add_column("", ratio=1, min_width=14)
@@ -72,7 +72,7 @@ def summary(run: Run) -> str:
 
 
 def _show_mutants(console: Console, found: Matrix) -> None:
-    """Print the matrix of mutants and claims, and what its signs mean."""
+    """Print the matrix of mutants and claims, with a legend."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("mutant", ratio=1, min_width=14)
     for id_ in found.unmutated:
@@ -93,7 +93,7 @@ def _show_mutants(console: Console, found: Matrix) -> None:
         if not mutant.caught:
             console.print(Text(f"Mutant not caught by {', '.join(mutant.noticed_by)}: {one_line(mutant.what)}."))
     if any(notice not in (Notice.SUPPORTED, Notice.NOTHING) for notice in found.unmutated.values()):
-        console.print(Text("Without a mutation the checks must support every claim, and do not."))
+        console.print(Text("Without a mutation the checks do not support every claim, as they must."))
 
 
 def show_list(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""`verdicts.json`: everything a run found, in a form that programs can rely on."""
+"""`verdicts.json`: all results of a run, in a stable form for programs."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ SCHEMA = 1
 
 
 def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
-    """Return what `verdicts.json` holds, checked against its schema; non-finite numbers are null.
+    """Return the content of `verdicts.json`, checked against its schema; non-finite numbers are null.
 
     Parameters
     ----------
     run
         The results.
     environment
-        What made them, see `loraml_theory.harness.versions.environment`.
+        Versions and platform, see `loraml_theory.harness.versions.environment`.
 
     Raises
     ------
     jsonschema.ValidationError
-        If a claim or a study returned something that the schema does not allow.
+        If a claim or a study returned a value that the schema does not allow.
     """
     made = plain(
         {
@@ -55,7 +55,7 @@ def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of `verdicts.json`, which ships with the package."""
+    """Return the packaged JSON schema of `verdicts.json`."""
     text = resources.files("paper_checks.report").joinpath("verdicts.schema.json").read_text("utf-8")
     return dict(json.loads(text))
 
@@ -73,7 +73,7 @@ def dumps(made: dict[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON knows it: lists, no NumPy types, null for numbers that are not finite.
+    """Return a value in JSON's types: lists, no NumPy types, null for numbers that are not finite.
 
     Examples
     --------

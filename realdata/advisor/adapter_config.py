@@ -1,4 +1,4 @@
-"""`adapter_config.json`: what peft says about an adapter, and which kinds of adapters are read."""
+"""`adapter_config.json`: peft's configuration of an adapter, and the kinds of adapters that are read."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ OTHER_FORMS = {
     "megatron_config": "LoRA of Megatron's layers",
 }
 KEEP_BASE = (True, False, "gaussian", "orthogonal", "eva")
-"""Starts that leave the base as it is; with the others the adapter is no difference to it."""
+"""Starts that leave the base unchanged; with the others the adapter is not a difference from it."""
 
 
 @dataclass(frozen=True, eq=False)
 class AdapterConfig:
-    """What counts of an adapter's configuration.
+    """The relevant part of an adapter's configuration.
 
     Parameters
     ----------
     base
-        What it says it is an adapter of.
+        Name of the base.
     fan_in_fan_out
-        Whether the layer that peft wrapped last keeps its weight as (in, out).
+        Whether the layer that peft wrapped last stores its weight as (in, out).
     rslora
         Whether the scaling is rank-stabilised.
     alpha, alphas
-        Of all modules, and of those that a pattern names.
+        Alpha of all modules, and of those that match a pattern.
     """
 
     base: str | None
@@ -99,7 +99,7 @@ def read_config(folder: Path) -> AdapterConfig:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """Return the JSON object; NaN and infinity, which Python's writers allow, are refused where they count."""
+    """Return the JSON object; NaN and infinity, which Python's writers allow, are refused where they matter."""
     text = read_text(path, expected="an adapter's configuration", limit=LIMIT)
     found = json_document(path, text, expected="an adapter's configuration")
     if not isinstance(found, dict):

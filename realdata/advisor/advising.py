@@ -1,4 +1,4 @@
-"""Look at every weight of the tasks, and write the base along the way."""
+"""Analyse every weight of the tasks, and write the base at the same time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from realdata.advisor.tasks import Tasks, why_not
 from realdata.advisor.tensor_files import Described
 
 CHECKED = 2**24
-"""Entries of a weight that is not analysed, looked at for NaN at a time."""
+"""Entries of an unanalysed weight that are checked for NaN at a time."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Skipped:
     Parameters
     ----------
     name, shape, reason
-        Of the weight.
+        The weight.
     compared
-        Whether all tasks have it, so that a base that is written has its mean; if not, it has the base's or none.
+        Whether all tasks have it, so that a written base has its mean; otherwise that has the base's or none.
     """
 
     name: str
@@ -48,20 +48,20 @@ class Skipped:
 
 @dataclass(frozen=True, eq=False)
 class Advice:
-    """Everything that was found.
+    """The results.
 
     Parameters
     ----------
     tasks
         Names.
-    layers
-        What was found about each matrix.
-    skipped
-        What was not analysed, what cannot be compared after what is only averaged.
-    notes
-        What was taken to be the same though it has other names.
-    settings
-        How.
+        layers
+        The results for each matrix.
+        skipped
+        Unanalysed weights, those that are only averaged first, then those that cannot be compared.
+        notes
+        Weights that were identified under different names.
+        settings
+        The settings of the analysis.
     adapters
         Whether the tasks are adapters of one base.
     by_theory
@@ -90,24 +90,24 @@ def advise(
     write_base: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Advice:
-    """Look at every weight.
+    """Analyse every weight.
 
     Parameters
     ----------
     tasks
         See `open_tasks`.
     settings
-        How.
-    write_base
-        Where the base goes, as a safetensors file, when everything is done.
-    progress
-        Told what is being looked at.
+        The settings of the analysis.
+        write_base
+        The safetensors file for the base, written at the end.
+        progress
+        Called with the name of the current weight.
 
     Raises
     ------
     InputError
-        If there is no weight to look at, or none of the rank asked for, if weights hold NaN, or if a base cannot be
-        written: there is none to write, or it would replace a file of the input.
+        If there is no weight to analyse, or none of the requested rank, if weights hold NaN, or if a base cannot be
+        written: none is determined, or it would replace a file of the input.
     OSError
         If the base cannot be written.
     """
@@ -144,14 +144,14 @@ def _all_names(tasks: Tasks) -> list[str]:
 
 
 def _check_rank(tasks: Tasks, rank: int | None) -> None:
-    """Raise unless there is a weight to look at, and one that is as large as the rank asked for."""
+    """Raise unless there is a weight to analyse, and one as large as the requested rank."""
     sides = [min(found.matrix) for name, found in tasks.described.items() if why_not(tasks, name) is None]
     if not sides:
         left = tasks.left_out
         also = f"; {len(left)} cannot be compared, such as {left[0].name!r}: {left[0].reason}" if left else ""
         raise InputError(
-            "the tasks have no weight to look at, expected floating-point matrices of two rows and columns or more that"
-            f" are no embeddings{also}"
+            "the tasks have no weight to analyse, expected floating-point matrices of two rows and columns or more that"
+            f" are not embeddings{also}"
         )
     if rank is not None and rank > max(sides):
         raise InputError(f"--rank: got {rank}, expected at most {max(sides)}, the full rank of the largest weight")
@@ -159,7 +159,7 @@ def _check_rank(tasks: Tasks, rank: int | None) -> None:
 
 @dataclass(eq=False)
 class _Walk:
-    """What was found so far, weight by weight."""
+    """The results so far, weight by weight."""
 
     tasks: Tasks
     settings: AdviceSettings
@@ -192,13 +192,13 @@ class _Walk:
             writer.write(name, merged)
 
     def _averaged(self, name: str, found: Described) -> Tensor:
-        """Return what is written of a weight that is not analysed; one that is tied is what the other is."""
+        """Return the written value of an unanalysed weight; a tied one equals the other."""
         first = self.tasks.tied.get(name, name)
         return self.kept[first] if first in self.kept else averaged(self.tasks, first, found)
 
 
 def _require_finite(tasks: Tasks, name: str, found: Described) -> None:
-    """Read a weight that is not analysed, which raises where it is not finite."""
+    """Read an unanalysed weight, to raise if it is not finite."""
     rows, columns = found.matrix
     if not all(task.has_plain(name) for task in tasks.tasks):
         for task in tasks.tasks:
@@ -211,7 +211,7 @@ def _require_finite(tasks: Tasks, name: str, found: Described) -> None:
 
 
 def uniform_rank(layers: tuple[LayerAdvice, ...], method: str, share: float) -> int | None:
-    """Return the least rank that, used in every layer, reaches a share of the energy of all layers, noise not counted.
+    """Return the least common rank of all layers that reaches a share of their energy, noise not counted.
 
     Parameters
     ----------
@@ -220,11 +220,11 @@ def uniform_rank(layers: tuple[LayerAdvice, ...], method: str, share: float) -> 
     method
         ``sr`` or ``ml``.
     share
-        Of what separates held-out tasks from the mean of the others.
+        Share of the energy of held-out tasks' differences from the mean of the others.
 
     Returns
     -------
-    None where no layer has a base of its own, or the ranks that are known do not suffice.
+    None where no layer has its own base, or the known ranks do not suffice.
     """
     held = [(layer, layer.held_out) for layer in layers if layer.held_out is not None and not layer.unchanged]
     if not held or (method == "ml" and not any(found.ml for _, found in held)):

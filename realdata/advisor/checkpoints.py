@@ -1,4 +1,4 @@
-"""Checkpoints as they are found: one file, a folder that holds one, or shards that an index lists."""
+"""Checkpoints on disk: one file, a folder that holds one, or shards that an index lists."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUFFIXES = {
     ".ckpt.index": "TensorFlow's",
     ".distcp": "torch.distributed.checkpoint",
 }
-"""Formats of weights that are not read, refused by their names."""
+"""Unsupported formats of weights, by file name."""
 
 
 class Shards:
@@ -38,18 +38,17 @@ class Shards:
     Parameters
     ----------
     path
-        Where the index is.
+        Path of the index.
     listed
         The file of each tensor.
 
     Raises
     ------
     InputError
-        If a file is missing or damaged, or lacks a tensor that the index says it has.
+        If a file is missing or damaged, or lacks a tensor that the index lists.
     """
 
     def __init__(self, path: Path, listed: Mapping[str, Path]) -> None:
-        """Open every file."""
         opened = {file: open_tensors(file) for file in dict.fromkeys(listed.values())}
         for name, file in listed.items():
             if name not in opened[file].tensors:
@@ -64,23 +63,23 @@ class Shards:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a path that is there is a folder.
+    """Return whether an existing path is a folder.
 
     Raises
     ------
     InputError
-        If there is no such path, or it cannot be looked at: a loop of links, a name that is too long.
+        If the path does not exist or cannot be examined: a loop of links, a name that is too long.
     """
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file or folder") from None
+        raise InputError(f"{path}: does not exist, expected a file or folder") from None
     except (OSError, ValueError) as problem:
         raise InputError(f"{path}: cannot be read ({reason(problem)}), expected {EXPECTED}") from None
 
 
 def is_there(path: Path) -> bool:
-    """Return whether anything, be it a pipe or a loop of links, has that name in a folder."""
+    """Return whether anything, even a pipe or a loop of links, has this name in a folder."""
     return os.path.lexists(path)
 
 
@@ -107,12 +106,12 @@ def open_checkpoint(path: Path) -> TensorFile:
 
 
 def open_tensors(path: Path) -> TensorFile:
-    """Open one file of tensors, whose format shows in its first bytes.
+    """Open one file of tensors, whose format is found from its first bytes.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is of another format.
+        If it cannot be read, or has another format.
     """
     with open_input(path, expected=EXPECTED) as file:
         start = file.read(10)

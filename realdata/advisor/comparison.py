@@ -1,4 +1,4 @@
-"""What of the tasks is compared, and what is left out, each with its reason."""
+"""The compared weights of the tasks, and the omitted ones, each with its reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from realdata.advisor.tensor_files import Described
 
 _PART = re.compile(r"\[\d+\]$")
 NAMED = 3
-"""Tasks that a reason names."""
+"""Largest number of tasks named in a reason."""
 
 
 class LeftOut(NamedTuple):
@@ -38,18 +38,18 @@ def compared(
     ignored: Callable[[str], str | None],
     excluded: Mapping[str, str],
 ) -> Compared:
-    """Sort the weights of all tasks.
+    """Classify the weights of all tasks.
 
     Parameters
     ----------
     tasks
-        With names that agree.
+        Tasks with matching names.
     common
-        Whether they are adapters of one base: then only what adapters change is looked at.
+        Whether they are adapters of one base: then only weights that adapters change are compared.
     ignored
         See `ignoring`.
     excluded
-        Weights whose adapters do not fit, and why.
+        Weights whose adapters do not fit, with the reason.
     """
     found = [task.described() for task in tasks]
     names = dict.fromkeys(name for each in found for name in each)
@@ -70,12 +70,12 @@ def compared(
 
 
 def ignoring(patterns: Sequence[str]) -> Callable[[str], str | None]:
-    """Return a function that says why a weight is left out by ``--ignore``, None if it is not.
+    """Return a function that returns why ``--ignore`` omits a weight, or None.
 
     Parameters
     ----------
     patterns
-        As of file names: ``*``, ``?`` and ``[...]``; upper case is not lower case.
+        As for file names: ``*``, ``?`` and ``[...]``; case matters.
     """
 
     def reason(name: str) -> str | None:
@@ -87,7 +87,7 @@ def ignoring(patterns: Sequence[str]) -> Callable[[str], str | None]:
 
 
 def _lacking(tasks: Sequence[TaskWeights], name: str, known: Mapping[str, Described]) -> str | None:
-    """Return which tasks have a weight, if not all have it."""
+    """Return a text on which tasks have a weight, or None if all have it."""
     if len(known) < len(tasks):
         return f"is not in all tasks: {_some(list(known))} of {len(tasks)} have it" if len(known) > 1 else _only(known)
     alone = [task.name for task in tasks if not task.has_plain(name)]
@@ -99,7 +99,7 @@ def _only(known: Mapping[str, Described]) -> str:
 
 
 def _unlike_base(tasks: Sequence[TaskWeights], name: str) -> str | None:
-    """Return why adapters of one base cannot be compared in a weight; by their factors alone they can be."""
+    """Return why adapters of one base cannot be compared in a weight; factors alone can be compared."""
     lacking = [task.name for task in tasks if not task.has_plain(name)]
     if not lacking or not any(task.has_saved(name) for task in tasks):
         return None
@@ -109,7 +109,7 @@ def _unlike_base(tasks: Sequence[TaskWeights], name: str) -> str | None:
 
 
 def _unlike(known: Mapping[str, Described]) -> str | None:
-    """Return how tasks differ in a weight's shape or kind of numbers."""
+    """Return how tasks differ in a weight's shape or dtype."""
     shapes = {name: " × ".join(map(str, found.shape)) or "a number" for name, found in known.items()}
     if len(set(shapes.values())) > 1:
         return f"has other shapes: {_by_value(shapes)}"
@@ -141,7 +141,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def check_not_empty(found: Compared) -> None:
-    """Raise InputError if there is nothing that all tasks have."""
+    """Raise InputError if the tasks have no common weight."""
     if not found.described and found.left_out:
         left = found.left_out[0]
         more = f" ({len(found.left_out)} weights are left out)" if len(found.left_out) > 1 else ""

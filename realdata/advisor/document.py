@@ -1,4 +1,4 @@
-"""`advice.json`: what was found, as JSON that the schema beside this file describes."""
+"""`advice.json`: the results as JSON, described by the schema in this folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SCHEMA = "loraml-theory/advice/1"
 
 
 def document(advice: Advice, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return everything that was found.
+    """Return the document of all results.
 
     Parameters
     ----------
     advice
-        What was found.
+        The results.
     provenance
-        Anything that JSON holds, such as the command.
+        Any JSON object, such as one with the command.
     """
     found = overall(advice)
     return {
@@ -112,7 +112,7 @@ def _curve(left: np.ndarray | None) -> list[float | None] | None:
 
 
 def _rounded(value: float | None) -> float | None:
-    """Keep six digits; what is not finite is null."""
+    """Round to six digits; non-finite numbers become null."""
     return None if value is None or not isfinite(value) else float(f"{value:.6g}")
 
 

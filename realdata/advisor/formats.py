@@ -1,7 +1,7 @@
-"""Formats that are no plain weights, known by the names and dtypes of their tensors and refused by name.
+"""Formats other than plain weights, recognised by the names and dtypes of their tensors and refused by name.
 
-A factor of an adapter, a packed weight and the scale of a quantisation are matrices too; taken for weights they give a
-verdict about nothing. So a checkpoint is looked through before anything in it is analysed.
+A factor of an adapter, a packed weight and the scale of a quantisation are matrices too, but a verdict on them would be
+meaningless. So a checkpoint is checked before anything in it is analysed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ADAPTERS = (
     (r"\.lora_[ab](\.|$)", "a LoRA adapter in the format of torchtune or MLX", _CONVERT),
     (r"^(module\.)?base_model\.model\.", "the state of a peft model", f"merge it (merge_and_unload), or {_FOLDER}"),
 )
-"""A pattern of tensor names, what has such names, and what to do with it; the first that fits."""
+"""Patterns of tensor names, the format with such names, and what to do with it; the first match counts."""
 QUANTISED = (
     (r"\.(quant_state\.bitsandbytes__\w+|absmax|nested_absmax|quant_map|nested_quant_map)$", "bitsandbytes, 4 bits"),
     (r"\.SCB$", "bitsandbytes, 8 bits"),
@@ -49,7 +49,7 @@ QUANTISED = (
     (r"\.weight\._(data|scale)$", "Quanto"),
     (r"[.:_]qdata$", "torchao"),
 )
-"""A pattern of tensor names and the scheme that has them; the first that fits."""
+"""Patterns of tensor names and the scheme with such names; the first match counts."""
 PACKED = (torch.int8, torch.uint8, torch.int32, torch.uint32)
 EIGHT = (torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -60,14 +60,14 @@ def check_plain(path: Path, tensors: Mapping[str, Described]) -> None:
     Parameters
     ----------
     path
-        Of the file, for the error.
-    tensors
-        What is in it.
+        The file, for the error.
+        tensors
+        Its content.
 
     Raises
     ------
     InputError
-        If they are an adapter's factors, or quantised: named are the format and what to do.
+        If they are an adapter's factors, or quantised; the text names the format and what to do.
     """
     for pattern, form, advice in ADAPTERS:
         if name := _found(pattern, tensors):
@@ -80,7 +80,7 @@ def check_plain(path: Path, tensors: Mapping[str, Described]) -> None:
 
 
 def quantisation(tensors: Mapping[str, Described]) -> str | None:
-    """Return the scheme that weights are quantised by and a tensor that shows it, None if they are plain."""
+    """Return the quantisation scheme of weights and a tensor that shows it, or None if they are plain."""
     for pattern, scheme in QUANTISED:
         if name := _found(pattern, tensors):
             return f"{scheme}, {name!r}"
@@ -88,7 +88,7 @@ def quantisation(tensors: Mapping[str, Described]) -> str | None:
         if name.endswith("_blocks") and f"{name.removesuffix('_blocks')}_scales" in tensors:
             return f"MXFP4, {name!r}"
         if found.dtype in PACKED and name.endswith(".weight") and len(found.shape) > 1:
-            return f"a scheme that is not known, {name!r} holds {found.dtype}"
+            return f"an unknown scheme, {name!r} holds {found.dtype}"
         if found.dtype in EIGHT and any(
             f"{name.removesuffix('weight')}{end}" in tensors for end in ("scale", "scales")
         ):

@@ -1,4 +1,4 @@
-"""What the weights of one matrix say: rank of the shifts, chance, independence, ranks for a new task, and the base."""
+"""The analysis of one matrix: rank of the shifts, chance, independence, ranks for a new task, and the base."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from loraml_theory.statistics.task_span import EXACT, TaskSpan, span_of_factors,
 from realdata.advisor.tasks import Tasks
 
 SHOWN = 64
-"""Singular values of a difference, and ranks of what is left, that are reported."""
+"""Number of reported singular values of a difference, and of reported ranks."""
 LARGEST_FIT = 16
-"""Rank up to which a base is fitted unless the user asks for another."""
+"""Largest rank at which a base is fitted unless the user asks for another."""
 LARGEST_TEST = 12
-"""Rank up to which the fit is compared with chance: the random matrices are small."""
+"""Largest rank at which the fit is compared with chance: the random matrices are small."""
 
 
 @dataclass(frozen=True)
 class AdviceSettings:
-    """How tasks are looked at.
+    """The settings of the analysis.
 
     Parameters
     ----------
     rank
-        Of the adapters that the user has in mind, in retraining and fine-tuning; None for what is estimated.
+        Rank of the user's adapters, in retraining and fine-tuning; None for the estimated one.
     share
-        Of the energy of a held-out task's difference to the mean that an adapter should reach.
+        Share of the energy of a held-out task's difference from the mean that an adapter should reach.
     draws
-        Random sets of shifts that the fit is compared with.
+        Number of random sets of shifts that the fit is compared with.
     size
-        Directions of a large matrix that are looked at, on either side.
+        Number of directions of a large matrix that are examined on either side.
     seed
-        Root of everything that is drawn.
+        Root of every random number.
     """
 
     rank: int | None = None
@@ -53,18 +53,18 @@ class AdviceSettings:
 
 @dataclass(frozen=True, eq=False)
 class LayerAdvice:
-    """What was found about one matrix; energies are squared Frobenius norms.
+    """The results for one matrix; energies are squared Frobenius norms.
 
     Parameters
     ----------
     name, shape
-        Of the weight; `matrix` is what it is as a matrix.
+        Name and shape of the weight; `matrix` is its shape as a matrix.
     by_adapters
         The largest rank of the tasks' adapters, None for full weights.
     energy
         Mean over tasks of ``||W_t - mean||_F^2``.
     share_apart
-        That over the largest ``||W_t||_F^2``; None for adapters, whose base need not be known.
+        `energy` over the largest ``||W_t||_F^2``; None for adapters, whose base need not be known.
     differences, shift_rank, noise
         See `loraml_theory.statistics.shift_rank`.
     null
@@ -72,7 +72,7 @@ class LayerAdvice:
     fit_rank
         Rank of the shifts of the fitted base, None where none was fitted.
     fit, share_left
-        The base, and the share of the energy that base and shifts leave.
+        The base, and the share of the energy that base and shifts do not explain.
     clearness
         See `independence`; None with two tasks.
     held_out
@@ -107,44 +107,44 @@ class LayerAdvice:
 
     @property
     def independent(self) -> bool | None:
-        """Whether three tasks determine the base, as far as the noise lets one see; None where it cannot be asked."""
+        """Whether three tasks determine the base, as far as the noise permits; None with fewer tasks."""
         return None if self.clearness is None else self.clearness > 1
 
     @property
     def rank_sr(self) -> int | None:
-        """Rank above the noise that a held-out task needs from the mean of the others, the median over tasks."""
+        """Median rank above the noise that a held-out task needs from the mean of the others."""
         return self.shift_rank.k if self.held_out is None else _median(self.held_out.sr.ranks)
 
     @property
     def rank_ml(self) -> int | None:
-        """The same from the LoRA-ML base of the others; of theory where fewer than three others are left."""
+        """The same from the LoRA-ML base of the others; theory's rank where there are fewer than three others."""
         if self.held_out is not None and self.held_out.ml is not None:
             return _median(self.held_out.ml.ranks)
         return self.predicted_ml if self.T < 4 or self.unchanged else None
 
     @property
     def rank_ml_from(self) -> str | None:
-        """Where `rank_ml` is from."""
+        """The source of `rank_ml`."""
         if self.rank_ml is None:
             return None
         return "held-out tasks" if self.held_out is not None and self.held_out.ml is not None else "theory"
 
     @property
     def predicted_sr(self) -> int | None:
-        """What a generic new task needs from the mean of all tasks: k(T + 1), or all (SR-2)."""
+        """Rank that a generic new task needs from the mean of all tasks: k(T + 1), or the full rank (SR-2)."""
         k = self.shift_rank.k
         return None if k is None else adaptation_rank("sr", k, self.T, min(self.matrix))
 
     @property
     def predicted_ml(self) -> int | None:
-        """What it needs from the LoRA-ML base: k if three tasks are independent (ML-3), otherwise 3k (ML-1)."""
+        """Rank that it needs from the LoRA-ML base: k if three tasks are independent (ML-3), otherwise 3k (ML-1)."""
         k = self.shift_rank.k
         if k is None:
             return None
         return adaptation_rank("lora-ml", k, self.T if self.independent else 2, min(self.matrix))
 
     def left(self, method: str) -> np.ndarray | None:
-        """Return the share of the energy that ranks 0, 1, .. leave of a held-out task, the mean over tasks."""
+        """Return the share of a held-out task's energy that ranks 0, 1, .. leave, the mean over tasks."""
         if self.held_out is None:
             return None
         apart = self.held_out.sr if method == "sr" else self.held_out.ml
@@ -162,7 +162,7 @@ def _median(values: tuple[int, ...]) -> int:
 
 
 def look_at(tasks: Tasks, weight: str, settings: AdviceSettings) -> tuple[LayerAdvice, TaskSpan]:
-    """Look at one weight of all tasks.
+    """Analyse one weight of all tasks.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def look_at(tasks: Tasks, weight: str, settings: AdviceSettings) -> tuple[LayerA
     """
     rng = np.random.default_rng([settings.seed, *hashlib.sha256(weight.encode()).digest()[:8]])
     span = _span(tasks, weight, rng, settings.size)
-    with threadpool_limits(limits=1, user_api="blas"):  # from here on matrices are small, and many
+    with threadpool_limits(limits=1, user_api="blas"):  # the matrices below are small and many
         return _advice(tasks, weight, span, rng=rng, settings=settings), span
 
 
@@ -227,10 +227,10 @@ def _span(tasks: Tasks, weight: str, rng: np.random.Generator, size: int) -> Tas
 
 
 def _rounding(tasks: Tasks, weight: str, span: TaskSpan) -> float:
-    r"""Return what rounding may reach in a singular value of a difference.
+    r"""Return the bound of rounding in a singular value of a difference.
 
-    That of the weights as they are stored, ``eps/2`` of their root mean square in each entry, as noise of both tasks
-    reaches ``sqrt(p) + sqrt(q)`` times as much; and that of what is computed from them.
+    It is the rounding of the stored weights, ``eps/2`` of their root mean square in each entry, which as noise of both
+    tasks reaches ``sqrt(p) + sqrt(q)`` times as much; and that of the computation.
     """
     (p, q), apart = span.shape, float(np.sqrt(np.max(np.diag(span.gram))))
     exact = tasks.by_factors(weight)
@@ -248,7 +248,7 @@ def _ranks_for_share(held: HeldOut, shape: tuple[int, int], share: float) -> tup
 
 
 def _rank_for_share(apart: Apart | None, held: HeldOut, shape: tuple[int, int], share: float) -> int | None:
-    """Return the median over held-out tasks, None where the ranks that are known do not suffice for all of them."""
+    """Return the median over held-out tasks, None where the known ranks do not suffice for all of them."""
     if apart is None:
         return None
     ranks = [

@@ -1,8 +1,8 @@
-"""A LoRA adapter as peft saves it: what it adds to each weight, as two factors.
+"""A LoRA adapter as peft saves it: the two factors of its shift of each weight.
 
     W_t = base + s B A,   s = alpha / r, or alpha / sqrt(r) with rank-stabilised scaling,
 
-r and alpha of each module, transposed where the base keeps its weight as (in, out), as tables of embeddings do.
+r and alpha of each module, transposed where the base stores its weight as (in, out), as tables of embeddings do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PREFIX = "base_model.model."
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<which>[AB])(?:\.default)?\.weight")
 EMBEDDING = re.compile(r"(?P<module>.+)\.lora_embedding_(?P<which>[AB])(?:\.default)?")
 INSIDE = ".base_layer.out_proj"
-"""Where peft puts the output of nn.MultiheadAttention: inside of the layer that it wraps."""
+"""Where peft puts the output of nn.MultiheadAttention: inside the layer that it wraps."""
 _WRAPPED = re.compile(r"\.(modules_to_save(\.default)?|base_layer)(?=\.)")
 
 
@@ -41,15 +41,15 @@ class LoraAdapter:
     path
         Its folder.
     config
-        What peft says about it.
+        Its configuration.
     modules
-        Weights that are adapted as linear maps, and the names that the configuration knows their modules by.
+        Weights that are adapted as linear maps, with the names of their modules in the configuration.
     embeddings
         The same of tables that are adapted.
     saved
-        Tensors that were trained in full, or are beside the factors, by the base's names, with their names in the file.
+        Tensors that were trained in full, or saved with the factors, by the base's names, with their names in the file.
     turned
-        Weights that the base keeps as (in, out).
+        Weights that the base stores as (in, out).
     """
 
     path: Path
@@ -63,7 +63,7 @@ class LoraAdapter:
 
     @property
     def base(self) -> str | None:
-        """What it says it is an adapter of."""
+        """Name of its base in the configuration."""
         return self.config.base
 
     @property
@@ -72,7 +72,7 @@ class LoraAdapter:
         return {**self.modules, **self.embeddings}
 
     def shape(self, weight: str) -> tuple[int, ...]:
-        """Return the shape of the weight that is adapted."""
+        """Return the shape of the adapted weight."""
         plain = self.plain_shape(weight)
         return plain[::-1] if weight in self.turned else plain
 
@@ -94,7 +94,9 @@ class LoraAdapter:
         A, B = (_flat(self.file.read(self.keys[self.adapted[weight], which])) for which in "AB")
         if not (np.all(np.isfinite(A)) and np.all(np.isfinite(B))):
             raise InputError(f"{self.path}: {weight} holds NaN or infinity")
-        target = self.adapted[weight].partition(".base_layer.")[0]  # what is inside has its scaling from outside
+        target = self.adapted[weight].partition(".base_layer.")[
+            0
+        ]  # an inner module takes its scaling from the outer one
         scaled, other = B * self.config.scaling(target, self.rank(weight)), A.T
         if np.max(np.abs(scaled)) * np.max(np.abs(other)) > LARGEST:
             raise InputError(f"{self.path}: {weight} holds numbers beyond {LARGEST:g}")
@@ -110,7 +112,7 @@ class LoraAdapter:
         return replace(self, modules=modules, embeddings=embeddings, saved=saved, turned=turned)
 
     def with_turned(self, weights: frozenset[str]) -> LoraAdapter:
-        """Return the same adapter on a base that keeps these weights as (in, out)."""
+        """Return the same adapter on a base that stores these weights as (in, out)."""
         return replace(self, turned=weights | frozenset(self.embeddings))
 
     def _factor(self, weight: str, which: str) -> Described:
@@ -133,9 +135,9 @@ def open_adapter(folder: Path, file: Path | None = None) -> LoraAdapter:
     Parameters
     ----------
     folder
-        Where its configuration is.
-    file
-        Its tensors, if not under the name that peft gives them.
+        The folder of its configuration.
+        file
+        The file of its tensors, if not named as by peft.
 
     Raises
     ------
@@ -153,7 +155,7 @@ def open_adapter(folder: Path, file: Path | None = None) -> LoraAdapter:
 
 
 def _sorted(folder: Path, config: AdapterConfig, file: TensorFile) -> LoraAdapter:
-    """Sort the tensors of an adapter by what they are."""
+    """Classify the tensors of an adapter."""
     keys: dict[tuple[str, str], str] = {}
     modules: dict[str, str] = {}
     embeddings: dict[str, str] = {}
@@ -167,14 +169,14 @@ def _sorted(folder: Path, config: AdapterConfig, file: TensorFile) -> LoraAdapte
                 raise InputError(f"{folder}: has factors for {weight!r} twice, expected one pair")
             keys[found["module"], found["which"]] = key
         elif ".lora_" in name:
-            raise InputError(f"{folder}: {key!r} belongs to no plain LoRA adapter")
+            raise InputError(f"{folder}: {key!r} does not belong to a plain LoRA adapter")
         else:
             saved[_WRAPPED.sub("", name)] = key
     return LoraAdapter(folder, config, _attention(modules), embeddings, saved, file, keys, frozenset())
 
 
 def _attention(modules: Mapping[str, str]) -> dict[str, str]:
-    """Give the factors of nn.MultiheadAttention, which has an output inside, to its ``in_proj_weight``."""
+    """Assign the factors of nn.MultiheadAttention, which has an inner output, to its ``in_proj_weight``."""
     outer = {module.removesuffix(INSIDE) for module in modules.values() if module.endswith(INSIDE)}
     return {
         f"{weight.removesuffix('weight')}in_proj_weight" if module in outer else weight: module
@@ -196,4 +198,4 @@ def _check(adapter: LoraAdapter) -> None:
         if any(n != 1 for n in B[2:]):
             raise InputError(f"{adapter.path}: {weight} has lora_B of shape {B}, expected a kernel of size one")
     if not adapter.adapted and not adapter.saved:
-        raise InputError(f"{adapter.path}: adapts no weight")
+        raise InputError(f"{adapter.path}: does not adapt a weight")

@@ -25,13 +25,13 @@ from realdata.advisor.tensor_files import DTYPES, Described
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 BUFFERED = 2**24
-"""Entries of a tensor that is only averaged, taken at a time."""
+"""Entries of a tensor that are averaged at a time."""
 
 
 def written_weights(tasks: Tasks) -> dict[str, Described]:
-    """Return shapes and dtypes of what a checkpoint of the base holds, wide dtypes first: all stay aligned.
+    """Return shapes and dtypes of the tensors of a checkpoint of the base, wide dtypes first, so that all are aligned.
 
-    What the tasks do not have in common is the base's; without a base it is not written.
+    Weights that not all tasks have are the base's; without a base they are not written.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def written_weights(tasks: Tasks) -> dict[str, Described]:
     """
     beneath = tasks.beneath
     if tasks.common and beneath is None:
-        raise InputError("--write-base: the tasks are adapters, expected the base that they are of as --base")
+        raise InputError("--write-base: the tasks are adapters, expected their base as --base")
     known = {name: each for name, each in tasks.described.items() if all(task.has_plain(name) for task in tasks.tasks)}
     if not known:
         raise InputError("--write-base: the base has none of the weights that the adapters change, under their names")
@@ -58,7 +58,7 @@ def written_weights(tasks: Tasks) -> dict[str, Described]:
 
 
 def _without_torn(tasks: Tasks, found: Mapping[str, Described]) -> dict[str, Described]:
-    """Return what can be written: of a tensor that holds several matrices all, one after the other, or none."""
+    """Return the tensors that can be written: one that holds several matrices needs all of them."""
     parts: dict[str, list[str]] = {}
     for name in found:
         if (where := tasks.whole(name)) is not None:
@@ -75,7 +75,7 @@ def _without_torn(tasks: Tasks, found: Mapping[str, Described]) -> dict[str, Des
 
 
 def announced(tasks: Tasks, weights: Mapping[str, Described]) -> dict[str, tuple[Described, tuple[str, ...]]]:
-    """Return the tensors that weights make up, with the weights of each in their order."""
+    """Return the tensors with the weights of each in their order."""
     parts: dict[str, list[str]] = {}
     for name in weights:
         where = tasks.whole(name)
@@ -92,7 +92,7 @@ def announced(tasks: Tasks, weights: Mapping[str, Described]) -> dict[str, tuple
 
 
 def check_target(path: Path, tasks: Tasks) -> None:
-    """Raise InputError if a base written there would take the place of what is being read."""
+    """Raise InputError if the written base would replace a file of the input."""
     if not os.path.exists(path):
         return
     for file in tasks.files:
@@ -106,7 +106,7 @@ def determined(advice: LayerAdvice) -> bool:
 
 
 def merged_matrix(tasks: Tasks, advice: LayerAdvice, span: TaskSpan) -> Tensor:
-    """Return the base of an analysed weight, in its own shape and dtype."""
+    """Return the base of an analysed weight in the weight's shape and dtype."""
     base = None if advice.fit is None or not determined(advice) else span.lift(advice.fit.A)
     mean = _mean_of_adapters(tasks, advice.name) if span.mean is None else span.mean
     matrix = mean if base is None else mean + base.astype(mean.dtype)
@@ -129,7 +129,7 @@ def _rows_mean(tasks: Tasks, weight: str, rows: slice) -> np.ndarray:
 
 
 def averaged(tasks: Tasks, weight: str, described: Described) -> Tensor:
-    """Return the mean of a weight that is not analysed; what is no floating-point number is the first task's.
+    """Return the mean of an unanalysed weight; other than floating-point numbers are the first task's.
 
     Raises
     ------
@@ -154,10 +154,9 @@ def _first(tasks: Tasks, weight: str) -> Tensor:
 
 
 class TensorWriter:
-    """Writes weights one by one, in the order that was announced."""
+    """Writes weights one by one in the announced order."""
 
     def __init__(self, file: BinaryIO, tensors: Mapping[str, tuple[Described, tuple[str, ...]]]) -> None:
-        """Write the header of a safetensors file."""
         self._file, self._sum = file, 0
         self._left = [(name, found, len(names)) for found, names in tensors.values() for name in names]
         self._tensors = {name: found for name, (found, _) in tensors.items()}
@@ -176,19 +175,19 @@ class TensorWriter:
         expected, found, parts = self._left.pop(0)
         shape = found.shape if parts == 1 and len(found.shape) == tensor.ndim else found.shape[1:]
         if (expected, shape, found.dtype) != (name, tuple(tensor.shape), tensor.dtype):
-            raise AssertionError(f"{name}: is not what was announced, {expected} of shape {shape}")
+            raise AssertionError(f"{name}: differs from the announced {expected} of shape {shape}")
         bits = tensor.detach().contiguous().reshape(-1).view(torch.uint8)  # NumPy has no bfloat16
         self._sum = crc32(bits.numpy().data, self._sum)
         self._file.write(bits.numpy().data)
 
     def finish(self) -> None:
-        """Raise OSError unless everything was written, and what is read back is what was written."""
+        """Raise OSError unless everything was written and reads back unchanged."""
         if self._left:
             raise AssertionError(f"{self._left[0][0]}: was not written")
         self._file.flush()
         found = SafetensorsFile(Path(self._file.name)).tensors
         if found != self._tensors or _checksum(Path(self._file.name), self._start) != self._sum:
-            raise OSError(None, "what is read back is not what was written")
+            raise OSError(None, "the content read back differs from the content written")
 
 
 def _checksum(path: Path, start: int) -> int:
@@ -204,7 +203,7 @@ def _checksum(path: Path, start: int) -> int:
 def writing_base(
     path: str | os.PathLike[str], tasks: Tasks, weights: Mapping[str, Described]
 ) -> Iterator[TensorWriter]:
-    """Yield a writer of a safetensors file that is there when everything is written and read back, or not at all.
+    """Yield a writer of a safetensors file, which appears only when everything is written and verified.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-r"""Names of modules as peft's configuration has them: regular expressions, matched in time linear in the name.
+r"""Patterns of module names in peft's configuration: regular expressions, matched in time linear in the name.
 
 peft matches a key K of ``alpha_pattern`` as ``(.*\.)?(K)$``. Python's own matching may take time exponential in the
 name's length, so it is not used: a key is read as names, ``.``, ``\d``, ``\w``, ``\.`` and ``[...]``, each with ``*``,
@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 LONGEST = 500
-"""Characters of a pattern."""
+"""Largest number of characters of a pattern."""
 MOST = 64
-"""Alternatives that the parentheses of a pattern may amount to."""
+"""Largest number of alternatives from the parentheses of a pattern."""
 _TOKEN = re.compile(r"(\\[.dw_/-]|\[\^?[\w.-]+\]|\.|[\w/-])([*+?]?)", re.ASCII)
 _GROUP = re.compile(r"\((?:\?:)?([^()]*)\)(?![*+?{])")
 _NAME = re.compile(r"\^?(?:[\w/-]|\\?\.)+\$?", re.ASCII)
 PATTERNS = 64
-"""Keys of a configuration that are more than names."""
+"""Largest number of keys of a configuration that are not plain names."""
 
 
 class _Atom(NamedTuple):
-    """What one character may be, whether it may be missing, and whether it may come again."""
+    """The allowed characters at one position, whether it is optional, and whether it repeats."""
 
     fits: Callable[[str], object]
     missing: bool
@@ -36,11 +36,10 @@ class ModulePattern:
     Raises
     ------
     ValueError
-        If the pattern is none of those that are matched here.
+        If the pattern is not of the supported form.
     """
 
     def __init__(self, key: str) -> None:
-        """Read the pattern."""
         if len(key) > LONGEST:
             raise ValueError(f"is of {len(key)} characters, expected at most {LONGEST}")
         self._anchored = key.startswith("^")
@@ -49,12 +48,12 @@ class ModulePattern:
         self._ways = [_atoms(way) for way in _alternatives(key.removeprefix("^").removesuffix("$"))]
 
     def matches(self, module: str) -> bool:
-        """Return whether peft would find the pattern at the end of a module's name, from a dot on or from its start."""
+        """Return whether peft would find the pattern at the end of a module's name, after a dot or from its start."""
         return any(_ends(atoms, module, anchored=self._anchored) for atoms in self._ways)
 
 
 def _alternatives(pattern: str) -> list[str]:
-    """Return what a pattern stands for, without parentheses."""
+    """Return the alternatives of a pattern without parentheses."""
     waiting, done = [pattern], []
     while waiting:
         text = waiting.pop()
@@ -64,7 +63,7 @@ def _alternatives(pattern: str) -> list[str]:
         else:
             waiting += [text[: group.start()] + way + text[group.end() :] for way in group[1].split("|")]
         if len(waiting) + len(done) > MOST:
-            raise ValueError(f"stands for more than {MOST} alternatives")
+            raise ValueError(f"has more than {MOST} alternatives")
     return done
 
 
@@ -96,7 +95,7 @@ def _ends(atoms: list[_Atom], module: str, *, anchored: bool) -> bool:
 
 
 def _skipped(states: set[int], atoms: list[_Atom]) -> set[int]:
-    """Return the states that are reached without a character too."""
+    """Return the states with those reached without a character."""
     found = set(states)
     for state in sorted(states):
         while state < len(atoms) and atoms[state].missing:
@@ -106,18 +105,17 @@ def _skipped(states: set[int], atoms: list[_Atom]) -> set[int]:
 
 
 class ModulePatterns:
-    """The keys of a pattern in peft's configuration, in their order; the first that matches counts.
+    """The keys of a pattern in peft's configuration, in order; the first match counts.
 
-    A key that is a name is looked up among the endings of a module's name, so that thousands cost no more than one.
+    A plain name is looked up among the endings of a module's name, so that thousands cost no more than one.
 
     Raises
     ------
     ValueError
-        If a key is none that is matched here, with the key in front, or too many are more than names.
+        If a key is not of the supported form, with the key in front, or too many are not plain names.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
-        """Read the keys."""
         self._names: dict[tuple[str, bool], tuple[int, str]] = {}
         self._patterns: list[tuple[int, str, ModulePattern]] = []
         for number, key in enumerate(keys):
@@ -130,7 +128,7 @@ class ModulePatterns:
             except ValueError as problem:
                 raise ValueError(f"{key[:80]!r} {problem}") from None
         if len(self._patterns) > PATTERNS:
-            raise ValueError(f"{len(self._patterns)} keys are more than names, expected at most {PATTERNS}")
+            raise ValueError(f"{len(self._patterns)} keys are not plain names, expected at most {PATTERNS}")
 
     def first(self, module: str) -> str | None:
         """Return the first key that matches a module's name."""

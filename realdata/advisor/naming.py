@@ -1,9 +1,9 @@
-"""One name for each weight: wrappers and prefixes of base models are taken off, or put on, as the reference has it.
+"""One name for each weight: wrappers and prefixes of base models are removed or added to match the reference.
 
 torch.compile writes ``_orig_mod.``, FSDP ``_fsdp_wrapped_module.``, activation checkpointing
 ``_checkpoint_wrapped_module.`` wherever a module was wrapped: these are never part of a model's own names. DDP writes
-``module.`` in front of every name, and a base model's head writes ``transformer.`` or ``bert.``, which a model may well
-have of its own: such a prefix is taken off or put on only where the names of another file then agree.
+``module.`` in front of every name, and a base model's head writes ``transformer.`` or ``bert.``, which may also be a
+model's own name: such a prefix is removed or added only where the names then agree with another file's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WRAPPERS = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 
 
 def unwrapped(path: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return each name without its wrappers, and the name itself.
+    """Map each name without its wrappers to the full name.
 
     Raises
     ------
@@ -35,9 +35,9 @@ def unwrapped(path: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def aligned(names: Collection[str], reference: Collection[str]) -> tuple[dict[str, str], str]:
-    """Return names that the reference knows with a prefix more or less, with what it calls them, and which prefix.
+    """Return names that the reference has with or without a prefix, with its names for them, and the prefix in words.
 
-    Only a prefix that is the one possibility is taken off or put on; otherwise nothing is.
+    A prefix is removed or added only if it is the one possibility.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Adapters on their base: one set of names, and which axis of each weight goes out."""
+"""Adapters on their base: one set of names, and the output axis of each weight."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from realdata.advisor.weight_kinds import is_table
 
 
 def with_one_set_of_names(tasks: Sequence[TaskWeights], base: View | None) -> tuple[list[TaskWeights], list[str]]:
-    """Return the tasks with the names of the base, or of the first task, and what was changed in words."""
+    """Return the tasks with the names of the base, or of the first task, and the changes in words."""
     reference = list(tasks[0].described() if base is None else base.tensors)
     renamed, notes = [], []
     for task in tasks:
@@ -37,7 +37,7 @@ def with_one_set_of_names(tasks: Sequence[TaskWeights], base: View | None) -> tu
 
 
 def with_tied_heads(tasks: Sequence[TaskWeights], base: View | None) -> tuple[list[TaskWeights], View | None]:
-    """Return the tasks on a base that has the heads that they adapt, where it holds a head's weight as a table's."""
+    """Return the tasks on a base with the heads that they adapt, where it stores a head's weight as a table's."""
     full = base
     for task in tasks:
         for weight in task.adapter.modules if task.adapter is not None and task.weights is base else ():
@@ -50,7 +50,7 @@ def with_tied_heads(tasks: Sequence[TaskWeights], base: View | None) -> tuple[li
 
 
 def untied(tasks: Sequence[TaskWeights]) -> list[str]:
-    """Say which weights that are one in the base no longer are, since adapters change only one of them."""
+    """Return notes on weights tied in the base of which adapters change only one."""
     first, notes = tasks[0], []
     changed = {weight for task in tasks if task.adapter for weight in (*task.adapter.adapted, *task.adapter.saved)}
     for weight in sorted(changed):
@@ -68,7 +68,7 @@ def untied(tasks: Sequence[TaskWeights]) -> list[str]:
 
 
 def added_twice(tasks: Sequence[TaskWeights]) -> list[str]:
-    """Say where peft merges more than adapters say: it adds the shift of an attention's output twice (0.14 to 0.21)."""
+    """Return a note where peft adds the shift of an attention's output twice (0.14 to 0.21)."""
     modules = dict.fromkeys(m for task in tasks if task.adapter for m in task.adapter.modules.values() if INSIDE in m)
     if not modules:
         return []
@@ -79,7 +79,7 @@ def added_twice(tasks: Sequence[TaskWeights]) -> list[str]:
 
 
 def not_in_base(tasks: Sequence[TaskWeights]) -> list[str]:
-    """Say how many adapted weights a base lacks under the names that adapters have for them."""
+    """Return a note on adapted weights that the base lacks under the adapters' names."""
     on_base = [task for task in tasks if task.weights is not None]
     adapted = dict.fromkeys(weight for task in on_base if task.adapter for weight in task.adapter.adapted)
     lacking = [weight for weight in adapted if not any(task.has_plain(weight) for task in tasks)]
@@ -90,12 +90,12 @@ def not_in_base(tasks: Sequence[TaskWeights]) -> list[str]:
 
 
 def oriented(tasks: Sequence[TaskWeights]) -> tuple[list[TaskWeights], dict[str, str]]:
-    """Return the tasks with each adapted weight as its base keeps it, and those where that cannot be told, with why.
+    """Return the tasks with each adapted weight as in the base, and the weights where that is unknown, with reasons.
 
     Raises
     ------
     InputError
-        If the base's weights have shapes that the adapters cannot be of.
+        If the shapes of the base's weights do not fit the adapters.
     """
     adapters = [task.adapter for task in tasks if task.adapter is not None]
     by_flag = len({adapter.config.fan_in_fan_out for adapter in adapters}) == 1
@@ -120,7 +120,7 @@ def oriented(tasks: Sequence[TaskWeights]) -> tuple[list[TaskWeights], dict[str,
 
 
 def _plain(task: TaskWeights) -> dict[str, Described]:
-    """Return what a task's factors are added to."""
+    """Return the base of a task's factors."""
     found = dict(task.weights.tensors) if task.weights is not None else {}
     if task.adapter is not None:
         found |= {weight: task.adapter.file.tensors[key] for weight, key in task.adapter.saved.items()}
@@ -128,7 +128,7 @@ def _plain(task: TaskWeights) -> dict[str, Described]:
 
 
 def _misfits(task: TaskWeights, plain: Mapping[str, Described]) -> dict[str, str]:
-    """Return the weights of which a base has other rows than an adapter, as a vocabulary that was enlarged has."""
+    """Return the weights with different numbers of rows in the base and in an adapter: an enlarged vocabulary."""
     adapter, found = task.adapter, {}
     assert adapter is not None
     for weight in adapter.adapted:
@@ -153,12 +153,12 @@ def _is_vocabulary(weight: str, found: Described, plain: Mapping[str, Described]
 
 
 def check_named_bases(tasks: Sequence[TaskWeights], base: View | None) -> list[str]:
-    """Return what there is to say of the names of the adapters' bases.
+    """Return notes on the names of the adapters' bases.
 
     Raises
     ------
     InputError
-        If they are different ones, and the base itself was not given.
+        If they differ, and the base itself was not given.
     """
     named = {task.name: task.adapter.base for task in tasks if task.adapter is not None and task.adapter.base}
     if not named:
@@ -179,7 +179,7 @@ def check_named_bases(tasks: Sequence[TaskWeights], base: View | None) -> list[s
 
 
 def _model(name: str) -> tuple[str, ...]:
-    """Return what tells models apart in a name of the hub or of a folder.
+    """Return the distinguishing parts of a model's name on the hub or of its folder.
 
     Examples
     --------

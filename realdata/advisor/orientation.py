@@ -1,8 +1,8 @@
-"""Whether the base keeps an adapted weight as (out, in), as nn.Linear does, or as (in, out), as Conv1D does.
+"""Whether the base stores an adapted weight as (out, in), like nn.Linear, or as (in, out), like Conv1D.
 
-peft has one ``fan_in_fan_out`` for a whole adapter, set by the layer it wrapped last, so it says nothing about the
-others. The base's shape does, but for square weights; for those, weights of the same kind that are not square do: of a
-weight beside a bias, the axis that is as long as the bias is the one that goes out.
+peft has one ``fan_in_fan_out`` for a whole adapter, set by the layer it wrapped last, which says nothing about the
+others. The base's shape decides, except for square weights; for those, other weights of the same kind decide: the axis
+as long as a weight's bias is the output axis.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Kinds = Mapping[str, bool]
 
 
 def kinds_of(base: Mapping[str, Described], adapters: Iterable[LoraAdapter]) -> Kinds:
-    """Return for the weights of a base where it shows whether they are kept as (in, out)."""
+    """Return for the weights of a base where it is known whether they are stored as (in, out)."""
     found: dict[str, bool] = {}
     for name, (shape, _) in base.items():
         bias = base.get(bias_of(name))
@@ -32,12 +32,12 @@ def kinds_of(base: Mapping[str, Described], adapters: Iterable[LoraAdapter]) -> 
 
 
 def turned(adapter: LoraAdapter, weight: str, base: Mapping[str, Described], kinds: Kinds) -> bool | None:
-    """Return whether a base keeps an adapted weight as (in, out), None if that cannot be told.
+    """Return whether a base stores an adapted weight as (in, out), None if unknown.
 
     Parameters
     ----------
     adapter, weight
-        Which of its weights.
+        The adapter and the name of its weight.
     base
         All tensors of the base.
     kinds

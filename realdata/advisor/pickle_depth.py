@@ -1,4 +1,4 @@
-"""How deep a pickle nests, found without loading it: what hashes a tuple in a million tuples ends the process."""
+"""The depth of a pickle, found without loading it: hashing a tuple in a million tuples ends the process."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def too_deep(stream: BytesIO | mmap) -> bool:
             machine.step(opcode, argument) > DEPTH
             for opcode, argument, _ in pickletools.genops(cast(IO[bytes], stream))
         )
-    except (IndexError, TypeError, AttributeError) as problem:  # a stack that runs empty, a mark in a wrong place
+    except (IndexError, TypeError, AttributeError) as problem:  # an empty stack, a misplaced mark
         raise ValueError(f"a damaged pickle ({problem})") from None
 
 
 class _Depths:
-    """The machine that runs a pickle, with the depth of each object in the object's place and None for a mark."""
+    """The machine that runs a pickle, with the depth of each object instead of the object, and None for a mark."""
 
     def __init__(self) -> None:
         self._stack: list[int | None] = []
@@ -58,7 +58,7 @@ class _Depths:
                 taken.append(depth)
             needed = needed[: needed.index(pickletools.markobject)]
         first = [self._stack.pop() or 0 for _ in needed]
-        if opcode.name in _GROWING:  # the container is what stays, and grows by what is put into it
+        if opcode.name in _GROWING:  # the container stays on the stack and grows
             container, *more = reversed(first)
             depth = max(container, 1 + max((*taken, *more), default=-1))
         else:

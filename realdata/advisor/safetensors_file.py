@@ -1,4 +1,4 @@
-"""A safetensors file, of which a tensor or a part of one is read at a time."""
+"""A safetensors file, read one tensor, or a part of one, at a time."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ class SafetensorsFile:
     Raises
     ------
     InputError
-        If it is missing, no regular file, damaged, or holds a dtype that is not known.
+        If it is missing, not a regular file, damaged, or holds an unknown dtype.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the header."""
         check_regular(path, expected="a safetensors file")
         self.path, self.files, self.tensors = path, (path,), _header(path)
 
     def read(self, name: str, rows: Rows = None) -> Tensor:
-        """Return a tensor, or some rows of it; the file is open as long as that takes."""
+        """Return a tensor, or some rows of it; the file is open only meanwhile."""
         from safetensors import safe_open
 
         with safe_open(self.path, framework="pt") as file:
@@ -54,7 +53,7 @@ def _header(path: Path) -> dict[str, Described]:
             return found
     except OSError as problem:
         raise InputError(f"{path}: cannot be read ({reason(problem)})") from None
-    except MemoryError:  # more bytes than there are addresses to map them to
+    except MemoryError:  # more bytes than the address space
         raise InputError(f"{path}: cannot be read (it is too large for this machine's memory)") from None
     except SafetensorError as problem:
         raise InputError(f"{path}: is not a safetensors file, or damaged ({problem})") from None

@@ -20,11 +20,11 @@ class TaskWeights:
     Parameters
     ----------
     name
-        What the user calls it.
+        The user's name for it.
     weights
-        The checkpoint, or the base that the adapter is on; None if that is not known.
+        The checkpoint, or the adapter's base; None if unknown.
     adapter
-        What is added to it.
+        The adapter, if there is one.
     """
 
     name: str
@@ -32,7 +32,7 @@ class TaskWeights:
     adapter: LoraAdapter | None
 
     def described(self) -> Mapping[str, Described]:
-        """Return shapes and dtypes of all weights that are known, with the adapter's."""
+        """Return shapes and dtypes of all known weights, the adapter's included."""
         found = dict(self.weights.tensors) if self.weights is not None else {}
         if self.adapter is not None:
             for weight in self.adapter.adapted:
@@ -46,11 +46,11 @@ class TaskWeights:
         return self.adapter is not None and weight in self.adapter.adapted
 
     def has_saved(self, weight: str) -> bool:
-        """Return whether the task has a tensor of its own in place of the base's."""
+        """Return whether the task has its own tensor instead of the base's."""
         return self.adapter is not None and weight in self.adapter.saved
 
     def has_plain(self, weight: str) -> bool:
-        """Return whether it is known what the factors are added to."""
+        """Return whether the base of the factors is known."""
         return self.has_saved(weight) or (self.weights is not None and weight in self.weights.tensors)
 
     def rows(self, weight: str, rows: slice) -> np.ndarray:
@@ -64,7 +64,7 @@ class TaskWeights:
         array = as_matrix(self.plain(weight, rows))
         if self.adapter is not None and weight in self.adapter.adapted:
             U, V = self.adapter.factors(weight)
-            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
+            with np.errstate(invalid="ignore", over="ignore"):  # non-finite numbers are refused below
                 array = array + U[rows] @ V.T
         if not np.all(np.isfinite(array)):
             raise InputError(f"{self.name}: {weight} holds NaN or infinity, expected finite numbers")
@@ -73,7 +73,7 @@ class TaskWeights:
         return array
 
     def plain(self, weight: str, rows: slice | None = None) -> Tensor:
-        """Return rows of the checkpoint's tensor, or of what the adapter has in its place."""
+        """Return rows of the checkpoint's tensor, or of the adapter's replacement."""
         if self.adapter is not None and weight in self.adapter.saved:
             return self.adapter.file.read(self.adapter.saved[weight], rows)
         if self.weights is None or weight not in self.weights.tensors:
@@ -81,7 +81,7 @@ class TaskWeights:
         return self.weights.read(weight, rows)
 
     def factors(self, weight: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the adapter's factors of a weight; no factor is no shift."""
+        """Return the adapter's factors of a weight, empty ones where it has none."""
         if self.adapter is not None and self.has_factors(weight):
             return self.adapter.factors(weight)
         return np.zeros((shape[0], 1)), np.zeros((shape[1], 1))

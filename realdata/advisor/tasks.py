@@ -1,4 +1,4 @@
-"""The tasks that were given: each a checkpoint, an adapter on a base, or a part of a bundle, as far as they agree."""
+"""The given tasks: each a checkpoint, an adapter on a base, or a part of a bundle, as far as they agree."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ Ignored = Callable[[str], str | None]
 
 @dataclass(frozen=True, eq=False)
 class Tasks:
-    """All tasks, which fit one another.
+    """All tasks, matched to one another.
 
     Parameters
     ----------
     tasks
         At least two, in the order given.
     base
-        What --base names.
+        The checkpoint of --base.
     described
-        Shapes and dtypes of the weights that are compared: all tasks have them.
+        Shapes and dtypes of the compared weights, which all tasks have.
     common
-        Whether all tasks are adapters of one and the same base: their differences are those of the adapters.
+        Whether all tasks are adapters of one base: their differences are those of the adapters.
     left_out
-        What is not compared.
+        Weights that are not compared.
     tied
-        Weights that are one with another in every task, and which.
+        Weights that are tied to another in every task, with the other.
     same_saved
-        Weights beside which all adapters have saved the same tensor: the base's.
+        Weights for which all adapters have saved the same tensor: the base's.
     notes
-        What was taken to be the same though it has other names.
+        Weights that were identified under different names.
     """
 
     tasks: tuple[TaskWeights, ...]
@@ -81,16 +81,16 @@ class Tasks:
 
     @property
     def under(self) -> View | None:
-        """The base that all adapters are on, if it is known."""
+        """The base of all adapters, if known."""
         return self.tasks[0].weights if self.common else None
 
     @property
     def beneath(self) -> View | None:
-        """What a written base has where the tasks have nothing to say: the adapters' base, or the one given."""
+        """The source of a written base for other weights: the adapters' base, or the one given."""
         return self.base if self.under is None else self.under
 
     def whole(self, weight: str) -> Stored | None:
-        """Return the tensor, by its name here, that a weight is one matrix of; None if it is a tensor itself."""
+        """Return the name of the tensor of which a weight is one matrix; None if it is a tensor itself."""
         views = [view for view in (self.beneath, self.tasks[0].weights) if view is not None and weight in view.stored]
         part = views[0].stored[weight].part if views else None
         return None if part is None else Stored(weight.removesuffix(f"[{part}]"), part)
@@ -109,7 +109,7 @@ class Tasks:
 
 
 def open_tasks(words: Sequence[str], *, base: Path | None = None, ignore: Sequence[str] = ()) -> Tasks:
-    """Open what ``NAME=PATH`` words name, and see what of it fits together.
+    """Open the files of ``NAME=PATH`` words, and match them.
 
     Parameters
     ----------
@@ -118,13 +118,13 @@ def open_tasks(words: Sequence[str], *, base: Path | None = None, ignore: Sequen
     base
         A checkpoint of the base.
     ignore
-        Patterns of names that are left out.
+        Patterns of names to omit.
 
     Raises
     ------
     InputError
-        If a word is malformed, a name comes twice, there are fewer than two tasks, a file is damaged or of a format
-        that is not read, or nothing of the tasks can be compared.
+        If a word is malformed, a name occurs twice, there are fewer than two tasks, a file is damaged or has an
+        unsupported format, or the tasks have nothing to compare.
     """
     ignored = ignoring(ignore)
     given = None if base is None else _weights(base, ignored)
@@ -138,7 +138,7 @@ def open_tasks(words: Sequence[str], *, base: Path | None = None, ignore: Sequen
         where = os.stat(path)
         if (where.st_dev, where.st_ino) in seen:
             raise InputError(
-                f"{name}: is {path}, as {seen[where.st_dev, where.st_ino]} is; expected a checkpoint of its own"
+                f"{name}: is {path}, as {seen[where.st_dev, where.st_ino]} is; expected another checkpoint"
             )
         seen[where.st_dev, where.st_ino] = name
         tasks += _opened(name, path, given, folder=folder, ignored=ignored)
@@ -156,7 +156,7 @@ def _split(word: str) -> tuple[str, Path]:
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{name}: comes {names.count(name)} times, expected a different name for every task")
+            raise InputError(f"{name}: occurs {names.count(name)} times, expected a different name for every task")
     if len(names) < 2:
         got = "a single task" if names else "no task"
         raise InputError(f"got {got}, expected NAME=PATH for at least two (three determine a base)")
@@ -185,14 +185,14 @@ def _opened(name: str, path: Path, base: View | None, *, folder: bool, ignored: 
 
 
 def _bundled(path: Path) -> Manifest:
-    """Return the manifest of one of this project's bundles, whose files have the hashes that it says."""
+    """Return the manifest of one of this project's bundles after a check of its files' hashes."""
     manifest = read_manifest(path)
     check_files(manifest, path)
     return manifest
 
 
 def _fitted(opened: Sequence[TaskWeights], base: View | None, ignore: Sequence[str]) -> Tasks:
-    """Return the tasks with what of their weights can be compared."""
+    """Return the tasks with their comparable weights."""
     first = opened[0]
     common = all(task.adapter is not None and task.weights is first.weights for task in opened)
     unknown = [task for task in opened if task.weights is None]
@@ -212,15 +212,17 @@ def _fitted(opened: Sequence[TaskWeights], base: View | None, ignore: Sequence[s
 
 
 def _check_ignored(ignore: Sequence[str], names: Sequence[str], base: View | None) -> None:
-    """Raise unless every pattern leaves something out."""
+    """Raise unless every pattern matches a weight."""
     known = [*names, *(() if base is None else base.tensors)]
     for pattern in ignore:
         if not any(map(ignoring([pattern]), known)):
-            raise InputError(f"--ignore: {pattern!r} fits no weight, expected a pattern such as '*.classifier.*'")
+            raise InputError(
+                f"--ignore: {pattern!r} does not match a weight, expected a pattern such as '*.classifier.*'"
+            )
 
 
 def _same_saved(tasks: Sequence[TaskWeights], common: bool) -> frozenset[str]:
-    """Return the weights beside which all adapters have saved the same tensor."""
+    """Return the weights for which all adapters have saved the same tensor."""
     adapter = tasks[0].adapter
     names = [name for name in adapter.saved if any(t.has_factors(name) for t in tasks)] if common and adapter else []
     return frozenset(
@@ -231,7 +233,7 @@ def _same_saved(tasks: Sequence[TaskWeights], common: bool) -> frozenset[str]:
 
 
 def _with_tied(tasks: Tasks, notes: Sequence[str]) -> Tasks:
-    """Return the tasks with the weights that are one in all of them."""
+    """Return the tasks with the weights that are tied in all of them."""
     names = [
         name
         for name, found in tasks.described.items()
@@ -247,16 +249,16 @@ def _with_tied(tasks: Tasks, notes: Sequence[str]) -> Tasks:
 
 
 def why_not(tasks: Tasks, weight: str) -> str | None:
-    """Return why a weight is not analysed, None if it is."""
+    """Return why a weight is not analysed, or None."""
     found = tasks.described[weight]
     adapters = [task.adapter for task in tasks.tasks if task.adapter is not None]
     if weight in tasks.tied:
         return f"is tied to {tasks.tied[weight]}: the same numbers in every task"
     if any(weight in adapter.embeddings for adapter in adapters):
-        return "is an embedding that adapters change: a table and no linear map"
-    as_map = any(weight in adapter.modules for adapter in adapters)  # tables have other factors in peft
+        return "is an embedding that adapters change: a table, not a linear map"
+    as_map = any(weight in adapter.modules for adapter in adapters)  # peft has other factors for tables
     if reason := no_map(weight, found, tasks.described) if not as_map or min(found.matrix) < 2 else None:
         return reason
     if not as_map and is_table(weight, found, tasks.described):
-        return "is an embedding by its name and has no bias: a table and no linear map"
+        return "is an embedding by its name and has no bias: a table, not a linear map"
     return None

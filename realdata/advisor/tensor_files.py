@@ -14,7 +14,7 @@ from torch import Tensor
 Rows: TypeAlias = slice | tuple[slice, ...] | None
 
 LARGEST = 1e15
-"""What no weight is beyond: squared and summed it stays within float32."""
+"""Largest size of a weight: its sum of squares stays within float32."""
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -33,7 +33,7 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""How safetensors files call them."""
+"""Names of dtypes in safetensors files."""
 
 
 class Described(NamedTuple):
@@ -49,26 +49,26 @@ class Described(NamedTuple):
 
     @property
     def matrix(self) -> tuple[int, int]:
-        """Rows, and everything else as columns."""
+        """Shape as rows, and everything else as columns."""
         return self.shape[0], prod(self.shape[1:])
 
 
 class TensorFile(Protocol):
-    """Named tensors, read when asked for."""
+    """Named tensors, read on demand."""
 
     @property
     def path(self) -> Path:
-        """Where they are."""
+        """Path of the file or folder."""
         ...
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files themselves."""
+        """All files."""
         ...
 
     @property
     def tensors(self) -> Mapping[str, Described]:
-        """What there is, in the file's order."""
+        """Shapes and dtypes, in the file's order."""
         ...
 
     def read(self, name: str, rows: Rows = None) -> Tensor:
@@ -77,25 +77,24 @@ class TensorFile(Protocol):
 
 
 class Stored(NamedTuple):
-    """Where a weight is: the tensor's name in the file, and which of its matrices, None for all of it."""
+    """Location of a weight: the tensor's name in the file, and which of its matrices, None for all of it."""
 
     name: str
     part: int | None = None
 
 
 class View:
-    """Tensors of a file under other names, also single matrices of a tensor that holds several.
+    """Tensors of a file under other names, or single matrices of a tensor that holds several.
 
     Parameters
     ----------
     file
-        Where the tensors are.
-    stored
-        What each name stands for.
+        File of the tensors.
+        stored
+        Location of each name.
     """
 
     def __init__(self, file: TensorFile, stored: Mapping[str, Stored]) -> None:
-        """Describe every name."""
         self.path, self.files, self._file, self.stored = file.path, file.files, file, dict(stored)
         self.tensors = {name: self._described(where) for name, where in self.stored.items()}
 
@@ -112,16 +111,16 @@ class View:
         return self._file.read(stored, (slice(part, part + 1), *inner))[0]
 
     def renamed(self, names: Mapping[str, str]) -> View:
-        """Return the same tensors, those in `names` under the names given there."""
+        """Return the same tensors, renamed by `names`."""
         return View(self._file, {names.get(name, name): where for name, where in self.stored.items()})
 
     def with_alias(self, alias: str, name: str) -> View:
-        """Return the same tensors, one of them under a second name too."""
+        """Return the same tensors, one of them also under a second name."""
         return View(self._file, {**self.stored, alias: self.stored[name]})
 
 
 def as_matrix(tensor: Tensor) -> np.ndarray:
-    """Return a tensor's numbers as a matrix of its rows, in float64 if that is what they are, else float32."""
+    """Return a tensor as a matrix of its rows, in float64 if that is its type, else float32."""
     wide = tensor.to(torch.float64 if tensor.dtype == torch.float64 else torch.float32)
     array: np.ndarray = wide.reshape(wide.shape[0], prod(wide.shape[1:])).numpy()
     return array

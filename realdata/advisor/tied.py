@@ -1,4 +1,4 @@
-"""Tensors that are one: tied weights, which a file may hold under each of their names."""
+"""Tied weights, which a file may hold under each of their names."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from realdata.advisor.tensor_files import Described
 from realdata.advisor.weight_kinds import is_table
 
 CHUNK = 2**22
-"""Entries that are compared at a time."""
+"""Number of entries compared at a time."""
 HEADS = ("lm_head", "embed_out", "output_projection", "decoder", "output")
-"""What maps to a vocabulary, and shares its weight with the table that maps from it."""
+"""Heads that map to a vocabulary, and share their weight with the table that maps from it."""
 
 Reader = Callable[[int, str, slice], np.ndarray]
 
 
 def tied(described: Mapping[str, Described], names: Sequence[str], *, tasks: int, read: Reader) -> dict[str, str]:
-    """Return which weights hold the same numbers as another in every task, with the other's name.
+    """Return the weights that equal another in every task, with the other's name.
 
     Parameters
     ----------
     described
         All weights.
     names
-        Those that are looked at: matrices of numbers.
+        The weights to compare: matrices of numbers.
     tasks
-        How many tasks there are.
+        Number of tasks.
     read
         ``read(t, name, rows)`` returns rows of task t's weight.
 
     Returns
     -------
-    Each with the table among its equals if there is one, else with the first of them.
+    Each with the table among its equals, or else with the first of them.
     """
     groups: dict[tuple[object, ...], list[str]] = {}
     for name in names:
@@ -49,7 +49,7 @@ def tied(described: Mapping[str, Described], names: Sequence[str], *, tasks: int
 
 
 def _equal(described: Mapping[str, Described], names: Sequence[str], tasks: int, read: Reader) -> Iterator[list[str]]:
-    """Yield the groups of weights of one shape that are equal in every task; equal rows of one number are no sign."""
+    """Yield groups of weights of one shape that are equal in every task; rows of one repeated number do not count."""
     middle = described[names[0]].matrix[0] // 2
     rows: dict[bytes, list[str]] = {}
     for name in names:
@@ -79,7 +79,7 @@ def is_head(weight: str) -> bool:
 
 
 def tables_like(weight: str, shape: tuple[int, ...], base: Mapping[str, Described]) -> list[str]:
-    """Return the tables and heads of a base that a table or head of that shape may be tied to."""
+    """Return the tables and heads of a base to which a table or head of this shape may be tied."""
     return [
         name
         for name, found in base.items()

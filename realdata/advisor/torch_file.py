@@ -1,4 +1,4 @@
-"""A torch state dict, loaded with ``weights_only`` after a look at how large and how deep it says to be."""
+"""A torch state dict, loaded with ``weights_only`` after a check of its declared size and depth."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ EXPECTED = "a torch state dict"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 """Keys under which training scripts put the state dict."""
 LARGEST_PICKLE = 64 * MEBIBYTE
-"""Names and shapes without the numbers: some hundred bytes a tensor."""
+"""Largest pickle of names and shapes without the numbers: a few hundred bytes per tensor."""
 VIEWS = 4
-"""How many times the views of a storage may cover it: a fused weight with its parts, a matrix with its transpose."""
+"""How often views may cover a storage: a fused weight with its parts, a matrix with its transpose."""
 _PARTS_OF_OLD = 5
 """Pickles before the numbers in the format before torch 1.6: magic number, protocol, system, state dict, keys."""
 
@@ -37,11 +37,10 @@ class TorchFile:
     Raises
     ------
     InputError
-        If it cannot be read, holds objects other than tensors of numbers that are there, or is no state dict.
+        If it cannot be read, holds objects other than complete tensors of numbers, or is not a state dict.
     """
 
     def __init__(self, path: Path) -> None:
-        """Load the state dict."""
         size = check_regular(path, expected=EXPECTED)
         self.path, self.files = path, (path,)
         self._state = _unwrapped(path, _load(path, size))
@@ -57,7 +56,7 @@ class TorchFile:
 def _load(path: Path, size: int) -> Any:
     try:
         mapped = _check_archive(path, size)
-        with catch_warnings(action="ignore"):  # of formats that torch itself would not have written
+        with catch_warnings(action="ignore"):  # from formats that torch itself does not write
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except InputError:
         raise
@@ -67,7 +66,7 @@ def _load(path: Path, size: int) -> Any:
         raise InputError(
             f"{path}: is not a safetensors file and not a plain torch state dict; pickled objects are never loaded"
         ) from None
-    except Exception as problem:  # a damaged pickle raises anything
+    except Exception as problem:  # a damaged pickle may raise anything
         raise InputError(
             f"{path}: is not a tensor file that can be read, or damaged ({reason(problem)[:120]})"
         ) from None
@@ -94,7 +93,7 @@ def _check_zip(path: Path, file: io.BufferedReader, size: int) -> None:
         with ZipFile(file) as archive:
             records = archive.infolist()
             if any(each.compress_type != ZIP_STORED for each in records):
-                raise InputError(f"{path}: holds compressed records, expected {EXPECTED} as torch.save writes it")
+                raise InputError(f"{path}: holds compressed records, expected {EXPECTED} from torch.save")
             if sum(each.file_size for each in records) > size:
                 raise InputError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
             pickled = [each for each in records if each.filename.endswith("data.pkl")]
@@ -115,7 +114,7 @@ def _check_pickle(path: Path, stream: io.BytesIO | mmap.mmap) -> None:
 
 
 def _unwrapped(path: Path, loaded: Any) -> dict[str, Tensor]:
-    """Return the state dict, which training scripts like to put under a key of its own."""
+    """Return the state dict, which training scripts often put under a key."""
     for key in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -132,22 +131,22 @@ def _unwrapped(path: Path, loaded: Any) -> dict[str, Tensor]:
 
 
 def _check_tensor(path: Path, name: str, tensor: Tensor) -> None:
-    """Raise unless a tensor's numbers are all there, as many as it has entries."""
+    """Raise unless a tensor holds a number for each of its entries."""
     what = None
     if tensor.is_nested or tensor.layout != torch.strided:
         what = "is sparse or nested, expected a dense tensor (to_dense())"
     elif tensor.is_quantized:
         what = f"is quantised ({tensor.dtype}), expected floating-point numbers (dequantize())"
     elif tensor.device.type != "cpu":
-        what = f"is on the device {tensor.device}, without its numbers; expected a tensor that was loaded"
+        what = f"is on the device {tensor.device}, without its numbers; expected a loaded tensor"
     elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        what = f"has the shape {tuple(tensor.shape)} by repeating fewer numbers, expected a tensor of its own (clone())"
+        what = f"has the shape {tuple(tensor.shape)} by repeating fewer numbers, expected a separate tensor (clone())"
     if what is not None:
         raise InputError(f"{path}: {name!r} {what}")
 
 
 def _check_storages(path: Path, state: Mapping[str, Tensor], size: int) -> None:
-    """Raise unless all numbers fit the file, and no storage is read many times over by overlapping tensors."""
+    """Raise unless all numbers fit the file, and overlapping tensors do not read a storage many times."""
     storages: dict[int, int] = {}
     views: dict[int, dict[tuple[Any, ...], int]] = {}
     for tensor in state.values():
@@ -159,4 +158,4 @@ def _check_storages(path: Path, state: Mapping[str, Tensor], size: int) -> None:
         raise InputError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
     for where, found in views.items():
         if sum(found.values()) > VIEWS * storages[where]:
-            raise InputError(f"{path}: holds tensors that overlap, expected tensors of their own (clone())")
+            raise InputError(f"{path}: holds overlapping tensors, expected separate ones (clone())")

@@ -1,4 +1,4 @@
-"""Which tensors are linear maps: a tensor is analysed only in a layout that is recognised."""
+"""The tensors that are linear maps: a tensor is analysed only in a recognised layout."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Collection, Mapping
 from realdata.advisor.tensor_files import Described, Stored
 
 TABLE = re.compile(r"(?<![a-z])(\w*embed(ding)?s?\w*|wte|wpe|shared|relative_attention_bias|\w*_bias_table)")
-"""Names of tables of vectors, one a row, that are looked up and not multiplied with."""
+"""Names of tables of vectors, one per row, that are looked up rather than multiplied with."""
 BIAS = re.compile(r"(^|[._])bias$")
 PARAMETRISED = re.compile(r"\.parametrizations\.|(^|[._])weight_([guv]|orig|mask)$")
-"""Parts that a weight is computed from: weight and spectral normalisation, pruning."""
+"""Parts from which a weight is computed: weight and spectral normalisation, pruning."""
 EXPERTS = 4096
-"""Matrices that one tensor may hold."""
+"""Largest number of matrices in one tensor."""
 KERNEL = 16
-"""Width from which the last axis of three is no convolution's, if it is longer than the first and has no bias."""
+"""From this width, the last of three axes is not a convolution's, if it is longer than the first and has no bias."""
 
 
 def unfused(tensors: Mapping[str, Described]) -> dict[str, Stored]:
-    """Return where each weight is stored: a tensor for itself, or one of the experts that a tensor holds."""
+    """Return where each weight is stored: as a tensor, or as one of the experts in a tensor."""
     found: dict[str, Stored] = {}
     for name, each in tensors.items():
         if holds_experts(name, each):
@@ -36,19 +36,19 @@ def holds_experts(name: str, found: Described) -> bool:
 
 
 def no_map(name: str, found: Described, beside: Collection[str]) -> str | None:
-    """Return why a tensor is not a linear map by its name and shape, None if it is one.
+    """Return why a tensor is not a linear map by its name and shape, or None.
 
     Parameters
     ----------
     name, found
         The tensor.
     beside
-        All names of the checkpoint, among which may be its bias.
+        All names of the checkpoint, possibly with its bias.
     """
     if not found.floating:
-        return "holds no floating-point numbers"
+        return "does not hold floating-point numbers"
     if len(found.shape) < 2:
-        return "is no matrix"
+        return "is not a matrix"
     if min(found.matrix) < 2:
         return "has a single row or column"
     return _other_use(name) or _other_layout(name, found, beside)
@@ -72,25 +72,25 @@ def _last(name: str) -> str:
 
 def _other_use(name: str) -> str | None:
     if PARAMETRISED.search(name):
-        return "is a part that a weight is computed from (normalisation or pruning), and not the weight"
+        return "is a part from which a weight is computed (normalisation or pruning), not the weight"
     if BIAS.search(name) and not TABLE.search(_last(name)):
         return "is a bias by its name"
     if name.endswith("A_log"):
-        return "is the logarithm of a diagonal by its name, and no linear map"
+        return "is the logarithm of a diagonal by its name, not a linear map"
     return None
 
 
 def _other_layout(name: str, found: Described, beside: Collection[str]) -> str | None:
     shape, parts = found.shape, name.split(".")
     if "experts" in parts[:-1] and len(shape) == 2 and not _is_of_one(parts[parts.index("experts") + 1 :]):
-        return "holds experts in one matrix, in a layout that is not known; expected one axis for them"
+        return "holds experts in one matrix, in an unknown layout; expected one axis for them"
     if len(shape) > 5:
-        return f"has {len(shape)} axes, which no layout that is known has"
+        return f"has {len(shape)} axes, as in no known layout"
     if len(shape) == 3 and shape[2] >= KERNEL and shape[2] > shape[0] and bias_of(name) not in beside:
         return "has three axes and is neither a convolution nor experts by its name and shape"
     return None
 
 
 def _is_of_one(parts: list[str]) -> bool:
-    """Return whether what follows "experts" in a name says which of them it is."""
+    """Return whether the part after "experts" in a name selects one of them."""
     return parts[-1].endswith("]") or any(part.isdecimal() for part in parts)

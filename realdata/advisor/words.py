@@ -1,4 +1,4 @@
-"""What was found and what cannot be told, in sentences."""
+"""The results and their limits, in sentences."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from realdata.advisor.layer import LayerAdvice
 
 CHANCE = 0.05
 GAP = 2.0
-"""Below this the last singular value that counts is not set off from the next."""
+"""Below this ratio the last singular value that counts has no gap to the next."""
 NARROW = 4
-"""A matrix with fewer rows or columns has too few singular values to know the noise from."""
+"""A matrix with fewer rows or columns has too few singular values to estimate the noise."""
 UNRELATED = 0.25
-"""Tasks that share nothing are 1 - 1/T of their energy from their mean, at least a half."""
+"""Tasks that share nothing are at a distance of 1 - 1/T of their energy from their mean, at least a half."""
 CLEARLY = 0.9
-"""A rank is called smaller if it is at most so many times the other."""
+"""A rank is called smaller if it is at most this share of the other."""
 
 
 class Overall(NamedTuple):
@@ -29,9 +29,9 @@ class Overall(NamedTuple):
     k, k_ci, null_p, rank_sr, rank_ml
         Medians; None where no layer has one.
     independent
-        Whether three tasks determine the base in every such layer; None where it cannot be asked.
+        Whether three tasks determine the base in every such layer; None with fewer tasks.
     rank_sr_share, rank_ml_share
-        One rank for all layers that reaches the share of the energy of all.
+        One rank for all layers that reaches the share of their energy.
     verdict
         ``helps``, ``expected to help``, ``no help``, ``no structure``, ``unchanged`` or ``cannot tell``.
     """
@@ -104,7 +104,7 @@ def _verdict(advice: Advice, found: Overall) -> str:
 
 
 def _trivial(advice: Advice) -> bool:
-    """Return whether the base asked for is the one that adapters are on, which ML-3 gives back at their own rank."""
+    """Return whether the requested base is that of the adapters, which ML-3 recovers at their own rank."""
     return advice.adapters and all((layer.fit_rank or 0) >= (layer.by_adapters or 0) for layer in advice.layers)
 
 
@@ -122,7 +122,7 @@ def _gap(layer: LayerAdvice) -> float:
 
 
 def layer_sentence(layer: LayerAdvice) -> str:
-    """Say what was found about one layer."""
+    """Return the results of one layer in words."""
     found = layer.shift_rank
     if found.k == 0:
         return "The tasks do not differ beyond rounding."
@@ -156,11 +156,11 @@ def _span(low: int | None, high: int | None) -> str:
 
 
 def findings(advice: Advice, found: Overall) -> list[str]:
-    """Say what was found."""
+    """Return the results in words."""
     T, share = len(advice.tasks), f"{100 * advice.settings.share:g} %"
     layers = structured(advice.layers)
     if found.verdict == "unchanged":
-        return ["The tasks do not differ in any weight that was looked at."]
+        return ["The tasks do not differ in any analysed weight."]
     said = []
     if found.k is None:
         return [
@@ -224,7 +224,7 @@ def _twins(advice: Advice) -> list[tuple[int, int]]:
 
 
 def _named(names: Sequence[str]) -> str:
-    """Name one of some weights.
+    """Name one of several weights.
 
     Examples
     --------
@@ -235,7 +235,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def cannot_tell(advice: Advice) -> list[str]:
-    """Say what the weights cannot tell."""
+    """Return what the weights cannot tell."""
     T = len(advice.tasks)
     said = []
     if T == 2:

@@ -22,7 +22,7 @@ def refuse(table: Table, not_keys: NotKeys) -> None:
     """
     for (name, key), why in not_keys.items():
         if isinstance(table.get(name), dict) and key in table[name]:
-            raise SettingsError(f"{name}.{key}: is no key, {why}")
+            raise SettingsError(f"{name}.{key}: is not a key, {why}")
 
 
 def tables(settings: Any, *, left_out: NotKeys) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The replies to choose from at a turn: the true one among distractors, in an order that says nothing."""
+"""The candidate replies of a turn: the true one among distractors, in a random order."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from realdata.peft_ml.seeding import generator
 
 @dataclass(frozen=True)
 class Choice:
-    """A turn with the replies to choose from.
+    """A turn with its candidate replies.
 
     Parameters
     ----------
     history
-        The utterances so far, of both, the last of the partner; none is empty.
+        The utterances of both so far, the last one the partner's; none is empty.
     replies
-        The candidates, no two the same when normalised.
+        The candidates, all different when normalised.
     true
-        Where the true reply is among them.
+        Index of the true reply.
     drawn
-        How many distractors were drawn; the file gave the others.
+        Number of drawn distractors; the others are from the file.
     """
 
     history: tuple[str, ...]
@@ -43,16 +43,15 @@ class _Reply(NamedTuple):
 
 
 class ReplyPool:
-    """The replies that distractors are drawn from, every one as often as it was said.
+    """The pool of replies for distractors, each as often as it occurs.
 
     Parameters
     ----------
     dialogues
-        Where they come from.
+        Source of the replies.
     """
 
     def __init__(self, dialogues: Sequence[Dialogue]) -> None:
-        """Normalise each reply once."""
         self._replies = tuple(
             _Reply(dialogue.number, turn.reply, normalised(turn.reply))
             for dialogue in dialogues
@@ -62,16 +61,16 @@ class ReplyPool:
     def draw(
         self, rng: np.random.Generator, *, count: int, apart_from: Collection[int], unlike: Collection[str]
     ) -> tuple[str, ...]:
-        """Draw replies, no two the same when normalised.
+        """Draw replies that differ when normalised.
 
         Parameters
         ----------
         count
-            How many.
+            Number of replies.
         apart_from
-            Numbers of dialogues none of them comes from.
+            Numbers of dialogues to exclude.
         unlike
-            Texts none of them is the same as, when normalised.
+            Texts to exclude, when normalised.
 
         Raises
         ------
@@ -99,20 +98,20 @@ class ReplyPool:
 def choices(
     dialogue: Dialogue, pool: ReplyPool, *, seed: int, apart_from: Collection[int] = (), candidates: int = CANDIDATES
 ) -> tuple[Choice, ...]:
-    """Return the turns of a dialogue with the replies to choose from.
+    """Return the turns of a dialogue with their candidate replies.
 
-    Distractors that the file gives are kept, except those that are the same as the true reply or as one before when
-    normalised; the missing ones are drawn. What is drawn for a turn, the place of the true reply too, depends on the
-    seed, the dialogue's number, the turn and the pool, and on nothing else.
+    Distractors in the file are kept, except those equal to the true reply or to an earlier one when normalised; the
+    missing ones are drawn. The draws for a turn, the index of the true reply included, depend only on the seed, the
+    dialogue's number, the turn and the pool.
 
     Parameters
     ----------
     dialogue
-        Nothing is drawn from it.
+        The dialogue, which is excluded from the draws.
     apart_from
-        Numbers of further dialogues that nothing is drawn from, such as those of the same persona.
+        Numbers of further excluded dialogues, such as those of the same persona.
     candidates
-        How many replies to choose from, at least 2.
+        Number of candidates, at least 2.
 
     Raises
     ------
@@ -144,7 +143,7 @@ def choices(
 
 
 def _different(texts: Sequence[str], *, unlike: str) -> tuple[str, ...]:
-    """Return the texts without those that are, when normalised, the same as `unlike` or as one before."""
+    """Return the texts without those equal to `unlike` or to an earlier one when normalised."""
     seen = {normalised(unlike)}
     found = []
     for text in texts:

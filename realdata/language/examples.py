@@ -1,4 +1,4 @@
-"""Turns as examples: every turn is one example of several rows, one for each candidate reply."""
+"""Turns as examples: every turn is one example with one row per candidate reply."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 
 class TurnExamples:
-    """Turns whose context and candidates are tokenised once, and paired when a batch is asked for.
+    """Turns whose context and candidates are tokenised once, and paired for each batch.
 
-    The context of a turn is what was said so far, joined by a separator. A batch has the rows of one turn together: in
-    evaluation all candidates in their order, in training the true reply and distractors drawn from the turn's, in a
-    drawn order. The target of a turn is the place of its true reply.
+    The context of a turn is all utterances so far, joined by a separator. A batch has the rows of one turn together: in
+    evaluation all candidates in order, in training the true reply and distractors drawn from the turn's, in random
+    order. The target of a turn is the index of its true reply.
 
-    Turns to train on, where they are evaluated, show as many candidates as in training, in a draw that is made once,
-    so that their loss before the first step can be compared with later ones.
+    Training turns are evaluated with as many candidates as in training, drawn once, so that their loss before the first
+    step can be compared with later ones.
 
     Parameters
     ----------
     turns
         Each with the same number of candidates.
     tokenizer, pairs
-        Tokenizer, and how it writes pairs; see `encoding.pair_format`.
+        Tokenizer, and its format of pairs; see `encoding.pair_format`.
     training_candidates
-        Replies of a turn in training, the true one among them, from 2 to the number of candidates.
+        Candidates of a turn in training, with the true one, from 2 to the number of candidates.
     separator
         Between the utterances of a context; the tokenizer's own between two texts if None.
     trained_on
-        The seed of that draw for turns to train on; None for turns to evaluate.
+        The seed of that draw for training turns; None for other turns.
 
     Raises
     ------
@@ -60,7 +60,6 @@ class TurnExamples:
         separator: str | None = None,
         trained_on: int | None = None,
     ) -> None:
-        """Tokenise contexts and replies, each text once."""
         numbers = {len(turn.replies) for turn in turns}
         if len(numbers) != 1:
             raise ValueError(f"turns: got {sorted(numbers)} candidates; expected turns with one number of them")
@@ -69,7 +68,7 @@ class TurnExamples:
             raise ValueError(f"training_candidates: got {training_candidates}; expected 2 to {self.candidates}")
         separator = tokenizer.sep_token if separator is None else separator
         if separator is None:
-            raise ValueError("separator: the tokenizer has none between two texts; expected one to be given")
+            raise ValueError("separator: the tokenizer has none between two texts; expected one in the settings")
         self.training_candidates = training_candidates
         self.trained_on = trained_on
         self.pairs = pairs
@@ -90,7 +89,7 @@ class TurnExamples:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all rows, of where the true replies are, and of the number of candidates in training."""
+        """SHA-256 of all rows, of the true replies' indices, and of the number of candidates in training."""
         digest = hashlib.sha256(
             repr((len(self), self.candidates, self.training_candidates, self.trained_on, self.pairs)).encode()
         )
@@ -102,23 +101,22 @@ class TurnExamples:
 
     @cached_property
     def shown(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which candidates are shown without a generator, and the place of the true one, as `shown_candidates` does."""
+        """The candidates shown without a generator, and the index of the true one, as in `shown_candidates`."""
         if self.trained_on is None:
             return np.tile(np.arange(self.candidates), (len(self), 1)), self.true
         rng = generator(self.trained_on, "shown candidates")
         return shown_candidates(self, np.arange(len(self)), rng)
 
     def __len__(self) -> int:
-        """Return the number of turns."""
         return len(self._contexts)
 
     def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:
-        """Return turns as rows, filled up to the longest of them.
+        """Return turns as rows, padded to the longest of them.
 
         Returns
         -------
         Batch
-            Inputs have the rows of the first turn, then of the second, and so on; targets are the places of the true
+            Inputs have the rows of the first turn, then of the second, and so on; targets are the indices of the true
             replies, ``(turns,)``.
         """
         shown, targets = shown_candidates(self, indices, rng)
@@ -135,12 +133,12 @@ class TurnExamples:
 def shown_candidates(
     examples: TurnExamples, indices: NDArray[np.int64], rng: np.random.Generator | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which candidates of each turn are shown, in which order, and the place of the true one among them.
+    """Return the shown candidates of each turn in order, and the index of the true one among them.
 
     Returns
     -------
     tuple
-        ``(turns, candidates)`` and ``(turns,)``. Without a generator what `TurnExamples.shown` says; with one the true
+        ``(turns, candidates)`` and ``(turns,)``. Without a generator those of `TurnExamples.shown`; with one the true
         and ``training_candidates - 1`` others, drawn for each turn.
     """
     if rng is None:

@@ -1,4 +1,4 @@
-"""The language experiment: what `realdata.experiments` needs to run it."""
+"""The language experiment for `realdata.experiments`."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 RANDOM = "tiny-random"
 """The name, in the settings, of the random encoder of `realdata.language.random_encoder`."""
 
-FORWARD_AND_BACKWARD = 3  # what a row that is trained on costs, where one that is evaluated costs 1
+FORWARD_AND_BACKWARD = 3  # cost of a training row relative to an evaluated one
 PARTS = ("train", "validation", "test")
 
 
 class NoSwitches:
-    """No switch of the reference code has an effect anywhere; see `realdata.experiments.grid.Relevance`."""
+    """Switches of the reference code never have an effect; see `realdata.experiments.grid.Relevance`."""
 
     def in_retraining(self, method: str, *, rank: int) -> frozenset[str]:  # noqa: ARG002
         """Return none."""
@@ -61,11 +61,11 @@ class LanguageSpec:
 
     @property
     def relevance(self) -> NoSwitches:
-        """Which switches have an effect where."""
+        """The switches that have an effect: none."""
         return NoSwitches()
 
     def document(self) -> dict[str, Any]:
-        """Return the settings as JSON holds them, without the grid."""
+        """Return the settings in JSON's types, without the grid."""
         return self.settings.document()
 
     def open(self) -> LanguageExperiment:
@@ -85,9 +85,9 @@ class LanguageExperiment:
     Parameters
     ----------
     settings
-        Of the experiment.
-    files
-        Of dialogues; none for made-up ones.
+        Settings of the experiment.
+        files
+        Files of dialogues; none for made-up ones.
 
     Raises
     ------
@@ -98,7 +98,6 @@ class LanguageExperiment:
     unit = "persona"
 
     def __init__(self, settings: LanguageSettings, files: Sequence[Path]) -> None:
-        """Read dialogues and encoder, and draw all candidates."""
         from realdata.language.encoders import check_forward
         from realdata.language.problem import CandidateProblem, chance_level
 
@@ -144,7 +143,7 @@ class LanguageExperiment:
         }
 
     def retraining(self, key: RetrainingKey) -> RetrainingPlan:
-        """Return the plan of a retraining; in lora-ml, as in the paper, every task has a head of its own."""
+        """Return the plan of a retraining; in lora-ml, as in the paper, every task has its own head."""
         meta = self.settings.fomaml if key.method == "fomaml" else self.settings.reptile
         return RetrainingPlan(
             copy.deepcopy(self._encoder(key.seed).model),
@@ -156,7 +155,7 @@ class LanguageExperiment:
         )
 
     def fine_tuning(self, work: Work, base: nn.Module) -> FineTuningPlan:
-        """Return the plan of a fine-tuning, by LoRA with a fresh head, as in the paper."""
+        """Return the plan of a fine-tuning, by LoRA with a new head, as in the paper."""
         settings = replace(self.settings.fine_tuning, rank=max(1, work.rank))
         model: nn.Module = base
         note = ""
@@ -178,7 +177,7 @@ class LanguageExperiment:
         )
 
     def cost(self, work: Work | None) -> Cost:
-        """Return the epochs of a job, and the rows of each, where one that is trained on counts three times."""
+        """Return the epochs of a job, and the rows of each, a training row counted three times."""
         shown = FORWARD_AND_BACKWARD * self.settings.turns.training_candidates
         if work is None:
             sizes = [shown * len(task.train) + CANDIDATES * len(task.validation) for task in self._retraining]
@@ -190,7 +189,7 @@ class LanguageExperiment:
         return Cost(epochs, shown * len(task.train) + evaluated)
 
     def _of_features(self, base: nn.Module, task: PersonaTask) -> tuple[nn.Module, Task]:
-        """Return the last layer alone, and the task with what it is given as inputs."""
+        """Return the last layer alone, and the task with its inputs."""
         from realdata.language.features import frozen_features, head_only
         from realdata.peft_ml.data import Task
 
@@ -206,7 +205,7 @@ class LanguageExperiment:
         return language_tasks(self._uses, encoder.tokenizer, role=role, settings=self.settings.turns)
 
     def _longest_rows(self) -> Mapping[str, Tensor]:
-        """Return the longest row that there is, and one of the same turn that may be shorter."""
+        """Return the longest row, and another of the same turn."""
         parts = [getattr(task, part) for task in (*self._retraining, *self._test.values()) for part in PARTS]
         turns = max(parts, key=lambda turns: int(turns.row_lengths.max()))
         turn, longest = divmod(int(turns.row_lengths.argmax()), turns.candidates)
@@ -215,7 +214,7 @@ class LanguageExperiment:
         return rows
 
     def _parts(self, task: PersonaTask) -> dict[str, Any]:
-        """Return for each part of a task its dialogues, the number of turns, and their hash."""
+        """Return the dialogues, the number of turns, and their hash for each part of a task."""
         numbers = {
             part: [use.dialogue.number for use in self._uses if (use.task, use.part) == (task.name, part)]
             for part in PARTS

@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: what its head is given, computed once for every row."""
+"""Features of a frozen encoder: the inputs of its head, computed once for every row."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ from realdata.peft_ml.evaluation import evaluating
 
 
 class FeatureExamples:
-    """Turns whose rows are features of a frozen encoder, for a head alone; otherwise like the turns they come from.
+    """Turns whose rows are features of a frozen encoder, to train a head alone; otherwise like the original turns.
 
     Parameters
     ----------
     examples
         The turns.
     features
-        ``(turns, candidates, ...)``, what the head is given for a row.
+        Inputs of the head, ``(turns, candidates, ...)``.
     """
 
     def __init__(self, examples: TurnExamples, features: Tensor) -> None:
-        """Keep the turns and their features."""
         self.examples = examples
         self.features = features
 
@@ -43,7 +42,6 @@ class FeatureExamples:
         return hashlib.sha256(f"{self.examples.fingerprint} {tensor_digest(self.features)}".encode()).hexdigest()
 
     def __len__(self) -> int:
-        """Return the number of turns."""
         return len(self.examples)
 
     def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:
@@ -54,28 +52,27 @@ class FeatureExamples:
 
 
 def frozen_features(model: nn.Module, examples: TurnExamples, *, head: str, rows: int) -> FeatureExamples:
-    """Compute what a model gives to its head, for all candidates of all turns, in batches of similar length.
+    """Compute the inputs of a model's head for all candidates of all turns, in batches of similar length.
 
-    The model is in evaluation mode meanwhile: dropout before the head is not in the features, so training the head
-    alone on them is training without it.
+    The model is in evaluation mode meanwhile, so the head is trained without the dropout before it.
 
     Parameters
     ----------
     model
-        Called with named tensors; it returns logits, or an object that has them.
+        Called with named tensors; returns logits, or an object that has them.
     head
-        Name of the module that is its last layer. Of an input ``(rows, tokens, width)`` the first token is kept.
+        Name of its last layer. Of an input ``(rows, tokens, width)`` the first token is kept.
     rows
-        How many at once.
+        Rows at once.
 
     Raises
     ------
     ValueError
-        If the model has no such module, or the module makes other outputs of the features than the model has.
+        If the model has no such module, or the module's outputs from the features differ from the model's.
     """
     device = next(model.parameters()).device
     flat = examples.row_lengths.ravel()
-    order = np.argsort(-flat, kind="stable")  # longest first, so that memory runs out at once or not at all
+    order = np.argsort(-flat, kind="stable")  # longest first, so that memory runs out at the start or not at all
     found: Tensor | None = None
     with _last_input(model, head) as last_input, evaluating(model):
         for start in range(0, len(order), rows):
@@ -92,12 +89,12 @@ def frozen_features(model: nn.Module, examples: TurnExamples, *, head: str, rows
 
 
 def check_head(model: nn.Module, inputs: Mapping[str, Tensor], *, head: str) -> Tensor:
-    """Return a model's outputs if its head makes them of the features that `frozen_features` keeps.
+    """Return a model's outputs if its head makes them from the features of `frozen_features`.
 
     Raises
     ------
     ValueError
-        If it does not, or the model has no such module.
+        If not, or if the model has no such module.
     """
     with _last_input(model, head) as last_input, evaluating(model):
         outputs = outputs_of(model, inputs)
@@ -106,15 +103,15 @@ def check_head(model: nn.Module, inputs: Mapping[str, Tensor], *, head: str) -> 
 
 
 def head_only(model: nn.Module, *, head: str) -> nn.Module:
-    """Return a copy of a model's head, under its own name, as a model of the features that it is given.
+    """Return a copy of a model's head, under its own name, as a model of features.
 
     Raises
     ------
     ValueError
-        If the model has no such module, or it is inside of another.
+        If the model has no such module, or it is inside another.
     """
     if "." in head:
-        raise ValueError(f"head: got {head!r}; expected a module of the model itself, not one inside of another")
+        raise ValueError(f"head: got {head!r}; expected a module of the model itself, not one inside another")
     return nn.Sequential(OrderedDict([(head, copy.deepcopy(_named(model, head)))]))
 
 
@@ -127,7 +124,7 @@ def _named(model: nn.Module, head: str) -> nn.Module:
 
 @contextmanager
 def _last_input(model: nn.Module, head: str) -> Iterator[Callable[[], Tensor]]:
-    """Yield a function that returns what the head was given last."""
+    """Yield a function that returns the last input of the head."""
     given: list[Tensor] = []
 
     def keep(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -141,10 +138,10 @@ def _last_input(model: nn.Module, head: str) -> Iterator[Callable[[], Tensor]]:
 
 
 def _check_head(head: nn.Module, features: Tensor, outputs: Tensor, *, name: str) -> None:
-    """Refuse a head that needs more than the features that are kept."""
+    """Refuse a head that needs more than these features."""
     made = head(features)
     if made.shape != outputs.shape or not torch.allclose(made, outputs, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise ValueError(
-            f"head: {name!r} makes other outputs of its kept input than the model; it is not the last layer of an "
+            f"head: {name!r} makes other outputs from its kept input than the model; it is not the last layer of an "
             "encoder, on its first token"
         )

@@ -1,4 +1,4 @@
-"""Dialogues that are made up from templates, to run the experiment without a download; they say nothing of language."""
+"""Made-up dialogues from templates, to run the experiment without a download; results say nothing about language."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from realdata.language.parlai import Dialogue, Turn
 from realdata.peft_ml.seeding import generator
 
 LABEL = "made-up dialogues (templates, not ConvAI2)"
-"""What results on them are to be labelled with."""
+"""Label of results on them."""
 
 
 class _Trait(NamedTuple):
-    """What a persona has one of: how its profile, the partner and it speak of it; ``{}`` stands for its word."""
+    """A trait: sentences of the profile, of the partner and of the persona; ``{}`` stands for the persona's word."""
 
     words: str
     sentences: tuple[str, ...]
@@ -61,26 +61,25 @@ _TRAITS = (
     ),
 )
 MOST = 24
-"""Personas at most, the number of words of each trait: no two share a word, so no two share a sentence."""
+"""Largest number of personas, the number of words of each trait: no two share a word, so no two share a sentence."""
 
 
 def made_dialogues(seed: int, *, personas: int = 24, dialogues: int = 6) -> tuple[Dialogue, ...]:
-    """Make up dialogues in which the persona of the one who replies can be told from the replies.
+    """Make up dialogues in which the replies identify the persona.
 
     A persona has one word for each of five traits. A dialogue shows four or five sentences of it, differing in
-    contractions and punctuation, and has one turn on each trait, in a drawn order: the reply fits the question and says
+    contractions and punctuation, and has one turn on each trait, in random order: the reply fits the question and has
     the persona's word. So a reply can be chosen by the question, which all personas share, and by the words, which they
-    do not.
-    The dialogues of different personas take turns in the order.
+    do not. The dialogues of different personas alternate.
 
     Parameters
     ----------
     seed
-        Of everything drawn.
-    personas
-        From 1 to `MOST`.
-    dialogues
-        Of each persona, at least 1.
+        Seed of all draws.
+        personas
+        Number of personas, from 1 to `MOST`.
+        dialogues
+        Dialogues of each persona, at least 1.
 
     Raises
     ------

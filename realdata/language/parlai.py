@@ -1,4 +1,4 @@
-"""Dialogues in the ParlAI text format, as ConvAI2 comes: read with the line named that is damaged, and written."""
+"""Reading and writing of dialogues in the ParlAI text format, such as ConvAI2; errors name the damaged line."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from loraml_theory.harness.packed_files import open_packed
 
 OWN = "your persona: "
 PARTNER = "partner's persona: "
-SILENCE = "__SILENCE__"  # stands where the bearer of the persona speaks first
+SILENCE = "__SILENCE__"  # utterance where the bearer of the persona speaks first
 _NUMBERED = re.compile(r"([0-9]{1,9}) (.*)", re.DOTALL)
 _EXPECTED = "a file of dialogues"
-_LONGEST = 1 << 20  # bytes of a line; the longest of ConvAI2, with twenty candidates, have a few thousand
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab
+_LONGEST = 1 << 20  # bytes of a line; the longest of ConvAI2, with twenty candidates, has a few thousand
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all except the tab
 
 
 @dataclass(frozen=True)
 class Turn:
-    """An utterance and the true reply to it.
+    """An utterance and the true reply.
 
     Parameters
     ----------
     utterance
-        Of the partner; empty where the bearer of the persona speaks first.
-    reply
-        Of the bearer of the persona.
-    candidates
-        The replies to choose from as the file has them, the true one among them; empty if the file has none.
+        The partner's; empty where the bearer of the persona speaks first.
+        reply
+        By the bearer of the persona.
+        candidates
+        The candidates in the file, with the true reply; empty if the file has none.
     """
 
     utterance: str
@@ -47,12 +47,12 @@ class Turn:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A dialogue and the persona of the one who replies.
+    """A dialogue and the persona of the one who replies in it.
 
     Parameters
     ----------
     number
-        From 1 in file order; with several files it goes on from file to file.
+        From 1 in file order, over all files.
     persona
         Sentences of the one who replies.
     turns
@@ -60,7 +60,7 @@ class Dialogue:
     partner
         Sentences of the other one, where the file has them.
     file
-        Which of the files it came from, from 0.
+        Index of the file, from 0.
     """
 
     number: int
@@ -80,7 +80,7 @@ def read_dialogues(paths: Sequence[str | os.PathLike[str]]) -> tuple[Dialogue, .
     Raises
     ------
     InputError
-        If a file is missing, a folder, empty, or damaged; the message has the number of the line.
+        If a file is missing, a folder, empty, or damaged; the text has the line's number.
     """
     if isinstance(paths, (str, os.PathLike)) or not paths:
         raise TypeError(f"paths: got {paths!r}; expected one or more file names in a sequence")
@@ -94,7 +94,7 @@ def read_dialogues(paths: Sequence[str | os.PathLike[str]]) -> tuple[Dialogue, .
 
 
 def content_digest(dialogues: Iterable[Dialogue]) -> str:
-    """Return the SHA-256 of personas, utterances and replies, in order; candidates are left out."""
+    """Return the SHA-256 of personas, utterances and replies, in order, without candidates."""
     digest = hashlib.sha256()
     for one in dialogues:
         turns = [[turn.utterance, turn.reply] for turn in one.turns]
@@ -104,7 +104,7 @@ def content_digest(dialogues: Iterable[Dialogue]) -> str:
 
 @dataclass
 class _Draft:
-    """A dialogue while it is being read."""
+    """A partially read dialogue."""
 
     line: int
     persona: list[str]
@@ -141,7 +141,7 @@ def _finished(path: Path, draft: _Draft, *, number: int, file: int) -> Dialogue:
 
 
 def _add(path: Path, line: int, draft: _Draft, text: str) -> None:
-    """Add what a line says to the dialogue."""
+    """Add a line to the dialogue."""
     for prefix, sentences in ((OWN, draft.persona), (PARTNER, draft.partner)):
         if text.startswith(prefix):
             if draft.turns:
@@ -154,7 +154,7 @@ def _add(path: Path, line: int, draft: _Draft, text: str) -> None:
 
 
 def _turn(path: Path, line: int, text: str) -> Turn:
-    """Return the turn that a line says."""
+    """Return the turn in a line."""
     fields = [field.strip() for field in text.split("\t")]
     if len(fields) not in (2, 4):
         _fail(
@@ -176,7 +176,7 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines that are not blank, with their numbers from 1, without their ends."""
     line = 0
     try:
-        with open_packed(path, expected=_EXPECTED) as stream:  # by content: a name says little about a download
+        with open_packed(path, expected=_EXPECTED) as stream:  # by content, since names of downloads vary
             while data := stream.readline(_LONGEST + 1):
                 line += 1
                 if len(data) > _LONGEST:

@@ -1,4 +1,4 @@
-"""Base personas: dialogues whose profiles are variants of one another belong to one."""
+"""Base personas, each with the dialogues whose profiles are variants of one another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTRACTIONS = (
     (re.compile(r"'re\b"), " are"),
     (re.compile(r"'ll\b"), " will"),
     (re.compile(r"'d\b"), " would"),
-    (re.compile(r"'s\b"), " is"),  # a possessive too, the same way in every profile
+    (re.compile(r"'s\b"), " is"),  # also a possessive, consistently in every profile
 )
 _WORD = re.compile(r"[^\W_]+")
 
@@ -40,7 +40,7 @@ class Persona:
 
 
 def normalised(text: str) -> str:
-    """Return a text in lower case, with contractions written out and words only, one space between them.
+    """Return a text in lower case, with contractions expanded and words only, separated by single spaces.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def normalised(text: str) -> str:
 
 
 def base_personas(dialogues: Sequence[Dialogue], *, shared: int = SHARED) -> tuple[Persona, ...]:
-    """Return the base personas, those with the most turns first.
+    """Return the base personas, by decreasing number of turns.
 
     Two profiles are linked if they have `shared` normalised sentences in common, or the same sentences; a base persona
     is a connected component. Equal numbers of turns are ordered by the first dialogue. The names are
@@ -89,10 +89,10 @@ def _profile(dialogue: Dialogue) -> tuple[str, ...]:
 
 
 def _roots(profiles: Sequence[tuple[str, ...]], *, shared: int) -> list[int]:
-    """Return for each profile one of its component, the same for all of the component.
+    """Return for each profile a representative of its component.
 
-    Profiles with `shared` sentences in common have a combination of that size in common: one look-up for each
-    combination, where comparing all pairs would be quadratic in the number of dialogues.
+    Profiles with `shared` common sentences have a common combination of that size: this needs one look-up for each
+    combination, while comparing all pairs is quadratic in the number of dialogues.
     """
     parent = list(range(len(profiles)))
 

@@ -1,4 +1,4 @@
-"""How the choice among candidate replies is judged: losses and scores of turns whose candidates are rows."""
+"""Losses and scores of the choice among candidate replies, for turns whose candidates are rows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from realdata.peft_ml.data import Batch, Inputs
 class CandidateProblem:
     """The choice of the true reply, from a model's outputs on the rows of turns.
 
-    The rows of a turn are together, as many for each. The score of a candidate is its output of a one-score head,
-    or the difference of the logits (true minus false) of a two-label head.
+    The rows of a turn are consecutive, the same number for each. The score of a candidate is its output of a one-score
+    head, or the difference of the logits (true minus false) of a two-label head.
 
     Parameters
     ----------
@@ -26,15 +26,14 @@ class CandidateProblem:
         ``two-label``, every pair is classified, as in the paper: the loss of a turn is the mean cross-entropy of its
         pairs. ``one-score``: the loss is the cross-entropy of the softmax over its candidates.
     padding
-        Token and type that rows are filled up with where batches are joined.
+        Token and type for padding where batches are joined.
 
     Notes
     -----
     The scores are ``accuracy``, 1 if the true reply is ranked first and 0 otherwise (hits@1), and
-    ``reciprocal_rank``. Equal candidate scores are ranked by their place. The place of the true reply is drawn
-    uniformly (`distractors.choices`), so this is a random order of the equal ones, drawn once and the same for every
-    model: the expected scores are the averages over the orders, and a model whose outputs are all the same is at chance
-    level. A candidate score that is not a number counts as minus infinity.
+    ``reciprocal_rank``. Equal candidate scores are ranked by index. The index of the true reply is drawn uniformly
+    (`distractors.choices`), so this is a random order of the equal ones, the same for every model: a model with
+    constant outputs is at chance level. A candidate score that is not a number counts as minus infinity.
     """
 
     head: Head
@@ -71,12 +70,12 @@ class CandidateProblem:
         return by_turn[..., 0] if self.head == "one-score" else by_turn[..., 1] - by_turn[..., 0]
 
     def join(self, batches: Sequence[Batch]) -> Batch:
-        """Return one batch of the turns of several, in order, filled up to the longest row.
+        """Return one batch of the turns of several batches, in order, padded to the longest row.
 
         Raises
         ------
         ValueError
-            If their turns have different numbers of candidates.
+            If turns have different numbers of candidates.
         """
         candidates = {(_rows(batch.inputs), len(batch.targets)) for batch in batches}
         if len({rows / turns for rows, turns in candidates}) != 1:
@@ -89,7 +88,7 @@ class CandidateProblem:
         return Batch({name: self._joined(name, [inputs[name] for inputs in named]) for name in first}, targets)
 
     def _joined(self, name: str, parts: Sequence[Tensor]) -> Tensor:
-        """Return the rows of several batches, filled up on the right."""
+        """Return the rows of several batches, padded on the right."""
         fill = {"input_ids": self.padding[0], "token_type_ids": self.padding[1], "attention_mask": 0}[name]
         width = max(part.shape[1] for part in parts)
         return torch.cat([functional.pad(part, (0, width - part.shape[1]), value=fill) for part in parts])

@@ -1,4 +1,4 @@
-"""A small random encoder for runs without a download: its words are those of the dialogues, and it knows nothing."""
+"""A small random encoder for runs without a download; its vocabulary is that of the dialogues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LABEL = "a small random encoder"
-"""What results of it are to be labelled with."""
+"""Label of its results."""
 
 LONGEST = 128  # tokens
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
@@ -30,7 +30,7 @@ def random_encoder(dialogues: Sequence[Dialogue], *, head: Head, seed: int) -> E
     head
         ``two-label`` or ``one-score``.
     seed
-        Of all weights.
+        Seed of all weights.
     """
     from transformers import BertConfig, BertForSequenceClassification
 

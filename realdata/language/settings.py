@@ -1,4 +1,4 @@
-"""The settings of the language experiment, as its TOML files have them; importing this loads nothing heavy."""
+"""The settings of the language experiment, as in its TOML files; importing this loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Head: TypeAlias = Literal["two-label", "one-score"]
 
 PROFILES = ("cpu", "paper")
 CANDIDATES = 20
-"""Replies to choose from in every evaluation, the true one and 19 distractors, as in ConvAI2."""
+"""Candidates in every evaluation, the true reply and 19 distractors, as in ConvAI2."""
 
 NOT_KEYS = {
     ("retraining", "rank"): "the rank is an axis, see grid.rank",
@@ -26,25 +26,25 @@ NOT_KEYS = {
     ("reptile", "reptile_sign"): "the sign is the published one",
     ("fomaml", "reptile_sign"): "FOMAML has none",
 }
-"""What `realdata.peft_ml.settings` has and the experiment sets by itself: in a file it would be ignored."""
+"""Settings of `realdata.peft_ml.settings` that the experiment sets itself: in a file they would be ignored."""
 
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """The table ``[tasks]``: which personas, and which of their dialogues are held out.
+    """The table ``[tasks]``: the personas, and their held-out dialogues.
 
     Parameters
     ----------
     retraining, test
-        How many personas to retrain on and to test on.
+        Numbers of personas for retraining and for testing.
     retraining_named, test_named
         Their names instead, such as ``persona-003``.
     shared_sentences
-        Sentences that two profiles must share to be of one persona.
+        Number of sentences that profiles of one persona share.
     retraining_validation, retraining_test
-        Of each persona to retrain on, the last dialogues: to select epochs on, and never used.
+        Last dialogues of each retraining persona: for validation, and unused.
     test_validation, test_test
-        Of each persona to test on, the last dialogues: to select epochs on, and to test on.
+        Last dialogues of each test persona: for validation, and for testing.
     """
 
     retraining: int
@@ -58,7 +58,6 @@ class TaskSettings:
     test_test: int = 2
 
     def __post_init__(self) -> None:
-        """Check every number."""
         for name, value in vars(self).items():
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name}: got {value}, expected a whole number >= 1")
@@ -77,13 +76,13 @@ class TurnSettings:
     max_length
         Tokens of the longest row.
     training_candidates
-        Replies of a turn in training, drawn anew each time; in evaluation there are always 20.
+        Candidates of a turn in training, drawn anew each time; in evaluation always 20.
     training_pool
-        Replies of a turn that those are drawn from, the true one among them.
+        Replies from which those are drawn, with the true one.
     separator
         Between the utterances of a context; the tokenizer's own between two texts if None.
     seed
-        Of the distractors and of the order of the candidates, the same for every seed of the experiment.
+        Seed of the distractors and of the order of the candidates, the same for every seed of the experiment.
     """
 
     max_length: int = 64
@@ -93,7 +92,6 @@ class TurnSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check every number."""
         if self.max_length < 1 or self.seed < 0:
             raise ValueError(f"max_length, seed: got {self.max_length}, {self.seed}, expected >= 1 and >= 0")
         if not 2 <= self.training_candidates <= self.training_pool <= CANDIDATES:
@@ -110,14 +108,14 @@ class ModelSettings:
     Parameters
     ----------
     name
-        Of an encoder, see `realdata.language.encoders.load_encoder`.
+        The encoder, see `realdata.language.encoders.load_encoder`.
     head
-        Of every task: two labels for each pair of a context and a reply, or one score.
+        Head of every task: two labels for each pair of a context and a reply, or one score.
     frozen_features
-        Whether the features of the encoder are computed once where only the last layer is fine-tuned. Its dropout has
-        no effect on them, which otherwise it has in training.
+        Whether the features of the encoder are computed once, without its dropout, where only the last layer is
+        fine-tuned.
     rows_at_once
-        Rows of a forward, those of similar length together.
+        Rows of a forward pass; rows of similar length are together.
     """
 
     name: str
@@ -126,7 +124,6 @@ class ModelSettings:
     rows_at_once: int
 
     def __post_init__(self) -> None:
-        """Check the number."""
         if self.rows_at_once < 1:
             raise ValueError(f"rows_at_once: got {self.rows_at_once}, expected a whole number >= 1")
 
@@ -138,7 +135,6 @@ class LastLayerSettings:
     learning_rate: float
 
     def __post_init__(self) -> None:
-        """Check the number."""
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate: got {self.learning_rate}, expected a number > 0")
 
@@ -159,13 +155,14 @@ class LanguageSettings:
     axes: AxesSettings
 
     def __post_init__(self) -> None:
-        """Check what fits together."""
         if self.grid.quirks:
             raise ValueError(f"grid.quirks: got {list(self.grid.quirks)}, but this experiment has no switches")
         if self.grid.n != ("all",) or self.axes.n:
-            raise ValueError("grid.n, axes.n: are no keys, since personas differ in the number of their turns")
+            raise ValueError("grid.n, axes.n: are not keys, since personas differ in the number of their turns")
         if self.fomaml.outer_optimizer == "interpolate":
-            raise ValueError("fomaml.outer_optimizer: got 'interpolate', which is for reptile, expected another one")
+            raise ValueError(
+                "fomaml.outer_optimizer: got 'interpolate', which is for reptile, expected another optimizer"
+            )
         personas = len(self.tasks.retraining_named) or self.tasks.retraining
         if self.retraining.batch_size < personas:
             raise ValueError(
@@ -174,7 +171,7 @@ class LanguageSettings:
             )
 
     def document(self) -> dict[str, Any]:
-        """Return all that results depend on as JSON holds it: the tables but for the grid and its axes."""
+        """Return everything that results depend on in JSON's types: the tables except the grid and its axes."""
         return tables(self, left_out=NOT_KEYS)
 
 
@@ -196,7 +193,7 @@ def settings(profile: str, changes: Table | None = None) -> LanguageSettings:
     Raises
     ------
     SettingsError
-        If a key is unknown, or its value makes no sense.
+        If a key is unknown, or its value is invalid.
     """
     table = overlaid(toml_document(f"{profile}.toml", example(profile)), changes or {})
     refuse(table, NOT_KEYS)

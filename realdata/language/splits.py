@@ -1,4 +1,4 @@
-"""Which personas are retrained on and tested on, and which of their dialogues are held out; decided in one place."""
+"""The personas for retraining and testing, and their held-out dialogues."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Side: TypeAlias = Literal["trained on", "evaluated"]
 
 
 class HeldOut(NamedTuple):
-    """How many of a persona's last dialogues are held out: first the ones to select on, then the ones to test on."""
+    """Numbers of a persona's last dialogues that are held out: first for validation, then for testing."""
 
     validation: int
     test: int
 
 
 RETRAINING_HELD_OUT = HeldOut(validation=2, test=1)
-"""Three in all, as in the public reference code, which selects on the ones that it reports."""
+"""Three in total, as in the public reference code, which selects epochs on the dialogues that it reports."""
 
 TEST_HELD_OUT = HeldOut(validation=1, test=2)
-"""The last two are tested on, as in the public reference code; one more so that they need not be selected on."""
+"""The last two are for testing, as in the public reference code; one more is for validation."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Roles:
     unused: tuple[Persona, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a persona with two roles."""
         names = [persona.name for persona in (*self.retraining, *self.test, *self.unused)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -56,23 +55,22 @@ class Assignment(NamedTuple):
 def choose_roles(
     personas: Sequence[Persona], *, retraining: int | Sequence[str] = 10, test: int | Sequence[str] = 10
 ) -> Roles:
-    """Choose the personas to retrain on and the ones to test on.
+    """Choose the personas for retraining and for testing.
 
     Parameters
     ----------
     personas
-        The base personas, those with the most turns first.
+        The base personas, by decreasing number of turns.
     retraining, test
-        The names of personas, or how many: then the first `retraining` of them are retrained on and the next `test`
-        are tested on, without those that are named for the other role. If the dialogues come from several files, the
-        personas to test on are counted among those whose dialogues are all from the last file, the ones to retrain on
-        among those with none from it, as the paper takes them from the two splits of ConvAI2; a persona in both is
-        used for neither.
+        The names of personas, or their number: then the first `retraining` are for retraining and the next `test` for
+        testing, without those named for the other role. If the dialogues are from several files, test personas are
+        those whose dialogues are all in the last file, retraining personas those with none in it, as the paper takes
+        them from the two splits of ConvAI2; a persona in both is not used.
 
     Raises
     ------
     ValueError
-        If there are too few personas, a name is none of theirs, or a persona would have both roles.
+        If there are too few personas, a name is unknown, or a persona would have both roles.
     """
     last = max((dialogue.file for persona in personas for dialogue in persona.dialogues), default=0)
     retrainable, testable = list(personas), list(personas)
@@ -97,7 +95,7 @@ def _chosen(
             raise ValueError(f"{role} personas: got {asked}; expected at least 1")
         if len(among) < asked:
             raise ValueError(
-                f"too few personas: {asked} {role} personas asked for, {len(among)} left of the {len(known)} found"
+                f"too few personas: {asked} {role} personas requested, {len(among)} left of the {len(known)} found"
             )
         return tuple(among[:asked])
     by_name = {persona.name: persona for persona in known}
@@ -112,7 +110,7 @@ def assignments(
 ) -> tuple[Assignment, ...]:
     """Return the use of every dialogue, by role, then task, in file order.
 
-    The last dialogues of a persona are held out, counted by `retraining` or `test`; the others are trained on.
+    The last dialogues of a persona, as many as in `retraining` or `test`, are held out; the others are for training.
 
     Raises
     ------
@@ -153,12 +151,12 @@ def _parts(persona: Persona, held_out: HeldOut) -> tuple[Part, ...]:
 
 
 def sources_of_distractors(uses: Sequence[Assignment]) -> Mapping[tuple[Role, Side], tuple[Dialogue, ...]]:
-    """Return the dialogues whose replies may be distractors, for each role and side.
+    """Return the sources of distractors for each role and part.
 
-    Turns that are trained on take them from what is trained on in the same role and from every other unused persona;
-    turns that are evaluated take them from what is held out in the same role and from the other unused personas. So
-    the candidates of an evaluated turn, true or not, come from dialogues that training never takes a reply from: to
-    have been seen in training tells nothing of a candidate. Nor does retraining take any from the test personas.
+    Training turns take them from the training dialogues of the same role and from every other unused persona; evaluated
+    turns from the held-out dialogues of the same role and from the other unused personas. So no candidate of an
+    evaluated turn, true or not, comes from a dialogue of training, and having been seen in training does not reveal the
+    true one. Nor does retraining take any from the test personas.
     """
     found: dict[tuple[Role, Side], list[Dialogue]] = {}
     sides: tuple[Side, Side] = ("trained on", "evaluated")

@@ -1,4 +1,4 @@
-"""The tasks of the experiment: one for each persona, with its parts as examples."""
+"""The tasks of the experiment, one per persona, with its parts as examples."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class PersonaTask(Task):
 def part_choices(
     uses: Sequence[Assignment], *, role: Literal["retraining", "test"], seed: int, training_pool: int = CANDIDATES
 ) -> dict[str, dict[Part, tuple[Choice, ...]]]:
-    """Return for each task of a role and each of its parts the turns with their candidates.
+    """Return the turns with their candidates for each task of a role and each of its parts.
 
     Distractors that the file does not give come from dialogues of other personas, as
-    `splits.sources_of_distractors` says. Turns to train on have `training_pool` candidates, the others 20.
+    `splits.sources_of_distractors` says. Training turns have `training_pool` candidates, the others 20.
     """
     sources = sources_of_distractors(uses)
     pools: dict[Side, ReplyPool] = {
@@ -65,7 +65,7 @@ def language_tasks(
     Raises
     ------
     ValueError
-        If the tokenizer or the settings do not do, or there are too few replies to draw distractors from.
+        If the tokenizer or the settings are unsuitable, or there are too few replies for distractors.
     """
     pairs = pair_format(tokenizer, max_length=settings.max_length)
 

@@ -1,4 +1,4 @@
-"""The tasks as a table: which dialogue belongs to which task, in which role."""
+"""The tasks as a table: the task, the role and the part of every dialogue."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ COLUMNS = ("task", "dialogue", "turns", "role", "part")
 
 
 def write_tasks(path: str | os.PathLike[str], uses: Sequence[Assignment]) -> None:
-    """Write one line for each dialogue, by task, whole or not at all, in UTF-8 with a header.
+    """Write one line for each dialogue, by task, atomically, in UTF-8 with a header.
 
     The columns are the task (of the persona), the dialogue (numbered from 1 in file order), its turns, the role of the
-    task (``retraining``, ``test`` or ``unused``) and the part of the task that the dialogue is in (``train``,
-    ``validation`` or ``test``; nothing if the task is unused).
+    task (``retraining``, ``test`` or ``unused``) and the dialogue's part of the task (``train``, ``validation`` or
+    ``test``; empty if the task is unused).
     """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")

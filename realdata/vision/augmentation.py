@@ -11,12 +11,12 @@ from realdata.vision.images import ImageSource, Pixels, Rows
 
 
 class Augmentation(NamedTuple):
-    """How training images vary.
+    """The augmentation of training images.
 
     Parameters
     ----------
     padding
-        Black pixels put around an image before a crop of its own size is taken out of it, at a place drawn uniformly.
+        Width of a black frame around an image, from which a crop of the image's size is taken at a uniform place.
     mirror
         Whether a crop is mirrored, left to right, with probability ½.
     """
@@ -26,7 +26,7 @@ class Augmentation(NamedTuple):
 
 
 def usual_augmentation(source: ImageSource) -> Augmentation:
-    """Return crops from a frame of an eighth of the side, 4 pixels at 32, mirrored unless that spoils the class."""
+    """Return crops from a frame of an eighth of the side, 4 pixels at 32, mirrored unless that changes the class."""
     return Augmentation(padding=round(min(source.shape.height, source.shape.width) / 8), mirror=source.mirrored)
 
 
@@ -36,18 +36,18 @@ def framed(images: Pixels, padding: int) -> Pixels:
 
 
 def centres(frames: Pixels, rows: Rows, *, padding: int) -> Pixels:
-    """Return some images without their frame, ``(B, C, H, W)``."""
+    """Return selected images without their frame, ``(B, C, H, W)``."""
     inner = [slice(padding, side - padding) for side in frames.shape[2:]]
     return frames[:, :, inner[0], inner[1]][rows]
 
 
 def crops(rng: np.random.Generator, frames: Pixels, *, rows: Rows, augmentation: Augmentation) -> Pixels:
-    """Draw a crop of each of some images, mirrored or not.
+    """Draw a crop of each image, mirrored or not.
 
     Parameters
     ----------
     frames
-        Images with their frame, as by `framed`, ``(N, C, H + 2 padding, W + 2 padding)``.
+        Images with their frame, from `framed`, ``(N, C, H + 2 padding, W + 2 padding)``.
     rows
         Which images, ``(B,)``.
 

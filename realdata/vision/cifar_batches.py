@@ -1,4 +1,4 @@
-"""CIFAR-10 as its authors give it: pickled batches, in a folder or in the archive itself."""
+"""CIFAR-10 as published: pickled batches, in a folder or in the archive."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ OFFICIAL_MD5: Mapping[str, str] = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     TEST: "40351d587109b95175f43aff81a1287e",
 }
-"""MD5 of the published files, as their page gives it."""
+"""MD5 of the published files, from their page."""
 MAX_ARCHIVE_BYTES = 2**30  # the official one has 170 million
 MAX_FILE_BYTES = 2**26  # an official batch has 31 million
 
 
 def batches_place(path: Path) -> Path | None:
-    """Return the folder of batches or the archive that `path` is or has right in it, if there is one."""
+    """Return the folder of batches or the archive that `path` is or directly contains, or None."""
     for place in (path, path / FOLDER):
         if any((place / name).exists() for name in (*TRAIN, TEST)):
             return place
@@ -62,13 +62,13 @@ def open_cifar_batches(path: Path, *, checksums: Mapping[str, str] = OFFICIAL_MD
     Parameters
     ----------
     checksums
-        MD5 by file name; a file that is not among them is not checked.
+        MD5 by file name; other files are not checked.
 
     Raises
     ------
     ImageDataError
-        If a file is missing, is not the published one, is damaged, holds anything but lists and arrays, or has a
-        wrong label.
+        If a file is missing, is not the published one, is damaged, holds anything but lists and arrays, or has a wrong
+        label.
     """
     files = _from_archive(path, checksums) if path.is_file() else _from_folder(path)
     batches = {name: _batch(path / name, content, checksums=checksums) for name, content in files.items()}
@@ -95,7 +95,7 @@ def _decode(stored: Pixels, rows: Rows) -> Pixels:
 
 
 def _from_folder(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file of the folder that is needed."""
+    """Return the content of every required file of the folder."""
     contents = {}
     for name in (META, *TRAIN, TEST):
         contents[name] = read_bytes(folder / name, expected="a batch of CIFAR-10", limit=MAX_FILE_BYTES)
@@ -103,7 +103,7 @@ def _from_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _from_archive(path: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
-    """Return the content of every file in the archive that is needed, without writing any."""
+    """Return the content of every required file in the archive, without writing any."""
     wanted = {f"{FOLDER}/{name}": name for name in (META, *TRAIN, TEST)}
     contents = {}
     try:
@@ -125,7 +125,7 @@ def _from_archive(path: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)  # tells a damaged download; what is unpickled is restricted anyway
+    return hashlib.md5(usedforsecurity=False)  # detects a damaged download; unpickling is restricted anyway
 
 
 def _check(path: Path, found: str, *, expected: str) -> None:
@@ -134,7 +134,7 @@ def _check(path: Path, found: str, *, expected: str) -> None:
 
 
 def _batch(path: Path, content: bytes, *, checksums: Mapping[str, str]) -> dict[Any, Any]:
-    """Unpickle one file, after a look at its MD5."""
+    """Unpickle one file after a check of its MD5."""
     if len(content) > MAX_FILE_BYTES:
         raise ImageDataError(f"{path}: more than {MAX_FILE_BYTES // 2**20} MiB, expected a batch of CIFAR-10")
     if path.name in checksums:
@@ -160,7 +160,7 @@ def _pixels_and_labels(path: Path, batch: dict[Any, Any]) -> tuple[Pixels, Label
         or data.values.ndim != 2
         or data.values.shape[1] != width
     ):
-        raise ImageDataError(f"{path}: no array of {width} bytes a row under data, expected a batch of CIFAR-10")
+        raise ImageDataError(f"{path}: no array of {width} bytes per row under data, expected a batch of CIFAR-10")
     if not isinstance(labels, list) or len(labels) != len(data.values):
         raise ImageDataError(f"{path}: no list of {len(data.values)} labels under labels, expected one per image")
     for row, label in enumerate(labels):

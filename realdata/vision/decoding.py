@@ -1,4 +1,4 @@
-"""Decode stored images, each damaged one with its name in one line."""
+"""Decoding of stored images; errors name the image."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from loraml_theory.harness.errors import reason
 from loraml_theory.harness.input_files import MEBIBYTE, InputFileError, read_bytes
 from realdata.vision.images import ImageDataError, ImageShape, Pixels
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # none that runs another program, as EPS does
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # none that runs another program, unlike EPS
 MAX_PIXELS = 2**24
-"""Largest image that is decoded, in pixels (4096 by 4096): a small file may unpack to gigabytes."""
+"""Largest decoded image in pixels (4096 by 4096): a small file may unpack to gigabytes."""
 LARGEST = 64 * MEBIBYTE
 """Largest file of an image."""
 MAX_BYTES = 8 * 2**30
-"""Most memory that the images decoded by one call may take."""
+"""Most memory for the images decoded by one call."""
 FAILURES = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ArithmeticError, RuntimeError)
-"""What Pillow raises for damaged files, by format; its documentation promises no single class."""
+"""Pillow's exceptions for damaged files, which differ by format; its documentation does not promise one class."""
 
 
 class EncodedImage(NamedTuple):
-    """An image as it is stored, with the name that messages give it."""
+    """A stored image, with its name in messages."""
 
     name: str
     content: Path | bytes
@@ -40,7 +40,7 @@ def decode_images(images: Iterable[EncodedImage], *, count: int, shape: ImageSha
     Parameters
     ----------
     shape
-        What every image has, or what all are brought to with `resize`.
+        Shape of every image, or of all after `resize`.
 
     Raises
     ------
@@ -67,13 +67,13 @@ def decode_images(images: Iterable[EncodedImage], *, count: int, shape: ImageSha
 def decode_image(image: EncodedImage, *, side: int | None = None) -> Pixels:
     """Decode one image in red, green and blue, ``(height, width, 3)``.
 
-    Grey becomes three equal channels, 16-bit grey is divided by 256, what is transparent becomes white, and a
-    photograph is turned upright as its metadata says. With `side` it is resized to a square, bicubically.
+    Grey becomes three equal channels, 16-bit grey is divided by 256, transparency becomes white, and a photograph is
+    turned upright by its metadata. With `side` it is resized to a square, bicubically.
 
     Raises
     ------
     ImageDataError
-        If it is damaged, is no image, has more than ``MAX_PIXELS``, or cannot be read.
+        If it is damaged, is not an image, has more than ``MAX_PIXELS``, or cannot be read.
     """
     with _one_line(image.name):
         content = image.content
@@ -91,7 +91,7 @@ def decode_image(image: EncodedImage, *, side: int | None = None) -> Pixels:
 
 
 def common_shape(first: EncodedImage, *, size: int | None) -> ImageShape:
-    """Return the shape of a source's images: `size` by `size`, or as its first training image is.
+    """Return the shape of a source's images: `size` by `size`, or that of its first training image.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def common_shape(first: EncodedImage, *, size: int | None) -> ImageShape:
 
 
 def _in_colour(image: Image.Image) -> Image.Image:
-    """Convert to red, green and blue from whatever the file holds."""
+    """Convert any mode to red, green and blue."""
     if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion cuts them off at 255
         return Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
@@ -124,10 +124,10 @@ def _by(shape: ImageShape) -> str:
 
 @contextmanager
 def _one_line(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong with one image into an `ImageDataError` that names it."""
+    """Turn any error with one image into an `ImageDataError` that names it."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on odd metadata; what matters ends as an exception
+            warnings.simplefilter("ignore")  # on odd metadata; real errors are exceptions
             yield
     except InputFileError:
         raise

@@ -11,9 +11,9 @@ from realdata.vision.images import ImageShape, ImageSource, Labels, Pixels, Rows
 
 SHAPE = ImageShape(8, 8, 1)
 TEST_PER_CLASS = 60
-"""Digits of each class for testing; 114 to 123 are left to train and to select on."""
+"""Test digits of each class; 114 to 123 remain for training and validation."""
 SEED = 0
-"""Of the split, which is one for all experiments: more seeds are no more test images."""
+"""Seed of the split, the same for all experiments: more seeds do not give more test images."""
 
 
 def open_digits() -> ImageSource:

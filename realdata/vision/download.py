@@ -15,12 +15,12 @@ from loraml_theory.harness.input_files import open_input
 from realdata.vision.images import ImageDataError
 
 REPOSITORY = "uoft-cs/cifar10"
-"""On the Hugging Face hub."""
+"""A data set on the Hugging Face hub."""
 REVISION = "0b2714987fa478483af9968de7c934580d0bb9a2"
 
 
 class Published(NamedTuple):
-    """A file of the repository and its SHA-256, which is what the hub's Git LFS names it by."""
+    """A file of the repository and its SHA-256, its name in the hub's Git LFS."""
 
     path: str
     sha256: str
@@ -37,10 +37,10 @@ FILES = (
 
 
 def download_cifar10(folder: str | os.PathLike[str]) -> Path:
-    """Make sure that a folder has CIFAR-10 as Parquet files, and return it.
+    """Ensure that a folder has CIFAR-10 as Parquet files, and return it.
 
-    Nothing is downloaded if it has them. Otherwise `huggingface_hub` downloads them into its own cache first, and each
-    file is copied here whole, if it is the published one, or not at all.
+    Nothing is downloaded if it has them. Otherwise `huggingface_hub` downloads them into its cache, and each file that
+    is the published one is copied here atomically.
 
     Raises
     ------
@@ -61,18 +61,18 @@ def download_cifar10(folder: str | os.PathLike[str]) -> Path:
 
 
 def _cached(file: Published) -> Path:
-    """Return where the hub's library has put a file whose hash is right."""
+    """Return the path in the hub's cache of a file with the right hash."""
     from huggingface_hub import hf_hub_download
 
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it reports each of its retries; the one line below says what matters
+    logger.setLevel(logging.ERROR)  # it reports each of its retries; the one line below suffices
     try:
         cached = Path(hf_hub_download(REPOSITORY, file.path, repo_type="dataset", revision=REVISION))
-    except Exception as problem:  # of several libraries, which share no class: no network, no such file, no disk
+    except Exception as problem:  # from several libraries without a common class: no network, no such file, no disk
         raise ImageDataError(
             f"{REPOSITORY}: cannot be downloaded ({reason(problem)}); expected a network, "
-            "or give --data a folder that has CIFAR-10 already"
+            "or --data with a folder that has CIFAR-10 already"
         ) from problem
     finally:
         logger.setLevel(level)

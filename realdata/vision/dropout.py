@@ -1,10 +1,10 @@
-"""Dropout joined with GELU or with a residual's sum, several times faster on the CPU than one operation after another.
+"""Dropout fused with GELU or with a residual's sum, several times faster on the CPU than separate operations.
 
 torch draws the mask on one thread, more slowly than the linear layers of an MLP-Mixer compute. Here each element is
 visited once by compiled code, on all of torch's threads; the mask is computed again in the backward pass. An element
-becomes 0 with probability p, rounded to a multiple of 2⁻³², and the others are multiplied such that the mean is kept
-exactly. All draws of a call follow from one that is made from torch's global CPU generator, whatever the number of
-threads. On other devices, in other precisions and under `torch.compile` torch's own functions are used.
+becomes 0 with probability p, rounded to a multiple of 2⁻³², and the others are scaled so that the mean is kept exactly.
+All draws of a call follow from one number from torch's global CPU generator, for any number of threads. On other
+devices, in other precisions and under `torch.compile` torch's own functions are used.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from torch.nn import functional
 from realdata.vision import dropout_kernels as kernels
 
 _STEPS = 1 << 32
-_BLOCKS_A_THREAD = 16  # 32 768 elements, torch's own least share of a thread
+_BLOCKS_A_THREAD = 16  # 32 768 elements, torch's smallest share of a thread
 
 
 class Mask(NamedTuple):
-    """What a call's mask follows from.
+    """The parameters of a call's mask.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Mask(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """What the elements that stay are multiplied by, one over their probability."""
+        """Scale of the elements that stay, one over their probability."""
         return _STEPS / (_STEPS - self.threshold)
 
 
@@ -61,7 +61,7 @@ def _workers(process: int, count: int) -> ThreadPoolExecutor:  # per process: th
 
 
 def _run(kernel: Callable[..., None], *tensors: Tensor, mask: Mask) -> None:
-    """Run a kernel on contiguous tensors of one shape and type, the last of them written to."""
+    """Run a kernel on contiguous tensors of one shape and type, the last of which is the output."""
     arrays = [tensor.detach().view(-1).numpy() for tensor in tensors]
     size, number = arrays[0].size, arrays[0].dtype.type
     numbers = (np.uint64(mask.key), np.uint64(mask.threshold), number(mask.scale))
@@ -76,30 +76,30 @@ def _run(kernel: Callable[..., None], *tensors: Tensor, mask: Mask) -> None:
         kernel(*arrays, *numbers, ends[0], ends[1])
     finally:
         for other in others:
-            other.result()  # also after an error: nothing may go on writing
+            other.result()  # also after an error: no thread may still write
 
 
-_RECYCLED_FROM = 1 << 18  # elements; a memory allocator keeps smaller pieces itself
+_RECYCLED_FROM = 1 << 18  # elements; a memory allocator caches smaller pieces itself
 _unused: defaultdict[tuple[int, torch.dtype], list[NDArray[Any]]] = defaultdict(list)
 
 
 def _empty_like(x: Tensor) -> Tensor:
-    """Return a contiguous tensor of the shape and type of x, in memory of one that nothing refers to any more.
+    """Return a contiguous tensor of the shape and type of x, in memory that is no longer referenced.
 
-    Large pieces of memory are otherwise returned to the system and asked for again in each step, and the system fills
-    each page with zeros, which costs more than a kernel. What is kept is what was in use at once, by size.
+    Otherwise large pieces of memory return to the system in each step, which fills every new page with zeros, and this
+    costs more than a kernel. By size, as much is cached as was in use at once.
     """
     count = x.numel()
     if count < _RECYCLED_FROM:
         return torch.empty_like(x, memory_format=torch.contiguous_format)
     step = 1 << (count.bit_length() - 3)
-    unused = _unused[-(-count // step) * step, x.dtype]  # few sizes, of which at least 4/5 are used
+    unused = _unused[-(-count // step) * step, x.dtype]  # few sizes, at least 4/5 used
     try:
         memory = unused.pop()
     except IndexError:
         memory = torch.empty(-(-count // step) * step, dtype=x.dtype).numpy()
     lent = memory[:count]
-    weakref.finalize(lent, unused.append, memory).atexit = False  # the tensor keeps `lent` as long as it has the memory
+    weakref.finalize(lent, unused.append, memory).atexit = False  # the tensor holds a reference to `lent`
     return torch.from_numpy(lent).view(x.shape)
 
 
@@ -108,7 +108,7 @@ def _contiguous(x: Tensor) -> Tensor:
 
 
 def _compiled_for(*tensors: Tensor) -> bool:
-    """Say whether the kernels apply: to tensors of one type, float32 or float64, in the CPU's memory."""
+    """Return whether the kernels apply: to tensors of one type, float32 or float64, in the CPU's memory."""
     dtypes = {tensor.dtype for tensor in tensors}
     return (
         len(dtypes) == 1
@@ -119,10 +119,8 @@ def _compiled_for(*tensors: Tensor) -> bool:
 
 
 def _refuse_second_derivatives() -> None:
-    if torch.is_grad_enabled():  # in a backward pass only with create_graph=True; torch would leave terms out silently
-        raise RuntimeError(
-            "dropout: got create_graph=True, expected first derivatives only; in eval mode all are there"
-        )
+    if torch.is_grad_enabled():  # in a backward pass only with create_graph=True; torch would silently omit terms
+        raise RuntimeError("dropout: got create_graph=True, expected first derivatives only; eval mode has all")
 
 
 class _GELUDropout(torch.autograd.Function):
@@ -172,7 +170,7 @@ class _Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f"dropout: got {p}, expected a probability from 0 up to, but not, 1")
+            raise ValueError(f"dropout: got {p}, expected a probability >= 0 and < 1")
         self.p = p
 
     def extra_repr(self) -> str:
@@ -195,7 +193,7 @@ class GELUDropout(_Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return as many elements as x has, in the same shape."""
+        """Return a tensor of the shape of x."""
         if not self.training or self.p == 0:
             return functional.gelu(x)
         if not _compiled_for(x):
@@ -205,7 +203,7 @@ class GELUDropout(_Dropout):
 
 
 class DropoutAdd(_Dropout):
-    """A residual plus what dropout, in training, leaves of x.
+    """A residual plus x after dropout in training.
 
     Parameters
     ----------

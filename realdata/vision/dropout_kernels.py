@@ -1,8 +1,8 @@
-"""Dropout, alone or with GELU or a sum, compiled by numba: one pass over the memory, and no mask is kept.
+"""Dropout, alone or with GELU or a sum, compiled by numba: one pass over the memory, and no mask is stored.
 
 Whether element i stays is decided by a hash of the call's key and i: SplitMix64 of G. L. Steele, D. Lea and C. H.
 Flood, Fast splittable pseudorandom number generators, OOPSLA 2014. So the backward pass finds the mask again, and a
-result does not depend on how the blocks are shared out among threads.
+result does not depend on how the blocks are distributed over threads.
 
 Every kernel works on blocks ``first`` to ``last - 1``, of BLOCK elements, of flat arrays of one length and type,
 float32 or float64. It multiplies by the mask: 0 where 32 bits of the hash are below ``threshold``, elsewhere ``scale``.
@@ -20,12 +20,12 @@ from numba.core import types
 from numba.extending import overload
 
 HALF_BLOCK = 1024
-BLOCK = 2 * HALF_BLOCK  # what a kernel has of it at a time, three arrays and the mask, stays in the innermost cache
+BLOCK = 2 * HALF_BLOCK  # three arrays and the mask of a block fit in the L1 cache
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, without the interpreter's lock; keep the code on disk where that can be written."""
+    """Compile at the first call, without the interpreter's lock; cache the code on disk where possible."""
     settings: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
     try:
         return numba.njit(function, cache=True, **settings)
@@ -34,7 +34,7 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 
 def _compiled_by_type(function: Callable[[Any], Any]) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
-    """Decorate what chooses, by the type of x, the code that `function` stands for in compiled code."""
+    """Decorate a function that chooses the compiled code of `function` by the type of x."""
 
     def decorate(choose: Callable[[Any], Any]) -> Callable[[Any], Any]:
         overload(function)(choose)
@@ -46,7 +46,7 @@ def _compiled_by_type(function: Callable[[Any], Any]) -> Callable[[Callable[[Any
 _F = np.float32
 _HALF, _ZERO, _LIMIT = _F(0.5), _F(0), _F(5.5)  # Φ(-5.5) = 1.9e-8, less than half the spacing of float32 below 1
 # (Φ(x) - ½) / x = P(x²) / Q(x²); before rounding, x P / Q is off by at most 2.0e-8 for |x| <= 5.5. By least squares,
-# repeated with weights moved to where the error was largest.
+# repeated with weights moved to the largest errors.
 _P = tuple(
     map(_F, (0.398942155, 0.0359216376, 0.00450912552, 1.70367699e-4, 3.24098763e-6, -2.20822281e-8, 1.11758294e-10))
 )
@@ -54,7 +54,7 @@ _Q = tuple(map(_F, (1.0, 0.256706764, 0.029091156, 0.00183060799, 6.23243693e-5)
 
 
 def _distribution(x: Any) -> Any:
-    """Stand for the normal distribution function Φ(x) in compiled code."""
+    """The normal distribution function Φ(x) in compiled code."""
 
 
 @_compiled_by_type(_distribution)
@@ -73,17 +73,17 @@ def _chosen_distribution(x: Any) -> Any:
 
 
 _LOG2_E = _F(1 / math.log(2))
-_LN2_HIGH = _F(0.693359375)  # of 9 significant bits, so that its product with a small whole number is exact
+_LN2_HIGH = _F(0.693359375)  # 9 significant bits, so that its product with a small whole number is exact
 _LN2_LOW = _F(math.log(2) - 0.693359375)
-_TO_WHOLE = _F(1.5 * 2**23)  # what is added to it is rounded to a whole number
+_TO_WHOLE = _F(1.5 * 2**23)  # a number added to it is rounded to a whole number
 _TAYLOR = tuple(_F(1 / math.factorial(i)) for i in range(7))
-_LOWEST = _F(-87)  # exp of less is no normal number
+_LOWEST = _F(-87)  # exp of less is subnormal
 _AT_ZERO = _F(1 / math.sqrt(2 * math.pi))
 _BIAS, _MANTISSA = np.int32(127), np.int32(23)
 
 
 def _density(x: Any) -> Any:
-    """Stand for the normal density φ(x) in compiled code."""
+    """The normal density φ(x) in compiled code."""
 
 
 @_compiled_by_type(_density)
@@ -109,7 +109,7 @@ _27, _30, _31, _32 = (np.uint64(bits) for bits in (27, 30, 31, 32))
 
 @_compiled
 def _draw(mask: Array, key: np.uint64, block: int, threshold: np.uint64, scale: Any) -> None:
-    """Fill a block's mask; a hash decides on one element of its first half and one of its second."""
+    """Fill a block's mask; a hash decides one element of its first half and one of its second."""
     key = key + np.uint64(block * HALF_BLOCK) * _WEYL
     zero = scale - scale  # of its type
     first, second = mask[:HALF_BLOCK], mask[HALF_BLOCK:]
@@ -122,7 +122,7 @@ def _draw(mask: Array, key: np.uint64, block: int, threshold: np.uint64, scale: 
         second[i] = scale if (z >> _32) >= threshold else zero
 
 
-# Loops of their own, over arrays that start at their first index: so LLVM sees that it can use vectors.
+# Separate loops over arrays that start at their first index, so that LLVM vectorises them.
 
 
 @_compiled

@@ -1,4 +1,4 @@
-"""Examples of one binary task of images: normalised batches, augmented where asked."""
+"""Examples of one binary task of images: normalised batches, augmented on request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def normalisation_of(images: Iterable[Pixels]) -> Normalisation:
     counts = sum(
         np.stack([np.bincount(channel.ravel(), minlength=256) for channel in part.swapaxes(0, 1)]) for part in images
     )
-    share = counts / np.sum(counts, axis=1, keepdims=True)  # counted, so that no order of summation matters
+    share = counts / np.sum(counts, axis=1, keepdims=True)  # counted, so that the order of summation does not matter
     levels = np.arange(256) / 255
     mean = share @ levels
     deviation = np.sqrt(np.sum(share * (levels - mean[:, None]) ** 2, axis=1)).clip(1 / 255)
@@ -50,11 +50,11 @@ class ImageExamples:
     stored_labels
         0 or 1 for each stored image, ``(stored,)``.
     rows
-        Which stored images these examples are, ``(examples,)``.
-    normalisation
+        Indices of these examples among the stored images, ``(examples,)``.
+        normalisation
         Of the pixels a model sees.
-    augmentation
-        Of batches that are drawn to train on.
+        augmentation
+        Of training batches.
     """
 
     frames: Pixels
@@ -65,7 +65,6 @@ class ImageExamples:
     classes: ClassVar[int] = 2
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.rows)
 
     @property
@@ -75,7 +74,7 @@ class ImageExamples:
 
     @property
     def shape(self) -> ImageShape:
-        """Height, width and channels of what a model sees."""
+        """Height, width and channels of a model's input."""
         channels, height, width = self.frames.shape[1:]
         return ImageShape(height - 2 * self.augmentation.padding, width - 2 * self.augmentation.padding, channels)
 
@@ -91,7 +90,7 @@ class ImageExamples:
     def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:
         """Return the images at `indices`, float32 ``(B, C, H, W)``, and their labels, int64 ``(B,)``.
 
-        With `rng` each is a new random crop, mirrored or not; without they are as they are.
+        With `rng` each is a new random crop, mirrored or not; otherwise it is unchanged.
         """
         rows = self.rows[indices]
         if rng is None:
@@ -104,32 +103,34 @@ class ImageExamples:
         )
 
     def subset(self, per_class: int | None) -> ImageExamples:
-        """Return the first `per_class` images of each class, in order; all for None. A smaller one is within a larger.
+        """Return the first `per_class` images of each class, in order; all for None. These sets are nested.
 
         Raises
         ------
         ValueError
-            If a class has fewer.
+            If a class has fewer images.
         """
         if per_class is None:
             return self
         places = [np.flatnonzero(self.labels == label) for label in (0, 1)]
         fewest = min(map(len, places))
         if not 1 <= per_class <= fewest:
-            raise ValueError(f"images per class: got {per_class}, expected 1 to {fewest}, what the smaller class has")
+            raise ValueError(
+                f"images per class: got {per_class}, expected 1 to {fewest}, the size of the smaller class"
+            )
         return replace(self, rows=self.rows[np.sort(np.concatenate([place[:per_class] for place in places]))])
 
     def augmented_once(self, rng: np.random.Generator) -> ImageExamples:
-        """Return one augmentation of each image in its place, which stays the same in every batch.
+        """Return the examples with each image replaced by one augmentation, the same in every batch.
 
-        The public reference code augments like this, when it loads the data.
+        The public reference code augments like this when it loads the data.
         """
         fixed = crops(rng, self.frames, rows=self.rows, augmentation=self.augmentation)
         return image_examples(fixed, self.labels, normalisation=self.normalisation, augmentation=NO_AUGMENTATION)
 
     @cached_property
     def _affine(self) -> tuple[Tensor, Tensor]:
-        """Return what to subtract from a pixel 0 … 255 and what to multiply by, ``(1, C, 1, 1)`` each."""
+        """Return the offset to subtract from a pixel 0 … 255 and the factor, ``(1, C, 1, 1)`` each."""
         mean, deviation = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in self.normalisation)
         return (255 * mean).float(), (1 / (255 * deviation)).float()
 

@@ -1,4 +1,4 @@
-"""The vision experiment: what `realdata.experiments` needs to run it."""
+"""The vision experiment for `realdata.experiments`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from realdata.peft_ml.settings import SelectOn
     from realdata.vision.tasks import ImageTask
 
-FORWARD_AND_BACKWARD = 3  # what a training image costs, where one that is evaluated costs 1
+FORWARD_AND_BACKWARD = 3  # cost of a training image relative to an evaluated one
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class VisionSpec:
 
     @property
     def switches(self) -> Mapping[str, tuple[str, str]]:
-        """What every switch of the reference code does, and what is done without it."""
+        """The effect of every switch of the reference code, and the behaviour without it."""
         return {quirk.name: (quirk.what, quirk.instead) for quirk in QUIRKS}
 
     @property
     def relevance(self) -> Relevance:
-        """Which switches have an effect where."""
+        """The switches that have an effect, by method and fine-tuning."""
         return Relevance(augmented=self.settings.data.crop_padding > 0 or self.settings.data.mirror)
 
     def document(self) -> dict[str, Any]:
-        """Return the settings as JSON holds them, without the grid."""
+        """Return the settings in JSON's types, without the grid."""
         return self.settings.document()
 
     def open(self) -> VisionExperiment:
@@ -68,9 +68,9 @@ class VisionExperiment:
     Parameters
     ----------
     settings
-        Of the experiment.
-    images
-        Where the images are, None for scikit-learn's digits.
+        Settings of the experiment.
+        images
+        Path of the images, None for scikit-learn's digits.
 
     Raises
     ------
@@ -82,10 +82,9 @@ class VisionExperiment:
 
     head = HEAD
     unit = "task"
-    scores: Mapping[str, Score] = {"accuracy": Score("accuracy", 0.5)}  # of two labels, one is guessed
+    scores: Mapping[str, Score] = {"accuracy": Score("accuracy", 0.5)}  # a guess among two labels
 
     def __init__(self, settings: VisionSettings, images: Path | None) -> None:
-        """Open the images; none is decoded yet."""
         from realdata.vision.problem import Classification
         from realdata.vision.sources import open_images
 
@@ -130,7 +129,7 @@ class VisionExperiment:
         return FineTuningPlan(base, chosen, settings, _selected_on(work.quirks), "warm-start" in work.quirks)
 
     def cost(self, work: Work | None) -> Cost:
-        """Return the epochs of a job, and the images of each, where one that is trained on counts three times."""
+        """Return the epochs of a job, and the images of each, a training image counted three times."""
         *retraining, test = self._tasks(0, once=False)
         if work is None:
             sizes = [FORWARD_AND_BACKWARD * len(task.train) + len(task.validation) for task in retraining]

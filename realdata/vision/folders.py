@@ -1,4 +1,4 @@
-"""Images in folders, one folder a class: ``train/<class>/*.png`` and ``test/<class>/*.png``, or ``<class>/*.png``."""
+"""Images in folders, one folder per class: ``train/<class>/*.png`` and ``test/<class>/*.png``, or ``<class>/*.png``."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from realdata.vision.images import ImageDataError, ImageShape, ImageSource, Pixe
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".webp"})
 UNREAD = frozenset({".avif", ".eps", ".heic", ".heif", ".jfif", ".jp2", ".pbm", ".pgm", ".svg", ".tif", ".tiff"})
-"""Kinds of images that would be missed without a word if they were passed over."""
+"""Kinds of images that are refused rather than silently ignored."""
 TEST_SHARE = 5
-"""One image of so many is for testing, where the folder does not say which."""
+"""One image in this many is for testing, where the folder has no splits."""
 
 
 def open_folders(folder: Path, *, size: int | None = None, seed: int = 0) -> ImageSource:
     """Open folders of images; only one image is decoded now.
 
-    A class is a folder right in ``train`` and ``test`` with images right in it; classes and images are in the order of
-    their names. Hidden files and files of other kinds are passed over. Without the folders ``train`` and ``test`` a
-    class is a folder right in `folder`, and a fifth of its images, drawn from `seed` and its name, is for testing.
+    A class is a folder directly in ``train`` and ``test`` with images directly in it; classes and images are in the
+    order of their names. Hidden files and files of other kinds are ignored. Without the folders ``train`` and ``test``
+    a class is a folder directly in `folder`, and a fifth of its images, drawn from `seed` and its name, is for testing.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def _listed(folder: Path) -> tuple[Mapping[str, Sequence[Path]], Mapping[str, Se
 
 
 def _drawn(folder: Path, seed: int) -> tuple[Mapping[str, Sequence[Path]], Mapping[str, Sequence[Path]]]:
-    """Split the images of each class; the same image falls to the same side on every machine."""
+    """Split the images of each class, in the same way on every machine."""
     train, test = {}, {}
     for name, files in _classes(folder).items():
         if len(files) < 2:
@@ -84,7 +84,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 def _is_image(path: Path) -> bool:
     if path.suffix.lower() in UNREAD and not path.name.startswith("."):
-        raise ImageDataError(f"{path}: is an image of a kind that is not read, expected {', '.join(sorted(SUFFIXES))}")
+        raise ImageDataError(f"{path}: is an image of an unsupported kind, expected {', '.join(sorted(SUFFIXES))}")
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 

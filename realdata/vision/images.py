@@ -1,4 +1,4 @@
-"""Labelled images in a training and a test split, decoded only where they are asked for."""
+"""Labelled images in a training and a test split, decoded on demand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows: TypeAlias = NDArray[np.int64]
 
 
 class ImageDataError(InputError):
-    """Images that cannot be used as they are: what is wrong with which file, and what was expected, in one line."""
+    """Images that cannot be used; the text is one line with the file, what is wrong, and what was expected."""
 
 
 class ImageShape(NamedTuple):
@@ -37,7 +37,7 @@ class Split:
     labels
         Class of each image, ``(rows,)``.
     decode
-        Gives the images at some rows, in this order, ``(len(rows), height, width, channels)``.
+        Returns the images at given rows, in this order, ``(len(rows), height, width, channels)``.
     """
 
     labels: Labels
@@ -51,7 +51,7 @@ class Split:
         ImageDataError
             If one of them is damaged, or of another size than the source's.
         IndexError
-            If there is no such row.
+            If a row is out of range.
         """
         wanted = np.asarray(rows, dtype=np.int64)
         if wanted.ndim != 1 or np.any((wanted < 0) | (wanted >= len(self.labels))):
@@ -66,15 +66,15 @@ class ImageSource:
     Parameters
     ----------
     name
-        What it was read as: ``digits``, ``parquet``, ``cifar-10-batches``, ``folders``.
+        Kind of source: ``digits``, ``parquet``, ``cifar-10-batches``, ``folders``.
     class_names
         Name of class 0, 1, …
     shape
-        Of every image.
+        Shape of every image.
     train, test
         The splits; each has images of every class.
     mirrored
-        Whether a mirrored image still shows its class: so for photographs, not for digits.
+        Whether a mirrored image still shows its class, as for photographs, unlike digits.
     """
 
     name: str
@@ -86,12 +86,12 @@ class ImageSource:
 
 
 def checked_labels(values: Sequence[int] | Labels, *, classes: int, where: str) -> Labels:
-    """Return labels as int64 after a look at them.
+    """Return labels as int64 after a check.
 
     Raises
     ------
     ImageDataError
-        If one is not an integer of 0 … classes − 1, or a class has none; it begins with `where`.
+        If one is not an integer of 0 … classes − 1, or a class has none; the text begins with `where`.
     """
     expected = f"expected integers from 0 to {classes - 1}, one class each"
     labels = np.asarray(values)

@@ -1,4 +1,4 @@
-"""The MLP-Mixer of the vision experiment, every map of it a linear layer that adapters can reach.
+"""The MLP-Mixer of the vision experiment; every map of it is a linear layer that adapters can reach.
 
 From I. Tolstikhin et al., MLP-Mixer: An all-MLP Architecture for Vision, NeurIPS 2021.
 """
@@ -11,7 +11,7 @@ from realdata.vision.dropout import DropoutAdd, GELUDropout
 
 
 class MLP(nn.Module):
-    """Two linear layers on the last axis with GELU and dropout between; the second's dropout is left to the caller.
+    """Two linear layers on the last axis with GELU and dropout between them; the second's is the caller's.
 
     Parameters
     ----------
@@ -24,7 +24,6 @@ class MLP(nn.Module):
     """
 
     def __init__(self, units: int, expansion: float, *, dropout: float) -> None:
-        """Draw the layers' parameters, as torch does for each."""
         super().__init__()
         hidden = max(1, round(units * expansion))
         self.expand = nn.Linear(units, hidden)
@@ -46,7 +45,7 @@ class MixerBlock(nn.Module):
     Parameters
     ----------
     patches, units
-        Of an image, and of a patch.
+        Patches of an image, and units of a patch.
     token_expansion, channel_expansion
         Hidden units over units in M_tokens and M_channels.
     dropout
@@ -56,7 +55,6 @@ class MixerBlock(nn.Module):
     def __init__(
         self, patches: int, units: int, *, token_expansion: float, channel_expansion: float, dropout: float
     ) -> None:
-        """Draw the layers' parameters, as torch does for each."""
         super().__init__()
         self.token_norm = nn.LayerNorm(units)
         self.tokens = MLP(patches, token_expansion, dropout=dropout)
@@ -67,7 +65,9 @@ class MixerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor of the shape of x."""
-        by_channel = self.token_norm(x).transpose(1, 2).contiguous()  # once here, or each linear layer would copy it
+        by_channel = (
+            self.token_norm(x).transpose(1, 2).contiguous()
+        )  # once here, since otherwise each linear layer would copy it
         x = self.token_sum(x, self.tokens(by_channel).transpose(1, 2))
         out: Tensor = self.channel_sum(x, self.channels(self.channel_norm(x)))
         return out
@@ -79,7 +79,7 @@ class MLPMixer(nn.Module):
     Parameters
     ----------
     channels, height, width
-        Of the images; the patches must tile them.
+        Shape of the images; the patches must tile them.
     patch
         Side of a patch in pixels.
     units
@@ -96,7 +96,7 @@ class MLPMixer(nn.Module):
     Raises
     ------
     ValueError
-        If the patches do not tile the images, a size or an expansion is not positive, or dropout is no probability
+        If the patches do not tile the images, a size or an expansion is not positive, or dropout is not a probability
         less than 1.
     """
 
@@ -114,7 +114,6 @@ class MLPMixer(nn.Module):
         dropout: float = 0.1,
         classes: int = 2,
     ) -> None:
-        """Draw the layers' parameters, as torch does for each."""
         super().__init__()
         sizes = {"channels": channels, "height": height, "width": width, "patch": patch}
         for name, size in {**sizes, "units": units, "depth": depth, "classes": classes}.items():
@@ -140,7 +139,7 @@ class MLPMixer(nn.Module):
         Raises
         ------
         ValueError
-            If the images have another shape than the model was made for.
+            If the images do not have the model's input shape.
         """
         if images.ndim != 4 or images.shape[1:] != self.images:
             expected = ", ".join(map(str, self.images))

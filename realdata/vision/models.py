@@ -17,7 +17,7 @@ CLASSES = 2
 
 
 def check_fits(settings: VisionSettings, shape: ImageShape) -> None:
-    """Raise `SettingsError` unless patches tile the images and crops have something of an image in them."""
+    """Raise `SettingsError` unless patches tile the images and crops contain part of an image."""
     patch, padding = settings.model.patch, settings.data.crop_padding
     for side, length in (("height", shape.height), ("width", shape.width)):
         if length % patch:
@@ -51,9 +51,9 @@ def mixer(settings: ModelSettings, shape: ImageShape, *, seed: int) -> nn.Module
 
 
 def drop_biases(model: nn.Module) -> None:
-    """Take the bias from every linear layer, as the reference code's layers with adapters have none."""
+    """Remove the bias of every linear layer, like the reference code in layers with adapters."""
     from torch import nn
 
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            module.register_parameter("bias", None)  # what nn.Linear has without one
+            module.register_parameter("bias", None)  # as nn.Linear without a bias

@@ -34,7 +34,7 @@ ROW_BYTES = 16  # a label and the number of an image
 
 
 class _Shard(NamedTuple):
-    """One file: its column of images, labels as stored, class names if it has them, and where row groups begin."""
+    """One file: its column of images, stored labels, class names if it has them, and the starts of its row groups."""
 
     path: Path
     column: str
@@ -44,7 +44,7 @@ class _Shard(NamedTuple):
 
 
 def open_parquet(folder: Path, *, size: int | None = None) -> ImageSource:
-    """Open the Parquet files of a folder; only labels and one image are read now.
+    """Open the Parquet files of a folder; only labels and one image are read at first.
 
     Each file has a column ``img`` or ``image`` of structs with ``bytes``, an encoded image, and a column ``label`` of
     integers. Class names come from the files' Hugging Face metadata, or are CIFAR-10's if there are ten classes
@@ -85,7 +85,7 @@ def open_parquet(folder: Path, *, size: int | None = None) -> ImageSource:
 
 
 def _shard(path: Path) -> _Shard:
-    """Read what one file has but its images."""
+    """Read one file except its images."""
     with _opened(path) as file:
         schema = file.schema_arrow
         columns = [name for name in IMAGE_COLUMNS if name in schema.names]
@@ -128,9 +128,9 @@ def _class_names(path: Path, schema: pa.Schema) -> tuple[str, ...] | None:
         return None
     expected = "Hugging Face metadata with the names of label"
     found = json_document(path, decoded(path, text, expected=expected), expected=expected)
-    for key in ("info", "features", "label", "names"):  # any may be lacking: the column was renamed, names are optional
+    for key in ("info", "features", "label", "names"):  # any may be missing: the column was renamed, names are optional
         if not isinstance(found, dict):
-            raise ImageDataError(f"{path}: its Hugging Face metadata is damaged, {key} is in no object")
+            raise ImageDataError(f"{path}: its Hugging Face metadata is damaged, {key} is not in an object")
         found = found.get(key)
         if found is None:
             return None
@@ -140,7 +140,7 @@ def _class_names(path: Path, schema: pa.Schema) -> tuple[str, ...] | None:
 
 
 def _default_names(shards: Sequence[_Shard], shape: ImageShape) -> tuple[str, ...]:
-    """Return the names of files that name no classes."""
+    """Return the class names for files without them."""
     classes = len(np.unique(np.concatenate([shard.labels for shard in shards])))
     if classes == len(CIFAR_10_CLASSES) and shape == CIFAR_10_SHAPE:
         return CIFAR_10_CLASSES
@@ -160,7 +160,7 @@ def _split(shards: Sequence[_Shard], *, classes: int, shape: ImageShape, resize:
 
 
 def _decode(shards: Sequence[_Shard], rows: Rows, *, shape: ImageShape, resize: bool) -> Pixels:
-    """Decode some rows: in the order in which they are stored, so that each row group is read once."""
+    """Decode rows in the order in which they are stored, so that each row group is read once."""
     unique, back = np.unique(rows, return_inverse=True)
     return decode_images(_encoded(shards, unique), count=len(unique), shape=shape, resize=resize)[back]
 

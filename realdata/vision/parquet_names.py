@@ -1,4 +1,4 @@
-"""Which Parquet files of a folder belong to which split: by their names, and by nothing else.
+"""The Parquet files of a folder by split, found from their names alone.
 
 ::
 
@@ -6,7 +6,7 @@
     train/0000.parquet                    the hub's automatic conversion
     train.parquet, train-a.parquet, …     other tools', in the order of their names
 
-right in the folder, or in one folder right in it.
+directly in the folder, or in one folder directly in it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ def parquet_files(folder: Path) -> Files | None:
     Raises
     ------
     ImageDataError
-        If it has some, but not two splits, or two of them twice, or one of the shards that they number is missing or
-        there twice.
+        If it has some, but not two splits, or has them twice, or a numbered shard is missing or occurs twice.
     """
     places = [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")]
     found = [(place, files) for place in places for files in (_named(place), _in_folders(place)) if any(files.values())]
@@ -54,7 +53,7 @@ def parquet_files(folder: Path) -> Files | None:
 
 
 def folder_of(file: Path) -> Path:
-    """Return the folder of the data set that a Parquet file is a part of."""
+    """Return the folder of a Parquet file's data set."""
     return file.parent.parent if file.parent.name in SPLITS else file.parent
 
 
@@ -64,7 +63,7 @@ def _named(place: Path) -> Files:
 
 
 def _in_folders(place: Path) -> Files:
-    """Return the files of folders that are named as the splits."""
+    """Return the files of folders named after the splits."""
     return {split: sorted((place / split).glob("[!.]*.parquet")) for split in SPLITS}
 
 
@@ -73,14 +72,14 @@ def _begins(stem: str, split: str) -> bool:
 
 
 def _checked(split: str, files: Sequence[Path]) -> Sequence[Path]:
-    """Raise unless all shards are there that the names speak of, each once."""
+    """Raise unless every numbered shard exists once."""
     shards = [SHARD.search(path.stem) for path in files]
     numbered = [NUMBER.fullmatch(path.stem) for path in files]
     if not any(shards) and not any(numbered):
         return files
     odd = next((path for path, *found in zip(files, shards, numbered, strict=True) if not any(found)), None)
     if odd is not None or (any(shards) and any(numbered)):
-        raise ImageDataError(f"{odd or files[0]}: is beside numbered files of {split}, expected them alone")
+        raise ImageDataError(f"{odd or files[0]}: is next to numbered files of {split}, expected only those")
     numbers = [int(shard[1] if shard else path.stem) for shard, path in zip(shards, files, strict=True)]
     counts = sorted({int(shard[2]) for shard in shards if shard}) or [max(numbers) + 1]
     place = f"{files[0].parent}: files of {split}"
@@ -89,7 +88,7 @@ def _checked(split: str, files: Sequence[Path]) -> Sequence[Path]:
     by_number = dict(zip(numbers, files, strict=True))
     if len(by_number) < len(files):
         twice = next(path for number, path in zip(numbers, files, strict=True) if by_number[number] != path)
-        raise ImageDataError(f"{place}: {twice.name} and another of its number are there, expected each number once")
+        raise ImageDataError(f"{place}: {twice.name} and another file have one number, expected each number once")
     missing = next((number for number in range(counts[0]) if number not in by_number), None)
     if missing is not None or max(numbers) >= counts[0]:
         raise ImageDataError(f"{place}: {len(files)} of {counts[0]}, number {missing} is missing ({files[0].name})")

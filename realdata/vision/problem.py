@@ -12,7 +12,7 @@ from realdata.peft_ml.data import Batch, Inputs
 
 
 class Classification:
-    """One row of logits an example, ``(examples, classes)``, against the class of each, int64 ``(examples,)``."""
+    """One row of logits per example, ``(examples, classes)``, against its class, int64 ``(examples,)``."""
 
     score_names: tuple[str, ...] = ("accuracy",)
 
@@ -29,7 +29,7 @@ class Classification:
         return right.float()[:, None]
 
     def join(self, batches: Sequence[Batch]) -> Batch:
-        """Return one batch of the examples of several, in order."""
+        """Return one batch of the examples of several batches, in order."""
         return Batch(
             torch.cat([_tensor(batch.inputs) for batch in batches]), torch.cat([batch.targets for batch in batches])
         )

@@ -1,6 +1,6 @@
-"""What the public reference code does otherwise than the paper's text or sound practice, each behind a switch.
+"""The differences of the public reference code from the paper's text or sound practice, each behind a switch.
 
-Read there as facts (github: jacob-block/peft-ml, its vision part); `loraml vision --mode reference` turns all on,
+They were read from the code (github: jacob-block/peft-ml, vision part); `loraml vision --mode reference` turns all on,
 ``--axes quirk`` shows the effect of each alone.
 """
 
@@ -54,11 +54,11 @@ QUIRKS = (
 )
 NAMES = tuple(quirk.name for quirk in QUIRKS)
 META_LEARNED = {"lora-ml": "lora", "last-layer-ml": "last-layer"}
-"""The fine-tuning that has as adapter what a method's tasks have in retraining, and could start from theirs."""
+"""The fine-tuning with the adapters of a method's retraining tasks, from which it could start."""
 
 
 class Relevance:
-    """Which switches have an effect where; see `realdata.experiments.grid.Relevance`.
+    """The switches that have an effect, by method and fine-tuning; see `realdata.experiments.grid.Relevance`.
 
     Parameters
     ----------
@@ -67,7 +67,6 @@ class Relevance:
     """
 
     def __init__(self, *, augmented: bool) -> None:
-        """Remember which switches have an effect everywhere."""
         self._always = {"select-on-test", *(["augment-once"] if augmented else [])}
 
     def in_retraining(self, method: str, *, rank: int) -> frozenset[str]:
@@ -95,7 +94,7 @@ def checked(names: Iterable[str]) -> tuple[str, ...]:
     Raises
     ------
     ValueError
-        If one is not known.
+        If one is unknown.
     """
     wanted = tuple(sorted(names))
     for name in wanted:

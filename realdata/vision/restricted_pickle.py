@@ -1,4 +1,4 @@
-"""Read pickles of lists, dicts and byte arrays, and nothing else: no code of the file's choice is run."""
+"""Read pickles of lists, dicts and byte arrays only, so that a file cannot run code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from loraml_theory.harness.errors import reason
 
 PROTOCOL = 4
-"""The published files have 2; 5 brings byte arrays, for which Python allocates what a damaged length asks for."""
+"""The published files have 2; protocol 5 has byte arrays, for which Python allocates any damaged length."""
 DTYPE_NAMES = ("u1", b"u1", "|u1", b"|u1")
 
 
@@ -23,15 +23,15 @@ class PickleError(ValueError):
 
 
 class StoredArray:
-    """Stands where NumPy's array would: it takes the state of an array of unsigned bytes, and only that.
+    """Stands for NumPy's array: it accepts only the state of an array of unsigned bytes.
 
-    NumPy's own reconstruction trusts shapes and types of the file.
+    NumPy's own reconstruction trusts the file's shapes and types.
     """
 
     values: NDArray[np.uint8] | None = None
 
     def __setstate__(self, state: object) -> None:
-        """Take ``(version, shape, dtype, whether in Fortran's order, bytes)``."""
+        """Accept ``(version, shape, dtype, whether in Fortran's order, bytes)``."""
         match state:
             case (1, tuple(shape), StoredType(), bool(fortran) | int(fortran), bytes(raw)) if fortran in (0, 1):
                 pass
@@ -43,10 +43,10 @@ class StoredArray:
 
 
 class StoredType:
-    """Stands where NumPy's type of an array's elements would; unsigned bytes only."""
+    """Stands for NumPy's type of an array's elements; unsigned bytes only."""
 
     def __setstate__(self, state: object) -> None:
-        """Take NumPy's state of a type, which says nothing about bytes."""
+        """Accept NumPy's state of a type, which is irrelevant for bytes."""
 
 
 def load_pickle(content: bytes) -> Any:
@@ -66,12 +66,12 @@ def load_pickle(content: bytes) -> Any:
         return _Restricted(io.BytesIO(content), encoding="bytes").load()
     except PickleError:
         raise
-    except Exception as problem:  # a damaged pickle may raise anything, as the documentation of pickle says
+    except Exception as problem:  # a damaged pickle may raise anything, see the documentation of pickle
         raise PickleError(reason(problem)) from None
 
 
 class _Restricted(pickle.Unpickler):
-    """Knows the three names that a pickled array has."""
+    """Resolves the three names in a pickled array."""
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {

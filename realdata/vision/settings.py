@@ -1,4 +1,4 @@
-"""The settings of the vision experiment, as its TOML files have them; importing this loads nothing heavy."""
+"""The settings of the vision experiment, as in its TOML files; importing this loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_KEYS = {
     ("reptile", "reptile_sign"): 'see "reptile-away" of grid.quirks',
     ("fomaml", "reptile_sign"): "FOMAML has none",
 }
-"""What `realdata.peft_ml.settings` has and the experiment sets by itself: in a file it would be ignored."""
+"""Settings of `realdata.peft_ml.settings` that the experiment sets itself: in a file they would be ignored."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class DataSettings:
     Parameters
     ----------
     train_per_class
-        Images of each class to train on; "all" for those that are not held out.
+        Training images of each class; "all" for those that are not held out.
     validation_per_class
-        Images of each class held out of the training split to select epochs on.
+        Images of each class held out of the training split for the selection of epochs.
     crop_padding
         Width of the frame of black pixels from which crops are taken.
     mirror
         Whether images are mirrored, left to right, half of the time.
     image_size
-        Side to which images are resized, where a source has several sizes; None to leave them.
+        Side to which images are resized, where a source has several sizes; None for no resizing.
     """
 
     train_per_class: int | Literal["all"]
@@ -50,7 +50,6 @@ class DataSettings:
     image_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Check every value."""
         for name, least in (("train_per_class", 1), ("validation_per_class", 1), ("crop_padding", 0)):
             value = getattr(self, name)
             if value != "all" and value < least:
@@ -74,7 +73,7 @@ class ModelSettings:
     token_expansion, channel_expansion
         Hidden units over units, in the layers that mix tokens and in those that mix channels.
     dropout
-        After every linear layer of the blocks.
+        Probability after every linear layer of the blocks.
     """
 
     patch: int
@@ -85,7 +84,6 @@ class ModelSettings:
     dropout: float
 
     def __post_init__(self) -> None:
-        """Check every value."""
         for name in ("patch", "width", "depth"):
             if not 1 <= getattr(self, name) <= 65536:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a whole number in 1..65536")
@@ -93,7 +91,7 @@ class ModelSettings:
             if not 0 < getattr(self, name) <= 64:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a number above 0, at most 64")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: got {self.dropout}, expected a number from 0 up to 1")
+            raise ValueError(f"dropout: got {self.dropout}, expected a number >= 0 and < 1")
 
 
 @dataclass(frozen=True)
@@ -110,16 +108,17 @@ class VisionSettings:
     axes: AxesSettings
 
     def __post_init__(self) -> None:
-        """Check what fits together."""
         try:
             checked(self.grid.quirks)
         except ValueError as problem:
             raise ValueError(f"grid.{problem}") from None
         if self.fomaml.outer_optimizer == "interpolate":
-            raise ValueError("fomaml.outer_optimizer: got 'interpolate', which is for reptile, expected another one")
+            raise ValueError(
+                "fomaml.outer_optimizer: got 'interpolate', which is for reptile, expected another optimizer"
+            )
 
     def document(self) -> dict[str, Any]:
-        """Return all that results depend on as JSON holds it: the tables but for the grid and its axes."""
+        """Return everything that results depend on in JSON's types: the tables except the grid and its axes."""
         return tables(self, left_out=NOT_KEYS)
 
 
@@ -141,7 +140,7 @@ def settings(profile: str, changes: Table | None = None) -> VisionSettings:
     Raises
     ------
     SettingsError
-        If a key is unknown, or its value makes no sense.
+        If a key is unknown, or its value is invalid.
     """
     table = overlaid(toml_document(f"{profile}.toml", example(profile)), changes or {})
     refuse(table, NOT_KEYS)

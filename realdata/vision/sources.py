@@ -1,4 +1,4 @@
-"""Open labelled images from wherever they are: Parquet, CIFAR-10's own batches, folders, or the embedded digits."""
+"""Open labelled images from Parquet, CIFAR-10's own batches, folders, or the packaged digits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_images(
     size: int | None = None,
     checksums: Mapping[str, str] = OFFICIAL_MD5,
 ) -> ImageSource:
-    """Open the images at `path`, whose layout is recognised by its names.
+    """Open the images at `path`, whose layout is recognised by file names.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def open_images(
     Raises
     ------
     InputError
-        If nothing is there, what is there is damaged or not as its layout says, or `size` is given where images have
-        one size.
+        If there are no images, they are damaged or not in the expected layout, or `size` is given where images have one
+        size.
     ValueError
         If `size` is less than 1.
     """
@@ -60,7 +60,7 @@ def open_images(
 
 
 def _open(given: Path, *, size: int | None, checksums: Mapping[str, str]) -> ImageSource:
-    """Choose by what is there; the first layout that is found is meant."""
+    """Choose the first layout that is found."""
     if given.is_dir():
         parquet, batches = given if parquet_files(given) else None, batches_place(given)
     else:

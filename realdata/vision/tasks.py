@@ -17,7 +17,7 @@ from realdata.vision.images import ImageDataError, ImageSource, Labels, Pixels, 
 
 @dataclass(frozen=True)
 class ImageTask(Task):
-    """A task whose parts are images."""
+    """A task with parts of images."""
 
     train: ImageExamples
     validation: ImageExamples
@@ -42,21 +42,21 @@ def binary_tasks(
 ) -> list[ImageTask]:
     """Return one task for each two consecutive classes of a source; the last is the one to adapt to.
 
-    The images of a class in the training split are put into an order drawn from `seed` and the class: the first are to
-    train on, the last to select on, so that more training images contain fewer ones. A task is tested on all images of
-    its classes in the test split. Pixels are normalised by the means and deviations over the training images of all
-    tasks but the last, in all tasks, for every method and number of images.
+    The images of a class in the training split are ordered by `seed` and the class: the first are for training, the
+    last for validation, so that training sets are nested. A task is tested on all images of its classes in the test
+    split. Pixels are normalised by the means and deviations over the training images of all tasks but the last, in all
+    tasks, for every method and number of images.
 
     Parameters
     ----------
     train_per_class
-        Images of each class to train on; None for all that are not to select on.
-    validation_per_class
-        Images of each class to select on, at least 1.
-    augmentation
+        Training images of each class; None for all except validation images.
+        validation_per_class
+        Validation images of each class, at least 1.
+        augmentation
         Of training batches, by default `usual_augmentation`.
-    augment_once
-        Augment training images now, once and for all, as the public reference code does.
+        augment_once
+        Augment training images only once, like the public reference code.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def _check(source: ImageSource, **numbers: int | None) -> None:
 
 
 def _drawn(source: ImageSource, label: int, *, train: int | None, validation: int, seed: int) -> tuple[Rows, Rows]:
-    """Draw the rows of one class of the training split to train and to select on."""
+    """Draw the training and validation rows of one class."""
     name = source.class_names[label]
     rows = np.flatnonzero(source.train.labels == label)
     wanted = (train or 1) + validation

@@ -1,4 +1,4 @@
-"""Ends of the atlas's descents: batches of starts through an engine, until stationary or out of steps."""
+"""Ends of the atlas's descents: an engine runs batches of starts until they are stationary or out of steps."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from sims.engines.engine import Engine, Schedule
 from sims.engines.staged import minimise
 
 STATIONARY = 1e-9
-"""An end with ``||grad|| / max||W_t||_F^{3/2}`` at most this has converged, by whatever solver."""
+"""An end with ``||grad|| / max||W_t||_F^{3/2}`` at most this has converged, for every solver."""
 
 DESCENT = (3000, 3000, 6000)
-"""Outer steps of gradient descent in stages, four times the paper's in all; a stage takes up what has not converged."""
+"""Outer steps of gradient descent in stages, four times the paper's in total; a stage continues unconverged starts."""
 
 TRUST_REGION = (12, 12, 24, 52, 100)
-"""Steps of Newton's method in stages."""
+"""Steps of Newton's method, by stage."""
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Where starts ended: values, stationary or not, and the points, with axes (structures, starts)."""
+    """The ends of starts: values, whether stationary, and the points, with axes (structures, starts)."""
 
     value: np.ndarray
     stationary: np.ndarray
@@ -37,7 +37,7 @@ class Ends:
 
 
 def newton(engine: Engine, moments: Moments, U: np.ndarray) -> Ends:
-    """Run Newton's method from ``(structures, starts, T, d, k)``, one chunk a core on a processor."""
+    """Run Newton's method from ``(structures, starts, T, d, k)``, one chunk per core on a CPU."""
     flat = repeated(moments, np.repeat(np.arange(U.shape[0]), U.shape[1]))
     start = U.reshape(-1, *U.shape[2:])
 
@@ -57,7 +57,7 @@ def newton(engine: Engine, moments: Moments, U: np.ndarray) -> Ends:
 
 
 def descend(engine: Engine, moments: Moments, U: np.ndarray) -> Ends:
-    """Run the paper's gradient descent from A = 0, until the gradient is small or `DESCENT` is over."""
+    """Run the paper's gradient descent from A = 0, until the gradient is small or the steps of `DESCENT` are done."""
     flat = repeated(moments, np.repeat(np.arange(U.shape[0]), U.shape[1]))
     at = Parameters(np.zeros_like(flat.W[:, 0]), U.reshape(-1, *U.shape[2:]).copy())
     todo = np.arange(len(at.U))
@@ -84,5 +84,5 @@ def evaluated(moments: Moments, U: np.ndarray, shape: tuple[int, ...]) -> Ends:
 
 
 def repeated(moments: Moments, index: np.ndarray) -> Moments:
-    """Take batch elements, some of them several times."""
+    """Select batch elements, possibly repeatedly."""
     return Moments(moments.S[index], moments.W[index], moments.noise[index], moments.n)

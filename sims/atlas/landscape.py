@@ -37,12 +37,12 @@ SOLVERS_AND_STARTS = (
     (NEWTON, "spectral"),
 )
 """Solver and start. Small: U ~ 0.1 N(0, 1). Large: U normal with shifts as large as the largest true one. Newton from
-the ends of gradient descent says in whose basin those are that have not converged."""
+the ends of gradient descent shows in whose basin the unconverged ones are."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much an atlas draws: `structures` truths a cell, `starts` random starts of each."""
+    """How much an atlas draws: `structures` truths per cell, `starts` random starts of each."""
 
     d: int
     ranks: tuple[int, ...]
@@ -60,18 +60,18 @@ SCALES = {
 
 @dataclass(frozen=True)
 class MapCell:
-    """The ends of one method at one place of the map.
+    """The ends of one method in one cell of the map.
 
     Parameters
     ----------
     kind
-        ``generic`` structures, or the one ``spurious`` instance of ML-5, known to have a trap.
+        ``generic`` structures, or the ``spurious`` instance of ML-5, known to have a spurious minimum.
     d, k, T, N
-        Sizes; N samples a task with noise of standard deviation `SIGMA`, infinite for the population.
+        Sizes; N samples per task with noise of standard deviation `SIGMA`, infinite for the population.
     solver, start
         One of `SOLVERS_AND_STARTS`.
     reached, spurious, unconverged
-        Of every structure the number of starts that end so, ``(structures,)`` each.
+        Number of starts of every structure that end so, ``(structures,)`` each.
     """
 
     kind: str
@@ -99,13 +99,13 @@ def survey(
     Parameters
     ----------
     scale
-        What to draw.
+        How much to draw.
     engine
         Runs the gradient descent and evaluates Newton's method.
     seed
-        Root of every random number; a place's numbers depend on nothing else but d, k, T and N.
+        Root of every random number; a cell's numbers depend only on it and on d, k, T and N.
     progress
-        Told what is about to be done.
+        Called with the name of the next cell.
     """
     cells: list[MapCell] = []
     one = replace(scale, d=3, structures=1, starts=scale.structures * scale.starts)
@@ -118,7 +118,7 @@ def survey(
 
 
 def _place(scale: Scale, engine: Engine, kind: str, *, k: int, T: int, N: float, seed: int) -> Iterator[MapCell]:
-    """Run all methods at one place, then sort their ends by the least value that any of them knows."""
+    """Run all methods in one cell, then classify their ends by the least value that any of them found."""
     d, place = scale.d, {"d": scale.d, "k": k, "T": T}
     rng = {what: stream(seed, f"atlas: {what}", kind=kind, **place) for what in ("structures", "starts")}
     truth = zoo.KINDS[kind](rng["structures"], d, k, T, batch=(scale.structures,))
@@ -147,7 +147,7 @@ def _starts(rng: np.random.Generator, count: int, truth: GroundTruth, moments: M
 
 
 def _run(engine: Engine, moments: Moments, starts: dict[str, np.ndarray]) -> dict[tuple[str, str], Ends]:
-    """Run every method from its start; Newton after gradient descent goes on from there."""
+    """Run every method from its start; Newton after gradient descent starts where that ended."""
     ends: dict[tuple[str, str], Ends] = {}
     for solver, start in SOLVERS_AND_STARTS:
         if start in starts:
@@ -167,5 +167,5 @@ def _sorted(
     if which[0].size:
         objective = ProjectedLoRAML(repeated(moments, which[0]))
         spectrum = curvature(objective, Parameters(U=end.U[which]))
-        spurious[which] = spectrum[:, 0] > -1e-7 * spectrum[:, -1]  # a saddle is a descent that has not ended
+        spurious[which] = spectrum[:, 0] > -1e-7 * spectrum[:, -1]  # at a saddle the descent has not ended
     return reached.sum(axis=1), spurious.sum(axis=1), (~reached & ~spurious).sum(axis=1)

@@ -1,4 +1,4 @@
-"""The atlas as a table, with intervals that know which starts share a structure, and as a picture."""
+"""The atlas as a table, with intervals for starts that share structures, and as a picture."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SHORT = {GD: "gradient descent", BASIN: "gradient descent,\nthen Newton", NEWTON
 def interval(counts: np.ndarray, starts: int) -> tuple[float, float]:
     """Return the 95 % interval of a share of starts, from the counts of every structure.
 
-    One structure is that structure's own share, of independent starts (Clopper and Pearson); several are a sample of
-    structures, whose starts agree with one another (Korn and Graubard).
+    For one structure the starts are independent (Clopper and Pearson); several are a sample of structures, whose starts
+    are dependent (Korn and Graubard).
     """
     if len(counts) == 1:
         return clopper_pearson(float(counts[0]), starts)
@@ -42,7 +42,7 @@ def interval(counts: np.ndarray, starts: int) -> tuple[float, float]:
 
 
 def rows(cells: Sequence[MapCell]) -> list[dict[str, str | int | float]]:
-    """Return the table, one row a cell of the map and method."""
+    """Return the table, one row per cell of the map and method."""
     return [_row(cell) for cell in cells]
 
 
@@ -108,7 +108,7 @@ def draw(cells: Sequence[MapCell], path: Path) -> None:
 
 
 def _map(ax: Axes, cells: Sequence[MapCell], tasks: Sequence[int], ranks: Sequence[int]) -> None:
-    """Draw one square a cell, filled from below by the starts that are trapped and from above by the unconverged."""
+    """Draw one square per cell, filled from below by the trapped starts and from above by the unconverged ones."""
     from matplotlib.patches import Rectangle
 
     side = 0.92

@@ -1,4 +1,4 @@
-"""Which engine runs: by name and device, or the best that is there; never another than the one asked for."""
+"""Selection of an engine by name and device, or of the best available one; there is no silent fallback."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def get(name: str = "auto", device: str | None = None) -> Engine:
     Parameters
     ----------
     name
-        "cpu" (numba), "torch", "cupy", or "auto": cupy where it is installed and a CUDA device is there, else cpu.
+        "cpu" (numba), "torch", "cupy", or "auto": cupy where it is installed and there is a CUDA device, else cpu.
     device
-        "cpu" or "cuda", or "cuda:1" for another card than the first; by default the engine's own, for torch "cpu".
+        "cpu", "cuda", or "cuda:1" for the second card; by default the engine's own, for torch "cpu".
 
     Raises
     ------
     InputError
-        If there is no such engine, what it needs is not installed, or the device is not there or not the engine's.
+        If the engine is unknown or its packages are not installed, or the device is missing or unsuitable.
     """
     if name not in NAMES:
         raise InputError(f"engine: got {name!r}, expected one of {', '.join(NAMES)}")
@@ -47,12 +47,12 @@ def get(name: str = "auto", device: str | None = None) -> Engine:
 
 
 def _load(name: str, needed: str, *, extra: str) -> ModuleType:
-    """Import what an engine needs, then its module."""
+    """Import an engine's packages, then its module."""
     try:
         import_module(needed)
     except ImportError as error:
         raise InputError(
-            f"engine {name}: it needs {needed}, install it with: pip install 'loraml-theory[{extra}]' ({error})"
+            f"engine {name}: needs {needed}, install it with: pip install 'loraml-theory[{extra}]' ({error})"
         ) from error
     return import_module(f"sims.engines.{name}_engine")
 

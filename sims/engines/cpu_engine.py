@@ -1,4 +1,4 @@
-"""The engine for processors: numba kernels that run one trial a SIMD lane, on every core."""
+"""The engine for CPUs: numba kernels that run one trial per SIMD lane, on every core."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sims.kernels import descent
 from sims.kernels.lanes import aligned, from_lanes, padded, stacked, to_lanes, to_panels
 from sims.kernels.simd import LANES
 
-CHUNK_BYTES = 32 * 2**20  # of packed moments a thread: large enough to hide the packing, small beside the results
+CHUNK_BYTES = 32 * 2**20  # packed moments per thread: large enough to hide the packing, small relative to the results
 LARGEST_BLOCK_BYTES = 2**30
 
 
@@ -29,14 +29,13 @@ class CpuEngine:
     Parameters
     ----------
     threads
-        Threads to use; by default one a core that this process may use.
+        Threads to use; by default one for each core that this process may use.
     """
 
     name = "cpu"
     device = "cpu"
 
     def __init__(self, *, threads: int | None = None) -> None:
-        """Start nothing yet."""
         self.threads = threads or cores()
 
     def retrain(self, moments: Moments, start: Parameters, schedule: Schedule, *, record_every: int = 0) -> Iterates:
@@ -96,8 +95,8 @@ class CpuEngine:
     def _run_chunks(self, run: Callable[[slice], None], trials: int, *, bytes_per_trial: int) -> None:
         if bytes_per_trial * LANES > LARGEST_BLOCK_BYTES:
             raise InputError(
-                f"engine cpu: {LANES} trials side by side would take {bytes_per_trial * LANES / 2**30:.1f} GiB a "
-                "thread; matrices of this size are for the engine torch"
+                f"engine cpu: {LANES} trials side by side would take {bytes_per_trial * LANES / 2**30:.1f} GiB per "
+                "thread; use the engine torch for matrices of this size"
             )
         blocks = -(-trials // LANES)
         chunk = max(1, min(-(-blocks // self.threads), CHUNK_BYTES // (bytes_per_trial * LANES))) * LANES
@@ -126,7 +125,7 @@ def _addresses(*rooms: np.ndarray) -> tuple[int, ...]:
 
 
 def _factors(U: np.ndarray) -> np.ndarray:
-    """Pack adapters ``(n, .., d, k)`` column after column, with room for as many more."""
+    """Pack adapters ``(n, .., d, k)`` column by column, with room for as many more."""
     columns = to_lanes(U.swapaxes(-1, -2))
     *lead, k, d, lanes = columns.shape
     room = aligned(*lead, 2 * k, d, lanes)
@@ -140,7 +139,7 @@ def _records(room: np.ndarray, trials: int) -> np.ndarray:
 
 
 def _factor_records(room: np.ndarray, trials: int) -> np.ndarray:
-    """Do the same for adapters: ``(records, trials, .., d, k)`` from columns with further room."""
+    """Do the same for adapters: ``(records, trials, .., d, k)`` from columns with spare room."""
     k = room.shape[-3] // 2
     return _records(room[..., :k, :, :], trials).swapaxes(-1, -2)
 

@@ -1,4 +1,4 @@
-"""What a launch of ``kernels/descent.cu`` needs, worked out without CuPy or a device: sizes, options, arguments."""
+"""Sizes, options and arguments of a launch of ``kernels/descent.cu``, computed without CuPy or a device."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Kernel:
     dtype
         ``float64`` or ``float32``.
     d, k, T
-        Dimension, columns of an adapter, retraining tasks; 1 for what the kernel has not.
+        Dimension, columns of an adapter, retraining tasks; 1 where the kernel has none.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Kernel:
 
     @property
     def numbers(self) -> int:
-        """How many numbers a block keeps in shared memory; `descent.cu` lays them out."""
+        """Number of values a block keeps in shared memory; `descent.cu` lays them out."""
         d, k, T = self.d, self.k, self.T
         if self.name == "lora_ml":  # S, C, K; A, D; U, next, P; two products
             return 3 * T * d * d + 2 * d * d + 3 * T * d * k + 2 * T * k * k
@@ -53,12 +53,12 @@ class Kernel:
 
     @property
     def shared_bytes(self) -> int:
-        """Shared memory of a block."""
+        """Shared memory of a block in bytes."""
         return self.numbers * np.dtype(self.dtype).itemsize
 
     @property
     def threads(self) -> int:
-        """Threads of a block: one for every item of the phase that is repeated most, in whole warps."""
+        """Threads of a block: one for every item of the most frequent phase, in whole warps."""
         items = {"lora_ml": self.T * self.d * self.k, "fine_tuning": self.d * self.k}.get(self.name, self.d * self.d)
         return min(MOST_THREADS, -(-items // 32) * 32)
 
@@ -69,12 +69,12 @@ class Kernel:
         return ("-std=c++17", *(f"-D{name}={value}" for name, value in constants.items()))
 
     def require_fits(self, limit: int) -> None:
-        """Raise unless a block's state fits in `limit` bytes, what the device lets one block have.
+        """Raise unless a block's state fits in `limit` bytes, the device's limit for a block.
 
         Raises
         ------
         InputError
-            With the largest d that fits, and the engine that serves beyond it.
+            Naming the largest d that fits, and the engine for larger ones.
         """
         if self.shared_bytes > limit:
             largest = largest_dimension(self, limit)
@@ -94,12 +94,12 @@ def largest_dimension(kernel: Kernel, limit: int) -> int:
 
 
 def trials_at_once(bytes_per_trial: int, budget: int) -> int:
-    """Return how many trials one launch takes so that its arrays stay within `budget` bytes of device memory.
+    """Return the number of trials of a launch whose arrays stay within `budget` bytes of device memory.
 
     Raises
     ------
     InputError
-        If not even one trial does.
+        If not even one trial fits.
     """
     if bytes_per_trial > budget:
         raise InputError(
@@ -116,7 +116,7 @@ def pack(kernel: Kernel, arrays: dict[str, tuple[Any, tuple[int, ...]]], scalars
     Raises
     ------
     TypeError
-        If an array has not the kernel's dtype.
+        If an array does not have the kernel's dtype.
     ValueError
         If an array is not contiguous in C order or not of the expected shape.
     """

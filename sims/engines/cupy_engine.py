@@ -16,11 +16,11 @@ from sims.engines.engine import Iterates, Schedule, map_arrays, recorded_steps, 
 
 INSTALL = "pip install 'loraml-theory[cupy]'"
 
-Batch: TypeAlias = tuple[np.ndarray, tuple[int, ...]]  # an array (B, ...) on the host and the shape of one trial's part
+Batch: TypeAlias = tuple[np.ndarray, tuple[int, ...]]  # an array (B, ...) on the host and the shape for one trial
 
 
 def import_cupy() -> Any:
-    """Return the module cupy, or raise `InputError` if it is not installed."""
+    """Return the module cupy; raise `InputError` if it is not installed."""
     try:
         import cupy
     except ImportError as error:
@@ -45,15 +45,15 @@ class CupyEngine:
     device
         ``cuda`` or ``cuda:0``, ``cuda:1``, ..
     dtype
-        What the descents compute in: ``float64``, or ``float32``, whose iterates differ from the reference's by 1e-7
-        to 1e-4. Arrays outside are float64 in either case.
+        Precision of the descents: ``float64``, or ``float32``, whose iterates differ from the reference's by 1e-7 to
+        1e-4. Arrays outside are float64 in either case.
     cupy
-        Another module in CuPy's place, for tests.
+        A substitute for CuPy, for tests.
 
     Raises
     ------
     InputError
-        If CuPy or the device is not there.
+        If CuPy or the device is missing.
     ValueError
         If `dtype` is neither.
     """
@@ -61,7 +61,6 @@ class CupyEngine:
     name = "cupy"
 
     def __init__(self, device: str = "cuda", *, dtype: str = "float64", cupy: Any = None) -> None:
-        """Find the device; kernels are compiled when first used."""
         kind, _, number = device.partition(":")
         if kind != "cuda" or not (number.isdecimal() or device == "cuda"):
             raise InputError(f"device: got {device!r}, expected cuda or cuda:INDEX")
@@ -158,7 +157,7 @@ class CupyEngine:
         numbers: tuple[float, ...],
         record_every: int,
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Run a kernel on all trials, as many at once as the device's memory holds; return steps and iterates."""
+        """Run a kernel on all trials, as many at once as fit in the device's memory; return steps and iterates."""
         kernel.require_fits(self._device.attributes["MaxSharedMemoryPerBlockOptin"])
         steps = recorded_steps(int(numbers[0]), record_every)
         numbers = (*numbers, record_every, len(steps))
@@ -166,7 +165,7 @@ class CupyEngine:
         iterates = {name: np.empty((len(steps), trials, *inputs[name][1])) for name in optimised}
         entries = sum(prod(shape) * (1 + len(steps) * (name in optimised)) for name, (_, shape) in inputs.items())
         with self._device:
-            self._cupy.get_default_memory_pool().free_all_blocks()  # what CuPy keeps for later counts as not free
+            self._cupy.get_default_memory_pool().free_all_blocks()  # memory in CuPy's pool does not count as free
             budget = self._device.mem_info[0] // 2
             at_once = trials_at_once(entries * np.dtype(kernel.dtype).itemsize, budget)
             for first in range(0, trials, at_once):

@@ -1,4 +1,4 @@
-"""What every engine does: batches of independent trials in, iterates out; and how one is chosen.
+"""The interface of every engine: batches of independent trials in, iterates out.
 
 Inputs and results are NumPy arrays of float64 on the host; an engine moves them to its device and back. All engines
 follow the iterates of `loraml_theory.solvers` to 1e-9 relative.
@@ -65,10 +65,10 @@ def recorded_steps(steps: int, record_every: int) -> np.ndarray:
 
 
 def require_batch(moments: Moments, start: Parameters, *, base: np.ndarray | None = None) -> None:
-    """Raise ValueError unless moments, start and base have the shapes that `Engine` states.
+    """Raise ValueError unless moments, start and base have the shapes documented in `Engine`.
 
-    A start with U and no base is retraining's, one with U and a base fine-tuning's, one without U standard
-    retraining's.
+    A start with U and no base is for retraining, one with U and a base for fine-tuning, one without U for standard
+    retraining.
     """
     tasks = base is None
     shape = tuple(moments.W.shape)

@@ -1,4 +1,4 @@
-"""Solvers on large batches: in stages, each with what the one before left undone, and in chunks, one a core."""
+"""Solvers on large batches: in stages, each with the unfinished elements of the last, and in chunks, one per core."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STAGES = (12, 12, 24, 52)
 
 
 class Ends(NamedTuple):
-    """Where the solver ended, with a leading batch axis; `iterations` is that of the stage's end, int64 ``(B,)``."""
+    """The solver's end, with a leading batch axis; `iterations` is that of the stage's end, int64 ``(B,)``."""
 
     at: Parameters
     value: Array
@@ -40,7 +40,7 @@ def newton_in_stages(
     Parameters
     ----------
     build
-        From a bool mask ``(B,)`` to the objective of these batch elements.
+        Maps a bool mask ``(B,)`` to the objective of these batch elements.
     start
         Points with one leading batch axis.
     relative_tolerance

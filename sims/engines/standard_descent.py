@@ -28,7 +28,7 @@ def iterates(moments: Moments, A: np.ndarray, *, steps: np.ndarray, step_size: f
 
     Returns
     -------
-    ``(records, B, d, d)``; not finite where the descent has left float64.
+    ``(records, B, d, d)``; not finite where the descent overflowed.
     """
     S, C = moments.S.mean(axis=1), (moments.W @ moments.S).mean(axis=1)
     values, Q = np.linalg.eigh(S)

@@ -16,7 +16,7 @@ from loraml_theory.objectives import FineTuning, LoRAML, StandardRetraining
 from loraml_theory.solvers.gradient import Observer, alternating_gradient_descent, gradient_descent
 from sims.engines.engine import Iterates, Schedule, map_arrays, recorded_steps, require_batch
 
-COPIES = 12  # matrices of the size of W that are alive at once in a step, moments included, and some to spare
+COPIES = 12  # matrices of the size of W alive at once in a step, with the moments and a margin
 
 
 class TorchEngine:
@@ -27,23 +27,22 @@ class TorchEngine:
     device
         "cpu", "cuda" or "cuda:INDEX".
     block_bytes
-        What a block may take on the device, by default 1 GiB. The results, on the host, come on top; so does what
-        `evaluate` needs, which is not cut into blocks.
+        Memory of a block on the device, by default 1 GiB. The results, on the host, are not included; nor is the memory
+        of `evaluate`, which does not work in blocks.
 
     Raises
     ------
     InputError
-        If the device is not there.
+        If the device is missing.
 
     Notes
     -----
-    Results do not depend on the blocks, up to the rounding that a library's choice of algorithm by size brings.
+    Results do not depend on the blocks, up to rounding, since a library may choose its algorithm by size.
     """
 
     name = "torch"
 
     def __init__(self, device: str = "cpu", *, block_bytes: int = 2**30) -> None:
-        """Check that the device is there."""
         self._device = _device(device)
         self.device = str(self._device)
         self.block_bytes = block_bytes
@@ -107,7 +106,7 @@ class TorchEngine:
         start: Parameters,
         steps: np.ndarray,
     ) -> Iterates:
-        """Run a descent block by block and keep the points at these steps."""
+        """Run a descent block by block and record these steps."""
         out = Parameters(*(None if x is None else np.empty((len(steps), *x.shape)) for x in start))
         rows = {int(step): row for row, step in enumerate(steps)}
         for trials in self._blocks(moments.W):

@@ -12,12 +12,12 @@ from loraml_theory.structure import GroundTruth
 from sims.seeding import stream
 
 BLOCK = 500
-"""Structures drawn and checked together; part of what the seed means, so changing it changes what is drawn."""
+"""Structures drawn and checked together; changing it changes what a seed draws."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive structures of an ensemble, with the stream of all further numbers drawn for them."""
+    """Consecutive structures of an ensemble, with the random stream for everything else drawn for them."""
 
     first: int
     truth: GroundTruth
@@ -26,7 +26,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Random structures of one kind and size; the same seed gives the same ones, whatever their number.
+    """Random structures of one kind and size; the same seed gives the same ones for any number of them.
 
     Parameters
     ----------
@@ -42,11 +42,10 @@ class Ensemble:
     T: int
 
     def __str__(self) -> str:
-        """Print as the checks show it."""
         return f"{self.kind} d={self.d} k={self.k} T={self.T}"
 
     def block(self, number: int, seed: int, *, purpose: str) -> Block:
-        """Draw block `number`; what is drawn beyond the structures depends on the purpose as well."""
+        """Draw block `number`; the random stream depends on the purpose as well."""
         place: dict[str, int | str] = {"kind": self.kind, "d": self.d, "k": self.k, "T": self.T, "block": number}
         rng = stream(seed, "ensemble", **place)
         truth = zoo.KINDS[self.kind](rng, self.d, self.k, self.T, batch=(BLOCK,))

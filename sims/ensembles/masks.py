@@ -12,7 +12,7 @@ from loraml_theory.structure import Array
 
 
 class Masks(NamedTuple):
-    """What came of every structure, bool ``(B,)`` each; the first that holds counts, in reverse order.
+    """The outcome of every structure, bool ``(B,)`` each; where several hold, the last one counts.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Masks(NamedTuple):
     unconverged
         A solver did not converge.
     elsewhere
-        A solver ended stationary above the global minimum (ML-5): no minimiser to judge.
+        A solver ended at a stationary point above the global minimum (ML-5): there is no minimiser to judge.
     """
 
     success: Array
@@ -33,7 +33,7 @@ class Masks(NamedTuple):
 
 
 def masks(success: Array, undecided: Array, unconverged: Array | None = None, elsewhere: Array | None = None) -> Masks:
-    """Return masks, with no structure unconverged or elsewhere where no solver ran."""
+    """Return masks; without a solver, no structure is unconverged or elsewhere."""
     none = success & ~success
     return Masks(
         success, undecided, none if unconverged is None else unconverged, none if elsewhere is None else elsewhere
@@ -66,11 +66,10 @@ class Tally:
 
     @property
     def structures(self) -> int:
-        """All of them."""
+        """All structures."""
         return self.judged + self.undecided + self.unconverged + self.elsewhere
 
     def __add__(self, other: Tally) -> Tally:
-        """Join the counts of a later block."""
         return Tally(
             self.success + other.success,
             self.failure + other.failure,
@@ -107,8 +106,8 @@ def inertia_masks(M: Array, cut: Array, floor: Array, predicted: tuple[int, int]
         Symmetric up to rounding, ``(B, d, d)``.
     cut
         Level of rounding, ``(B,)``.
-    floor
-        Bound of theory on the smallest non-zero eigenvalue's modulus, ``(B,)``; a count below the prediction is
+        floor
+        The theory's bound on the smallest non-zero eigenvalue's modulus, ``(B,)``; a count below the prediction is
         decidable only where this is clearly above rounding.
     predicted
         Numbers of positive and negative eigenvalues.

@@ -8,15 +8,15 @@ import numpy as np
 def clopper_pearson(successes: float, trials: float, *, level: float = 0.95) -> tuple[float, float]:
     r"""Return the exact interval of a proportion (Clopper and Pearson 1934).
 
-    Its bounds are the p at which the binomial tail at `successes` has probability ``(1 - level)/2``; with no success
-    the lower bound is 0, with successes alone the upper one is 1.
+    Its bounds are the p at which the binomial tail at `successes` has probability ``(1 - level)/2``; without successes
+    the lower bound is 0, without failures the upper one is 1.
 
     Parameters
     ----------
     successes, trials
         Counts; fractions are interpolated through the beta distribution.
     level
-        Coverage, at least.
+        Least coverage.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def clopper_pearson(successes: float, trials: float, *, level: float = 0.95) -> 
         raise ValueError(f"successes, trials: got {successes} and {trials}, expected 0 <= successes <= trials")
     if not 0 < level < 1:
         raise ValueError(f"level: got {level}, expected 0 < level < 1")
-    from scipy import special  # takes longer to import than NumPy
+    from scipy import special  # slower to import than NumPy
 
     tail, failures = (1 - level) / 2, trials - successes
     low = float(special.betaincinv(successes, failures + 1, tail)) if successes > 0 else 0.0
@@ -64,13 +64,13 @@ def korn_graubard(shares: np.ndarray, *, trials: int, level: float = 0.95) -> tu
 
     Returns
     -------
-    Lower and upper bound. Where all shares are 0, or all 1, nothing measures the agreement and the structures alone
-    count: the conservative end.
+    Lower and upper bound. Where all shares are 0, or all 1, the agreement cannot be measured, and the number of
+    structures is used: the conservative end.
 
     Raises
     ------
     ValueError
-        If there is no structure, no trial, or a share outside [0, 1].
+        If there are no structures or no trials, or a share is outside [0, 1].
 
     Examples
     --------

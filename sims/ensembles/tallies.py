@@ -1,4 +1,4 @@
-"""Claims on ensembles: blocks of structures through an engine, and the counts of what came of them."""
+"""Claims on ensembles: an engine evaluates blocks of structures, and the outcomes are counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sims.ensembles.ensembles import BLOCK, Block, Ensemble
 from sims.ensembles.masks import Masks, Tally, count
 
 Draws: TypeAlias = Callable[[Block], tuple[Any, ...]]
-"""From a block to the random numbers that a claim's function takes beside the structures."""
+"""Maps a block to the random numbers that a claim's function takes besides the structures."""
 
 
 def no_draws(_block: Block) -> tuple[()]:
@@ -38,13 +38,13 @@ def tally(
     Parameters
     ----------
     engine
-        Where it is evaluated. On a processor one block a core runs at a time, on a card one.
+        Evaluates the function. On a CPU one block per core runs at a time, on a GPU one.
     function
-        From A* ``(B, d, d)``, U* ``(B, T+1, d, k)`` and what is drawn to `Masks`; array-API code.
+        Maps A* ``(B, d, d)``, U* ``(B, T+1, d, k)`` and the drawn numbers to `Masks`; array-API code.
     purpose
-        What is drawn for it, beside the structures, depends on this name.
+        Name of the random stream for what is drawn besides the structures.
     ensemble, structures, seed
-        What is drawn, in whole blocks.
+        The structures, drawn in whole blocks.
     draws
         Further random numbers, from the stream of the block.
     options

@@ -1,9 +1,8 @@
 """Gradient descent on LANES trials at once, compiled by numba; an entry of a matrix is a vector over the trials.
 
-Matrices that multiply are stored in panels of 8 rows, at the end perhaps one of 4, with their rows padded to a
-multiple of 4; within a panel column by column, so that `_product` reads them in order and keeps a panel's results in
-registers. Vectors and factors are stored column after column. Names in
-capitals are addresses, see `sims.kernels.lanes`.
+Matrices that multiply are stored in panels of 8 rows, with perhaps a last one of 4, their rows padded to a multiple of
+4; within a panel column by column, so that `_product` reads them in order and keeps a panel's results in registers.
+Vectors and factors are stored column by column. Names in capitals are addresses, see `sims.kernels.lanes`.
 
 With ``H_t = (A - W_t) S_t`` and ``P = S U`` the adapters' gradients need no d x d product:
 
@@ -24,7 +23,7 @@ from sims.kernels.simd import LANES, fma, load, splat, store
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, without the interpreter's lock; keep the code on disk where that can be written."""
+    """Compile at the first call, without the interpreter's lock; cache the code on disk where possible."""
     try:
         return numba.njit(function, nogil=True, cache=True)
     except RuntimeError:  # numba found no folder for its cache
@@ -42,7 +41,7 @@ def padded(rows):
 
 @_compiled
 def _place(row, rows, columns):
-    """Return position and stride of a row in panels of so many padded rows."""
+    """Return position and stride of a row in panels with this many padded rows."""
     full = rows // 8 * 8
     if row < full:
         return row // 8 * 8 * columns + row % 8, 8
@@ -152,7 +151,7 @@ def _copy(FROM, TO, vectors):
 
 @_compiled
 def _inner_steps(M, H_TRANSPOSED, U, V, Y, Z, rows, d, k, steps, size, symmetric):
-    """Make some inner steps, then set P; U and V have room for two factors, the old and the new."""
+    """Take inner steps, then set P; U and V have room for two factors, the old and the new."""
     U_NEW, V_NEW = U + d * k * VECTOR_BYTES, V + d * k * VECTOR_BYTES
     for _ in range(steps):
         if symmetric:
@@ -186,7 +185,7 @@ def _set_curvature(H, C, t, stride, M, H_TRANSPOSED, rows, d, symmetric):
 
 @_compiled
 def _base_step(A, H, C, U, Y, T, d, k, stride, rows, size):
-    """A <- A - size sum_t (H_t - C_t + U_t P_t^T), one task after the other."""
+    """A <- A - size sum_t (H_t - C_t + U_t P_t^T), task by task."""
     minus = splat(-size)
     for i in range(d):
         a = i * d
@@ -222,14 +221,14 @@ def retrain(moments, point, room, out, sizes, records, inner_steps, inner_size, 
     Parameters
     ----------
     moments
-        M, S, C: S_t of every task in panels, below room for d rows; of all tasks together in panels; the rows of
+        M, S, C: S_t of every task in panels, below room for d rows; S of all tasks together in panels; the rows of
         ``[C_1, .., C_T]``, padded.
     point
         A, U, V, which move; the adapters of a task have room for as many more after them. V only if not symmetric.
     room
-        H, H_TRANSPOSED, Y, Z to work in.
+        Working memory H, H_TRANSPOSED, Y, Z.
     out
-        Results for A, U, V, one record after the other; adapters with their further room.
+        Results for A, U, V, record by record; adapters with their spare room.
     sizes
         T, d, k.
     records
@@ -249,7 +248,7 @@ def retrain(moments, point, room, out, sizes, records, inner_steps, inner_size, 
 
 @_compiled
 def fine_tune(M, H_TRANSPOSED, point, room, out, sizes, records, size):
-    """Run the descent of LANES trials on ``l(base + U V^T)``; M holds ``(base - W) S`` over S, rest as `retrain`."""
+    """Run the descent of LANES trials on ``l(base + U V^T)``; M holds ``(base - W) S`` over S, see `retrain`."""
     (U, V), (Y, Z), (d, k) = point, room, sizes
     step, rows, factors = 0, padded(2 * d), 2 * d * k
     for record in range(records.size):

@@ -15,7 +15,7 @@ def padded(rows: int) -> int:
 
 
 def aligned(*shape: int) -> np.ndarray:
-    """Return zeros of this shape from a cache line's start on; what pads a matrix must not be NaN."""
+    """Return zeros of this shape, aligned to a cache line; the padding of a matrix must not be NaN."""
     size = int(np.prod(shape)) * 8
     room = np.zeros(size + _CACHE_LINE, np.uint8)
     offset = -room.ctypes.data % _CACHE_LINE
@@ -34,7 +34,7 @@ def to_lanes(trials: np.ndarray) -> np.ndarray:
 
 
 def from_lanes(vectors: np.ndarray, trials: int) -> np.ndarray:
-    """Undo `to_lanes` for the first so many trials."""
+    """Undo `to_lanes` for this many trials."""
     moved = np.moveaxis(vectors, -1, 1)
     return moved.reshape(-1, *moved.shape[2:])[:trials]
 
@@ -42,7 +42,7 @@ def from_lanes(vectors: np.ndarray, trials: int) -> np.ndarray:
 def to_panels(matrices: np.ndarray) -> np.ndarray:
     """Turn ``(..., rows, d, LANES)``, rows a multiple of 4, into panels, ``(..., rows * d, LANES)``.
 
-    A panel is 8 rows, at the end perhaps 4, column by column.
+    A panel is 8 rows, the last one perhaps 4, column by column.
     """
     *lead, rows, d, lanes = matrices.shape
     full = rows // 8 * 8
@@ -54,7 +54,7 @@ def to_panels(matrices: np.ndarray) -> np.ndarray:
 
 
 def stacked(*matrices: np.ndarray) -> np.ndarray:
-    """Put ``(..., d, d, LANES)`` below each other, with zeros below to a multiple of 4 rows."""
+    """Stack ``(..., d, d, LANES)`` vertically, with zeros below up to a multiple of 4 rows."""
     *lead, _, d, lanes = matrices[0].shape
     rows = sum(M.shape[-3] for M in matrices)
     bottom = np.zeros((*lead, padded(rows) - rows, d, lanes))

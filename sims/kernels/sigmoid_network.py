@@ -1,14 +1,13 @@
-"""AdamW on one two-layer network with adapters, all its tasks, many steps a call; compiled by numba.
+"""AdamW on one two-layer network with adapters, all its tasks, many steps per call; compiled by numba.
 
     loss = sum_t sum_s w_ts (c^T sigmoid((A + U_t V_t^T) x_ts) - y_ts)^2
 
-Neighbouring samples share a vector. A block of samples goes forwards and backwards while it is in the nearest cache:
+Neighbouring samples share a vector. A block of samples goes forwards and backwards while it is in the L1 cache:
 the activations of two hidden units for `GROUP` vectors of samples at a time, so that one division serves two sigmoids,
 then the d x d gradient in tiles of two by five whose sums stay in registers.
 
 All arrays are flat and of one type. Matrices lie row by row; the samples of a task feature by feature, padded by
-samples of weight 0 to a multiple of `GROUP` vectors. A point is A (d, d), c (d), U (T, d, k) and V (T, d, k), one after
-the other.
+samples of weight 0 to a multiple of `GROUP` vectors. A point is A (d, d), c (d), U (T, d, k) and V (T, d, k) in turn.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ import numpy as np
 from sims.kernels.vectors import VECTOR_BYTES, fma, load, sigmoids, splat, store, total
 
 GROUP = 4  # vectors of samples that go forwards together
-_BLOCK = 40  # d times the groups of a block: what a block needs stays within the nearest cache
+_BLOCK = 40  # d times the groups of a block: its data fit in the L1 cache
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, without the interpreter's lock; keep the code on disk where that can be written."""
+    """Compile at the first call, without the interpreter's lock; cache the code on disk where possible."""
     try:
         return numba.njit(function, nogil=True, cache=True, error_model="numpy")
     except RuntimeError:  # numba found no folder for its cache
@@ -39,7 +38,7 @@ def _forward(W, c, x, y, weight, S, pred, d, samples, at, lanes):
     zero = splat(W.dtype.type(0))
     p0 = p1 = p2 = p3 = zero
     for i in range(0, d, 2):
-        other = min(i + 1, d - 1)  # the last of an odd number is its own partner
+        other = min(i + 1, d - 1)  # the last unit of an odd number is its own partner
         a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zero
         for j in range(d):
             at_j = j * samples + at
@@ -186,7 +185,7 @@ def _set_weights(point, W, task, sizes):
 
 @_compiled
 def gradient(point, out, x, y, weight, sizes, room):
-    """Put the loss's gradient by the whole point into `out`; `room` as `working_room` makes it."""
+    """Put the loss's gradient by the whole point into `out`; `room` is from `working_room`."""
     T, d, _ = sizes
     W, W_gradient, working = room
     lanes = VECTOR_BYTES // point.itemsize
@@ -205,7 +204,7 @@ def gradient(point, out, x, y, weight, sizes, room):
 
 @_compiled
 def working_room(point, sizes, samples):
-    """Return arrays to work in."""
+    """Return working memory."""
     _, d, _ = sizes
     lanes = VECTOR_BYTES // point.itemsize
     working = (
@@ -219,7 +218,7 @@ def working_room(point, sizes, samples):
 
 @_compiled
 def _adamw(state, slope, first, numbers):
-    """Make one step; `numbers` are the decay's factor, both averages' shares, epsilon, and both corrections."""
+    """Take one step; `numbers` are the decay's factor, both averages' shares, epsilon, and both corrections."""
     point, mean, square = state
     shrink, share, kept, new = numbers[0], numbers[1], numbers[2], numbers[3]
     epsilon, length, scale = numbers[4], numbers[5], numbers[6]
@@ -232,7 +231,7 @@ def _adamw(state, slope, first, numbers):
 
 @_compiled
 def descend(state, x, y, weight, sizes, first, done, steps, settings):
-    """Make some steps of AdamW in place.
+    """Take steps of AdamW in place.
 
     Parameters
     ----------
@@ -243,9 +242,9 @@ def descend(state, x, y, weight, sizes, first, done, steps, settings):
     sizes
         T, d, k.
     first
-        Where what is trained begins: 0, or d^2 + d for adapters alone.
+        Index of the first trained entry: 0, or d^2 + d for adapters alone.
     done, steps
-        Steps made before, and to make.
+        Steps taken before, and to take.
     settings
         Step size, weight decay, the two averages' decay rates and epsilon.
     """

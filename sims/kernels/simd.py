@@ -1,7 +1,7 @@
-"""A vector of float64 for numba: one trial a lane, so that a kernel reads like code for a single trial.
+"""A vector of float64 for numba: one trial per lane, so that a kernel reads like code for a single trial.
 
 `load` and `store` move the LANES numbers of one matrix entry; `+`, `-`, `*` and `fma` act on all lanes at once. LLVM
-maps a vector to one register, or to several where the machine's are shorter. Places are addresses: handing an array to
+maps a vector to one register, or to several where the machine's are shorter. Places are addresses: passing an array to
 a function counts its references, which costs as much as a step.
 
 Numba keeps compiled code by the date of the file that calls: after a change here, touch `sims/kernels/descent.py`.
@@ -20,10 +20,10 @@ from numba.extending import intrinsic, models, overload, register_model
 
 
 def _lanes() -> int:
-    """Return how many float64 the machine's widest registers hold, at least 4."""
+    """Return the number of float64 in the machine's widest registers, at least 4."""
     try:
         return 8 if llvm.get_host_cpu_features().get("avx512f", False) else 4
-    except RuntimeError:  # llvmlite cannot ask this processor
+    except RuntimeError:  # llvmlite does not know this CPU
         return 4
 
 

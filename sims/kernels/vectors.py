@@ -2,8 +2,8 @@
 
 `load` and `store` move as many neighbours as the machine's widest register holds, `lanes_of` says how many; `+`, `-`,
 `*`, `fma` and `sigmoids` act on all of them, and `total` adds them up. The element type is that of the array or number
-which a vector is made of, so that one kernel serves both precisions. `sims.kernels.simd` is the same for trials side by
-side, with addresses for arrays, as kernels of a few hundred nanoseconds need.
+that fills the vector, so that one kernel serves both precisions. `sims.kernels.simd` is the same for trials side by
+side, with addresses instead of arrays, for kernels of a few hundred nanoseconds.
 
 Numba keeps compiled code by the date of the file that calls: after a change here, touch the kernel's file.
 """
@@ -27,7 +27,7 @@ def _bytes() -> int:
     """Return the size of the machine's widest registers, at least 32."""
     try:
         return 64 if llvm.get_host_cpu_features().get("avx512f", False) else 32
-    except RuntimeError:  # llvmlite cannot ask this processor
+    except RuntimeError:  # llvmlite does not know this CPU
         return 32
 
 
@@ -36,7 +36,7 @@ STEEPEST = 40.0
 
 
 def lanes_of(dtype: np.dtype[Any] | type) -> int:
-    """Return how many numbers of this type a vector holds."""
+    """Return the number of lanes of a vector of this type."""
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
@@ -56,17 +56,17 @@ class VectorType(types.Type):
 
     @property
     def integers(self) -> Any:
-        """LLVM's type of as many whole numbers of the same width."""
+        """LLVM's type of as many integers of the same width."""
         return ir.VectorType(ir.IntType(self.element.bitwidth), self.lanes)
 
     @property
     def mantissa(self) -> int:
-        """How many bits of a number hold its mantissa."""
+        """Bits of a number's mantissa."""
         return 23 if self.element.bitwidth == 32 else 52
 
     @property
     def suffix(self) -> str:
-        """The end of the names of LLVM's functions on such vectors."""
+        """Suffix of LLVM's functions on such vectors."""
         return f"v{self.lanes}f{self.element.bitwidth}"
 
 
@@ -100,7 +100,7 @@ def load(_typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def store(_typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write a vector to an array, from an element on."""
+    """Write a vector to an array, starting at an element."""
     if not (_is_flat(array) and isinstance(value, VectorType) and value.element == array.dtype):
         return None
 
@@ -192,7 +192,7 @@ for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (o
 
 
 class _Expression:
-    """A vector in the making, so that what is emitted reads like the formula."""
+    """A vector under construction, so that the emitted code reads like the formula."""
 
     def __init__(self, builder: Any, kind: VectorType, value: Any) -> None:
         self.builder, self.kind, self.value = builder, kind, value
@@ -223,7 +223,7 @@ class _Expression:
         )
 
     def bounded(self, size: float) -> _Expression:
-        """Return what lies within -size and size; what is not a number stays so."""
+        """Return the vector clipped to -size..size; NaN stays NaN."""
         value, build = self.value, self.builder
         for sign, bound in ((">", size), ("<", -size)):
             limit = self.constant(bound).value
@@ -231,7 +231,7 @@ class _Expression:
         return _Expression(build, self.kind, value)
 
     def times_two_to_the_last_bits(self, shifted: _Expression) -> _Expression:
-        """Return ``self 2^n``, n the whole number in the last bits of `shifted`."""
+        """Return ``self 2^n``, n the integer in the last bits of `shifted`."""
         mantissa = ir.Constant(self.kind.integers, [self.kind.mantissa] * self.kind.lanes)
         bits, power = (self.builder.bitcast(x.value, self.kind.integers) for x in (self, shifted))
         sum_ = self.builder.add(bits, self.builder.shl(power, mantissa))

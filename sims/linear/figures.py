@@ -74,7 +74,7 @@ def as_csv(found: Sequence[Curve]) -> str:
 
 
 def draw_plain(found: Sequence[Curve], path: Path) -> None:
-    """Draw what the paper shows: every curve in one panel."""
+    """Draw the paper's figure: every curve in one panel."""
     with plotting.figure(7.6, 4.8) as picture:
         ax = picture.subplots()
         for curve in found:
@@ -88,7 +88,7 @@ def draw_plain(found: Sequence[Curve], path: Path) -> None:
 
 
 def draw_theory(found: Sequence[Curve], path: Path) -> None:
-    """Draw one panel a value, with the closed-form optimum and the predicted floor of both methods."""
+    """Draw one panel per value, with the closed-form optimum and the predicted floor of both methods."""
     panels = [list(group) for _, group in groupby(found, key=lambda curve: curve.value)]
     with plotting.figure(3.4 * len(panels) + 1.2, 4.6) as picture:
         row = np.atleast_1d(picture.subplots(1, len(panels), sharey=True))
@@ -114,7 +114,7 @@ def _draw_curve(ax: Axes, curve: Curve, colour: str, line: Any) -> None:
 
 
 def _frame(ax: Axes, found: Sequence[Curve]) -> None:
-    """Set the axes; long descents have their story in the first tenth, so that their iterations are logarithmic."""
+    """Set the axes; iterations are logarithmic, since most of a long descent happens in its first tenth."""
     steps = found[0].steps
     ax.set_yscale("log")
     if steps[-1] >= LONG:
@@ -133,7 +133,7 @@ def _colour(curve: Curve, found: Sequence[Curve]) -> str:
 
 
 def _title(found: Sequence[Curve]) -> str:
-    """Say in two lines what the curves are and what is held fixed."""
+    """Return a title of two lines: the curves, and what is held fixed."""
     curve = found[0]
     cell, variant = curve.cell, curve.variant
     fixed = ", ".join(f"{name} = {getattr(cell, name)}" for name in "dkTNn" if name != curve.vary)

@@ -24,14 +24,14 @@ START = 0.1  # standard deviation of every entry that descent starts from
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What one method does at one value of the axis.
+    """The runs of one method at one value of the axis.
 
     Parameters
     ----------
     vary, value, method, variant
-        Which curve it is.
-    cell
-        The whole setting.
+        Identify the curve.
+        cell
+        The setting.
     steps, errors
         Fine-tuning iterations ``(records,)`` and the plotted quantity ``(runs, records)``.
     optimum
@@ -70,9 +70,9 @@ def curves(
     engine
         Runs the descents.
     variant, seed, runs
-        See `Variant`; root of every random number; repetitions.
+        See `Variant`; root of every random number; number of repetitions.
     base
-        Holds all that does not vary; the paper's setting if not given.
+        The setting of everything that does not vary; the paper's if not given.
     progress
         Called with the value about to be run.
     """
@@ -84,7 +84,7 @@ def curves(
         progress(f"{vary} = {value}")
         streams = [np.random.default_rng([seed, *vary.encode(), index, stage]) for stage in range(2)]
         truth = _cut(truths, cell)
-        if retrained is None or vary != "n":  # the test task's samples have no part in retraining
+        if retrained is None or vary != "n":  # retraining does not use the test task's samples
             retrained = _retrain(engine, streams[0], truth, cell, chosen)
         results += _fine_tune(engine, streams[1], truth, (vary, value, cell, chosen), retrained)
     return results
@@ -111,7 +111,7 @@ def _nested_truths(seed: int, distinct: int, runs: int, settings: dict[int, Line
 
 
 def _cut(truths: GroundTruth, cell: LinearCell) -> GroundTruth:
-    """Return the corner of these truths that has the cell's sizes; the test task stays the last."""
+    """Return the corner of these truths with the cell's sizes; the test task stays the last."""
     tasks = [*range(cell.T), truths.T]
     A = truths.A_star[:, : cell.d, : cell.d]
     return GroundTruth(A.copy(), truths.U_star[:, tasks][..., : cell.d, : cell.k].copy())

@@ -32,7 +32,7 @@ class LinearCell:
     schedule
         LoRA-ML's retraining; standard retraining takes its outer steps.
     steps, step_size
-        Of fine-tuning.
+        Fine-tuning's steps and their size.
     """
 
     d: int = 10
@@ -71,7 +71,7 @@ class Variant:
     quantity
         What is plotted, in words, for the CSV.
     label
-        The same as an axis label.
+        The quantity as an axis label.
     in_sample
         Plot ``||(W_hat - W) X||_F^2``, a sum over the fine-tuning samples, instead of ``||W_hat - W||_F^2``.
     noise_power
@@ -91,11 +91,11 @@ class Variant:
     frozen_adapters: bool
 
     def noise(self, cell: LinearCell) -> float:
-        """Return the standard deviation of the noise that is drawn."""
+        """Return the standard deviation of the noise."""
         return float(cell.sigma**self.noise_power)
 
     def scale(self, cell: LinearCell) -> float:
-        """Return what turns ``tr(Delta S Delta^T)``, or ``||Delta||_F^2``, into the quantity plotted."""
+        """Return the factor that turns ``tr(Delta S Delta^T)``, or ``||Delta||_F^2``, into the plotted quantity."""
         return float(cell.n) if self.in_sample else 1.0
 
 

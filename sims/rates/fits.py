@@ -28,7 +28,7 @@ from sims.rates.tables import LEAST_TRUTHS, AxisTable, Columns, Predict, axis_ta
 from sims.sweep.spec import Spec, parse
 
 Verdict: TypeAlias = Literal["agrees", "differs", "undecided"]
-MISSING = 0.01  # a larger share of rows that did not converge leaves a verdict open: they are not missing at random
+MISSING = 0.01  # a larger share of unconverged rows leaves a verdict open: they are not missing at random
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Criteria:
     Parameters
     ----------
     margin
-        Slopes this close to the prediction are taken for equal.
+        Slopes this close to the prediction count as equal.
     level_margin
         The same for the logarithm of measured over predicted.
     alpha
         Probability, over all slopes together, of one "agrees" that is false; the same of one "differs".
     confidence
-        Of each interval that is reported, by itself.
-    resamples, seed
-        Of the cluster bootstrap; more are drawn where so many slopes are corrected for that p-values need them.
+        Level of each reported interval by itself.
+        resamples, seed
+        Of the cluster bootstrap; more are drawn where the correction for many slopes needs smaller p-values.
     """
 
     margin: float = 0.03
@@ -137,7 +137,7 @@ def fit_rates(
     Parameters
     ----------
     columns
-        Of `sims.sweep.store.read_rows`.
+        From `sims.sweep.store.read_rows`.
     root
         The spec's root seed.
     statistic, predict
@@ -175,12 +175,12 @@ def fit_rates(
 
 
 def default_spec() -> Spec:
-    """Return the sweep that ships for `loraml rates --default`."""
+    """Return the sweep of `loraml rates --default`."""
     return parse(files("sims.rates").joinpath("default.toml").read_text("utf-8"))
 
 
 def write_slopes(path: Path, rates: Sequence[Rate]) -> None:
-    """Write slopes.json: a list with one object a slope."""
+    """Write slopes.json: a list with one object per slope."""
     write_whole(path, json.dumps([rate.row() for rate in rates], indent=1, allow_nan=False) + "\n")
 
 
@@ -204,7 +204,7 @@ def _verdict(adjusted: tuple[float, float], data: AxisTable, fit: Fit, alpha: fl
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """Round floats to what is meant, 6 digits and nothing below 10^-9, and put None for what is not finite."""
+    """Round floats to 6 digits and to multiples of 10^-9, and replace those that are not finite by None."""
 
     def plain(value: float) -> float | None:
         return float(f"{round(value, 9) + 0.0:.6g}") if isfinite(value) else None

@@ -1,4 +1,4 @@
-r"""Where a fine-tuned error ends: the irreducible part, the test task's noise, and what the base's noise leaves."""
+r"""The limit of a fine-tuned error: the irreducible part, the test task's noise, the rest of the base's noise."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def predicted_error(
 ) -> float:
     r"""Predict the error of rank-r fine-tuning from a retrained base, to first order.
 
-    If no shift of this rank reaches the test task, ``sum_{i > r} sigma_i^2(residual)``, below which no n leads
-    (SR-3). Otherwise FT-2's error of the test task's noise plus `left_over` of the base's.
+    If no shift of this rank reaches the test task, ``sum_{i > r} sigma_i^2(residual)``, the limit for any n (SR-3).
+    Otherwise FT-2's error from the test task's noise plus `left_over` from the base's.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures of rates: measured errors with their intervals on the predicted curves, a panel for every method."""
+"""Pictures of rates: measured errors with their intervals on the predicted curves, one panel per method."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _picture(path: Path, rates: Sequence[Rate], error: str) -> None:
 
 
 def _panel(ax: Axes, rate: Rate) -> list[tuple[float, str, str]]:
-    """Draw some of the lines, the verdict as the title; return where each ends, what tells it apart, its colour."""
+    """Draw some of the lines, with the verdict as the title; return each line's end, label and colour."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     data, table = rate.data, rate.data.table

@@ -1,7 +1,7 @@
 r"""Log-log slopes of mean errors, with intervals that resample ground truths, and tests of equivalence.
 
 The points of an axis fall into lines, on each of which everything else is fixed. The slope is that of least squares
-with one intercept a line,
+with one intercept per line,
 
     slope = sum_j a_j log m_j,   a_j = (x_j - mean of x on j's line) / sum_j (x_j - mean of x on j's line)^2,
 
@@ -22,12 +22,12 @@ Floats = NDArray[np.float64]
 RESAMPLES = 4000
 BLOCK = 4_000_000  # numbers in one array of the resampling, at most
 FAR = 300.0  # an end of an interval that lies further off than this, e^300 as a level, is infinite
-LEAST_SPREAD = 1e-300  # in place of 0 in a denominator
+LEAST_SPREAD = 1e-300  # replaces 0 in a denominator
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Mean errors by cluster (ground truth) and point.
+    """Errors by cluster (ground truth) and point.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Table:
     line
         The line each point is on, ``(P,)``, whole numbers.
     errors, predicted
-        ``(C, P)``, > 0; NaN where a cluster has nothing at a point.
+        ``(C, P)``, > 0; NaN where a cluster has no value at a point.
     """
 
     axis: Floats
@@ -55,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A linear combination of log means, its prediction, and what resampling says of both.
+    """A linear combination of log means, its prediction, and the resamples of both.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Fit:
 
 
 def fit_slope(rng: np.random.Generator, table: Table, *, resamples: int = RESAMPLES) -> Fit:
-    """Fit the slope; resample whole clusters, with everything that belongs to them."""
+    """Fit the slope; resample whole clusters."""
     return _fit(rng, table, table.weights, resamples)
 
 
@@ -114,7 +114,7 @@ def _resampled(rng: np.random.Generator, table: Table, weights: Floats, resample
         drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(float)
         parts.append(_combine(drawn, table, weights))
     values, predictions, errors, spreads = (np.concatenate(part) for part in zip(*parts, strict=True))
-    whole = np.isfinite(values)  # a resample may miss every cluster of a point that few are present at
+    whole = np.isfinite(values)  # a resample may miss every cluster of a point that has few
     values, predictions, errors, spreads = values[whole], predictions[whole], errors[whole], spreads[whole]
     return Fit(
         float(value),
@@ -141,7 +141,7 @@ def _combine(drawn: Floats, table: Table, weights: Floats) -> tuple[Floats, Floa
         for values, total in zip((table.errors, table.predicted), sums, strict=True)
     )
     clusters = len(present)
-    scale = clusters / (clusters - 1) if clusters > 1 else inf  # one cluster says nothing of how they scatter
+    scale = clusters / (clusters - 1) if clusters > 1 else inf  # one cluster does not determine a variance
     error, spread = (
         np.sqrt(scale * np.sum(drawn.T * part**2, axis=0))
         for part in (influence - present @ (weights / counts).T, influence - of_prediction)
@@ -155,7 +155,7 @@ def _studentised(deviations: Floats, errors: Floats) -> Floats:
 
 
 def _interval(value: float, error: float, pivots: Floats, level: float) -> tuple[float, float]:
-    """Return the interval; of two or three clusters many resamples have no spread, and say nothing of the ends."""
+    """Return the interval; with two or three clusters many resamples have no spread, and the ends are infinite."""
     if not isfinite(error):
         return -inf, inf
     low, high = np.quantile(pivots, [(1 - level) / 2, (1 + level) / 2])
@@ -223,6 +223,6 @@ def departure_power(fit: Fit, margin: float, alpha: float) -> float:
 
 
 def _thresholds(fit: Fit, margin: float, alpha: float) -> tuple[float, float, float]:
-    """Return what a pivot has to exceed on either side at level `alpha`, and the margin in standard errors."""
+    """Return the critical values of a pivot on either side at level `alpha`, and the margin in standard errors."""
     tail, high = np.quantile(fit.difference_pivots, [alpha, 1 - alpha])
     return -float(tail), float(high), margin / max(fit.difference_error, float(np.finfo(float).tiny))

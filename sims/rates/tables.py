@@ -24,7 +24,7 @@ NUMBERS = ("d", "k", "T", "N", "n", "sigma")
 AXES = ("n", "d", "k", "T", "N")
 GROUP = ("method", "rank_rule", "start", "fine_tuning", "kind")
 STATISTICS = {"parameter": "parameter_error", "in-sample": "in_sample_error", "base": "base_error"}
-LEAST_TRUTHS = 8  # fewer leave a point out, and a verdict open
+LEAST_TRUTHS = 8  # with fewer, a point is left out and a verdict open
 HEAVY_TAILS = 3  # for n <= d + 3 the variance of the parameter error is infinite
 
 
@@ -41,12 +41,12 @@ class AxisTable:
     table
         Errors and predictions by truth and point; the lines are numbered as in `lines`.
     lines
-        What is fixed on each line, by name.
+        The fixed values of each line, by name.
     rows, unconverged, unpredicted
-        Numbers of rows of the group that make sense, and of those among them that are left out: retraining or
-        fine-tuning did not end where it should, or there is no prediction to compare with.
+        Numbers of applicable rows of the group, and of those left out: retraining or fine-tuning did not converge, or
+        there is no prediction.
     signal_to_noise
-        The value of FT-2's condition that all but 1 % of the rows exceed.
+        The value of FT-2's condition that 99 % of the rows exceed.
     """
 
     group: Mapping[str, str]
@@ -95,7 +95,7 @@ PREDICTIONS: dict[str, Predict] = {
 
 
 def _left_overs(columns: Columns, root: int) -> np.ndarray:
-    """Return what the base's noise leaves in every row; NaN for LoRA-ML at T = 2, where it depends on the solver."""
+    """Return the remains of the base's noise in every row; NaN for LoRA-ML at T = 2, where it depends on the solver."""
 
     @cache
     def of_truth(kind: str, seed: int, d: int, k: int, T: int, rank: int) -> float:
@@ -137,7 +137,7 @@ def axis_tables(
     names = np.array([" ".join(words) for words in zip(*(columns[name] for name in GROUP), strict=True)])
     for name in dict.fromkeys(names.tolist()):
         group = _rows(columns, names == name)
-        for axis in AXES[statistic == "base" :]:  # the base knows nothing of n
+        for axis in AXES[statistic == "base" :]:  # the base does not depend on n
             found = _axis_table(group, axis, STATISTICS[statistic])
             if found is not None:
                 yield found

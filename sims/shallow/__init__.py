@@ -1,1 +1,1 @@
-"""The paper's second synthetic study: a two-layer network in place of the linear model."""
+"""The paper's second synthetic study: a two-layer network instead of the linear model."""

@@ -1,4 +1,4 @@
-"""AdamW on processors: every network by a numba kernel that goes through its samples a vector at a time."""
+"""AdamW on CPUs: a numba kernel for every network, which goes through its samples a vector at a time."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from sims.shallow.descent import require_batch
 from sims.shallow.network import Network, Samples
 from sims.shallow.settings import AdamW
 
-LONGEST = 1000  # steps of one call of the kernel, so that an interruption is heard
+LONGEST = 1000  # steps per call of the kernel, so that an interruption is noticed
 
 
 class CpuDescent:
-    """Runs every network on one thread; what one does does not depend on the others.
+    """Runs every network on one thread; networks do not depend on one another.
 
     Parameters
     ----------
     precision
         "float32", the paper's, or "float64".
     threads
-        Threads to use; by default one a core that this process may use.
+        Threads to use; by default one for each core that this process may use.
     """
 
     name = "cpu"
     device = "cpu"
 
     def __init__(self, *, precision: str = "float32", threads: int | None = None) -> None:
-        """Start nothing yet."""
         self.precision = precision
         self.threads = threads or cores()
 

@@ -1,4 +1,4 @@
-"""What runs AdamW on batches of networks, and which of them does."""
+"""The interface of AdamW on batches of networks, and the selection of an engine."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ class Descent(Protocol):
         train_base
             Whether A and c move as well, or the adapters alone.
         progress
-            Called with the share that is done, now and then.
+            Called with the share that is done.
         """
         ...
 
 
 def get(name: str = "auto", device: str | None = None, *, precision: str = "float32") -> Descent:
-    """Return what is ready to run: "cpu" (numba), "torch" on a device, or "auto": torch for a CUDA device, else cpu.
+    """Return an engine: "cpu" (numba), "torch" on a device, or "auto": torch for a CUDA device, else cpu.
 
     Raises
     ------
     InputError
-        If there is none of this name or precision, what it needs is not installed, or the device is not there.
+        If the name or precision is unknown, packages are not installed, or the device is missing.
     """
     if name not in NAMES:
         raise InputError(f"engine: got {name!r}, expected one of {', '.join(NAMES)}")
@@ -66,7 +66,7 @@ def get(name: str = "auto", device: str | None = None, *, precision: str = "floa
         raise InputError(f"precision: got {precision!r}, expected {' or '.join(PRECISIONS)}")
     if name == "auto":
         name = "torch" if (device or "cpu") != "cpu" else "cpu"
-    engine = engines.get(name, device)  # says what is missing
+    engine = engines.get(name, device)  # raises if something is missing
     module = import_module(f"sims.shallow.{name}_descent")
     if name == "cpu":
         return module.CpuDescent(precision=precision)
@@ -74,7 +74,7 @@ def get(name: str = "auto", device: str | None = None, *, precision: str = "floa
 
 
 def require_batch(samples: Samples, start: Network, at: np.ndarray) -> None:
-    """Raise ValueError unless the shapes are as `Descent.descend` says and the steps increase from 0 or more."""
+    """Raise ValueError unless the shapes are those of `Descent.descend` and the steps increase from 0 or more."""
     batch, T, d, _ = start.U.shape
     if start.A.shape != (batch, d, d) or start.c.shape != (batch, d) or start.V.shape != start.U.shape:
         shapes = [tuple(part.shape) for part in (start.A, start.c, start.U, start.V)]

@@ -1,4 +1,4 @@
-"""What every run of an experiment is made of, each from a random stream of its own, see `sims.seeding`.
+"""The random parts of every run, each from its own random stream, see `sims.seeding`.
 
 ======================  =======================  ===================================================
 purpose                 coordinates              shared by
@@ -13,7 +13,7 @@ shallow adapter         run, d, k, task          T, N, n
 shallow tuned adapter   run, d, rank             everything else, the methods too
 ======================  =======================  ===================================================
 
-Further starts of retraining have their number among the coordinates of the start and of the adapters.
+Further starts of retraining add their number to the coordinates of the start and of the adapters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sims.seeding import stream
 from sims.shallow.network import Network, Samples, values
 from sims.shallow.settings import ShallowCell
 
-FRESH = 10_000  # inputs of the test error: its relative standard error is about 2 %, the same inputs for both methods
+FRESH = 10_000  # inputs of the test error, the same for both methods: its relative standard error is about 2 %
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Run:
     fresh
         Further inputs of the test task and their targets without noise, ``(FRESH, d)`` and ``(FRESH,)``.
     start
-        Of retraining, with the adapters of T tasks.
+        The start of retraining, with the adapters of T tasks.
     """
 
     truth: Network
@@ -96,7 +96,7 @@ def _samples(
 
 
 def draw_start(root: int, run: int, cell: ShallowCell, *, number: int = 0) -> Network:
-    """Draw a start of retraining: one factor of every adapter is 0, all else as torch's linear layers start."""
+    """Draw a start of retraining: one factor of every adapter is 0, the rest is drawn like torch's linear layers."""
     d, k = cell.d, cell.k
     named = partial(stream, root, run=run, d=d, **({"number": number} if number else {}))
     rng = named("shallow start")
@@ -107,6 +107,6 @@ def draw_start(root: int, run: int, cell: ShallowCell, *, number: int = 0) -> Ne
 
 
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Draw from within ±1/sqrt(d); all layers that start so have d inputs, and d is the adapters' next to last size."""
+    """Draw from within ±1/sqrt(d); all layers have d inputs, and d is the next to last size of the adapters."""
     d = shape[0] if len(shape) == 1 else shape[-2]
     return rng.uniform(-1 / sqrt(d), 1 / sqrt(d), shape)

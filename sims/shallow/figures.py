@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DASHES = ("-", (0, (4, 1.5)))
-"""Of the smaller rank and of the larger."""
+"""Line styles of the smaller rank and of the larger."""
 
 
 def shallow_figure(
@@ -42,7 +42,7 @@ def shallow_figure(
 
 
 def draw(found: Sequence[Result], path: Path, variant: Variant, *, solver: str) -> None:
-    """Draw one panel a value: median and central range of both methods, at every rank that was fine-tuned."""
+    """Draw one panel per value: median and central range of both methods, at every rank that was fine-tuned."""
     panels = [list(group) for _, group in groupby(found, key=lambda result: result.value)]
     with plotting.figure(3.2 * len(panels) + 1.4, 4.4) as picture:
         row = picture.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -67,7 +67,7 @@ def _draw_result(ax: Axes, result: Result, variant: Variant, dashes: Any) -> Non
 
 
 def _frame(ax: Axes, group: Sequence[Result]) -> None:
-    """Set the axes; long descents have their story in the first tenth, so that their iterations are logarithmic."""
+    """Set the axes; iterations are logarithmic, since most of a long descent happens in its first tenth."""
     last = float(group[0].tuned.steps[-1])
     ax.set_yscale("log")
     if last >= LONG:
@@ -89,7 +89,7 @@ def _label(ax: Axes, group: Sequence[Result], variant: Variant) -> None:
 
 
 def _title(found: Sequence[Result], variant: Variant, solver: str) -> str:
-    """Say in two lines what the curves are and what is held fixed."""
+    """Return a title of two lines: the curves, and what is held fixed."""
     result = found[0]
     cell = result.cell
     fixed = ", ".join(f"{name} = {getattr(cell, name)}" for name in "dkTNn" if name != result.vary)

@@ -29,20 +29,20 @@ Stage = TypeVar("Stage", RetrainedNetworks, Tuned)
 
 @dataclass(frozen=True)
 class Study:
-    """What all results of a figure have in common.
+    """The settings common to all results of a figure.
 
     Parameters
     ----------
     seed, runs
-        Root of every random number; repetitions.
-    settings
+        Root of every random number; number of repetitions.
+        settings
         Of AdamW.
-    descent
-        What computes.
-    folder
-        Where results are kept; None keeps none.
+        descent
+        The engine.
+        folder
+        Where results are saved; None saves none.
     solver
-        Of retraining, one of `SOLVERS`.
+        Solver of retraining, one of `SOLVERS`.
     """
 
     descent: Descent
@@ -70,7 +70,7 @@ def results(
 ) -> list[Result]:
     """Return the results of one figure, one for every value and rank.
 
-    Retraining that settings share, as those that differ in n do, is done once.
+    Retraining is done once for settings that share it, such as those that differ in n.
     """
     return [
         result
@@ -123,7 +123,7 @@ def _setting(
 
 
 def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, named: dict[str, Any]) -> Stage:
-    """Return what is kept of this name and study, or compute it and keep it, whole or not at all."""
+    """Return the saved result of this name and study, or compute and save it atomically."""
     if study.folder is None:
         return compute()
     path = study.folder / FOLDER / f"{kind.file}-{_digest(study, named)}.npz"
@@ -138,7 +138,7 @@ def _kept(kind: type[Stage], compute: Callable[[], Stage], *, study: Study, name
 
 
 def _digest(study: Study, named: dict[str, Any]) -> str:
-    """Name everything that the numbers depend on, what computes them included."""
+    """Return everything that the numbers depend on, the engine included."""
     computed_by = [study.descent.name, study.descent.device, study.descent.precision]
     if study.solver != "adamw":
         named = {**named, "solver": study.solver}
@@ -147,7 +147,7 @@ def _digest(study: Study, named: dict[str, Any]) -> str:
 
 
 def _read(kind: type[Stage], path: Path, both: tuple[int, int], d: int) -> Stage:
-    """Read what is kept of methods and runs, `both`."""
+    """Read a saved result with arrays over methods and runs, `both`."""
     names = [part.name for part in fields(kind)]
     with open_arrays(path, expected="results of an earlier command; remove it to compute them again") as file:
         headers = {name: file.header(name) for name in names}

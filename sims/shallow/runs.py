@@ -19,12 +19,12 @@ from sims.shallow.settings import AdamW
 RECORDS = 100  # points of a curve, evenly over fine-tuning, besides those in `EARLY`
 STARTS, ITERATIONS = 6, 100  # of the second-order method
 EARLY = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-BLOCK = 20_000  # inputs of the test error that are in memory for every record at once
+BLOCK = 20_000  # inputs of the test error in memory at once, for every record
 
 
 @dataclass(frozen=True, eq=False)
 class RetrainedNetworks:
-    """What retraining leaves to fine-tuning.
+    """The result of retraining.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class RetrainedNetworks:
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """How fine-tuning at one rank goes.
+    """The course of fine-tuning at one rank.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def retrain(
 ) -> RetrainedNetworks:
     """Retrain by both methods from the same A and c, all runs at once.
 
-    Standard retraining is LoRA-ML from adapters that are 0 altogether, which no step of AdamW moves.
+    Standard retraining is LoRA-ML from adapters that are all 0, which no step of AdamW moves.
     """
     samples = stacked([run.retraining for run in drawn])
     start = _both_methods([run.start for run in drawn])
@@ -89,12 +89,12 @@ def retrain(
 def retrain_by_second_order(
     drawn: Sequence[Run], starts: Sequence[Sequence[Network]], *, progress: Callable[[float], None] = lambda _: None
 ) -> RetrainedNetworks:
-    """Retrain by both methods as well as `second_order` can: the best end of several starts.
+    """Retrain by both methods with `second_order`: the best end of several starts.
 
     Parameters
     ----------
     starts
-        Any number of starts, each one for every run.
+        Any number of starts, each a batch over runs.
     """
     samples = Samples(*(np.concatenate([part] * len(COMPARED)) for part in stacked([run.retraining for run in drawn])))
     tried = [_both_methods(start) for start in starts]
@@ -126,7 +126,7 @@ def fine_tune(
     settings: AdamW | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Tuned:
-    """Fine-tune both methods' bases, which stay fixed, by adapters from the same start; measure both errors."""
+    """Fine-tune both methods' fixed bases by adapters from the same start; measure both errors."""
     both, d = bases.c.shape[:2], bases.c.shape[-1]
     samples = stacked([run.tuning for run in drawn])
     V = np.stack([tuning_start(seed, run, d=d, rank=rank) for run in range(len(drawn))])

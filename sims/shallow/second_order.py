@@ -1,12 +1,12 @@
 """Levenberg and Marquardt's method on batches of networks: few, expensive steps where AdamW takes many.
 
 What is minimised is ``sum_t (1/N) sum_s (f_t(x_ts) - y_ts)^2``, with a ridge ``mu ||point||^2`` at first: without it
-early steps drive hidden units into saturation, where they stay. The ridge is lowered to 0 as soon as it holds the
-descent up, so that the end is stationary for the loss alone.
+early steps drive hidden units into saturation, where they stay. The ridge is lowered to 0 as soon as it slows the
+descent down, so that the end is stationary for the loss alone.
 
-Everything rests on one matrix a task, ``K_t = (1/N) sum_s phi phi^T`` of the features ``phi = (c s'(z) x^T, s(z))``, s
-the sigmoid and z = W_t x: the derivatives of ``f_t`` by ``W_t`` and c. Those by U_t and V_t follow from
-``dW = dU V^T + U dV^T``.
+Everything follows from one matrix per task, ``K_t = (1/N) sum_s phi phi^T`` of the features
+``phi = (c s'(z) x^T, s(z))``, s the sigmoid and z = W_t x: the derivatives of ``f_t`` by ``W_t`` and c. Those by U_t
+and V_t follow from ``dW = dU V^T + U dV^T``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BLOCK_BYTES = 16 * 2**20  # of features at once
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Where the method ended.
+    """The end of the method.
 
     Parameters
     ----------
@@ -57,15 +57,15 @@ def levenberg_marquardt(
 ) -> Solved:
     """Minimise from a batch of starts.
 
-    With H the Gauss-Newton matrix and g the gradient of half of what is minimised, a step solves
-    ``(H + damping I) step = -g``; it is taken if what is minimised falls, and the damping follows Nielsen's rule.
+    With H the Gauss-Newton matrix and g the gradient of half the objective, a step solves
+    ``(H + damping I) step = -g``; it is taken if the objective falls, and the damping follows Nielsen's rule.
 
     Parameters
     ----------
     samples
         ``(B, T, N, d)`` and ``(B, T, N)``.
     start
-        ``(B,)``; adapters that are 0 altogether stay so.
+        ``(B,)``; adapters that are all 0 stay so.
     iterations
         Steps to try at most.
     target
@@ -96,7 +96,7 @@ def reach(
     iterations: int = 100,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Solved:
-    """Minimise until the target from the first start, then what is still above it from the next, and so on.
+    """Minimise from the first start, then the elements still above the target from the next, and so on.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ class _Method:
             self.losses[b], self.g[b], self.H[b] = _linearised(_unflat(self.points[b], self.like), here)
 
     def step(self, which: np.ndarray) -> np.ndarray:
-        """Try a step, and say which elements have stopped decreasing."""
+        """Try a step, and return which elements have stopped decreasing."""
         mu, point, g, H = self.ridges[self.stages[which]], self.points[which], self.g[which], self.H[which]
         slope = g + mu[:, None] * point
         diagonal = np.arange(H.shape[-1])
@@ -183,7 +183,7 @@ class _Method:
         self.growth[bad] *= 2
 
     def _lower_ridge(self, which: np.ndarray, taken: np.ndarray, decrease: np.ndarray) -> np.ndarray:
-        """Lower the ridge where it holds the descent up; return where there is none and the descent has ended."""
+        """Lower the ridge where it slows the descent down; return where it is 0 and the descent has ended."""
         last = self.stages[which] == len(self.ridges) - 1
         ended = (taken & (decrease < np.where(last, CONVERGED, HELD_UP))) | (self.damping[which] > LARGEST_DAMPING)
         self.stages[which[ended & ~last]] += 1
@@ -227,7 +227,7 @@ def _adapter_derivatives(U: np.ndarray, V: np.ndarray) -> np.ndarray:
 
 
 def _places(task: int, *, T: int, d: int, k: int) -> np.ndarray:
-    """Return where a task's U and V are in a flat point."""
+    """Return the positions of a task's U and V in a flat point."""
     first = d * d + d + task * d * k + np.arange(d * k)
     return np.concatenate([first, first + T * d * k])
 

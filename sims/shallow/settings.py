@@ -1,4 +1,4 @@
-"""The settings of the shallow-network experiments, and what is plotted of them."""
+"""The settings of the shallow-network experiments, and the plotted quantities."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ VALUES: dict[str, tuple[int, ...]] = {
     "n": (100, 1000, 10_000),
     "k": (1, 2, 3),
 }
-"""The paper's for d and T; those of N, n and k are this project's choice, the public code fixes none."""
+"""The paper's values for d and T; those of N, n and k are this project's choice, since the public code fixes none."""
 
 SOLVERS = ("adamw", "second-order")
-"""Of retraining: AdamW from one start, as the paper does; or the best of several ends of a second-order method."""
+"""Solvers of retraining: AdamW from one start, as in the paper; or the best of several second-order descents."""
 
 RUNS = 10
 
 
 @dataclass(frozen=True)
 class AdamW:
-    """What one step of AdamW does; the defaults are the paper's, and torch's.
+    """The settings of AdamW; the defaults are the paper's, and torch's.
 
     Parameters
     ----------
     step_size, weight_decay
-        Every step first shrinks what is trained by the factor ``1 - step_size * weight_decay``.
+        Every step first multiplies the trained weights by ``1 - step_size * weight_decay``.
     mean_rate, square_rate
         Decay rates of the averages of the gradient and of its square.
     epsilon
@@ -67,7 +67,7 @@ class ShallowCell:
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """Ranks of the fine-tuned adapter: k, and at T = 2 3k as well, of both methods."""
+        """Ranks of the fine-tuned adapter for both methods: k, and at T = 2 also 3k."""
         ranks = (self.k, 3 * self.k) if self.T == 2 else (self.k,)
         return tuple(sorted({min(rank, self.d) for rank in ranks}))
 
@@ -78,7 +78,7 @@ def cells(vary: str, base: ShallowCell | None = None) -> dict[int, ShallowCell]:
     Raises
     ------
     ValueError
-        If nothing of this name varies.
+        If `vary` is unknown.
     """
     if vary not in VALUES:
         raise ValueError(f"vary: got {vary!r}, expected one of {', '.join(VALUES)}")
@@ -88,7 +88,7 @@ def cells(vary: str, base: ShallowCell | None = None) -> dict[int, ShallowCell]:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is plotted; every run holds both quantities.
+    """The plotted quantity; every run holds both.
 
     Parameters
     ----------
@@ -97,9 +97,9 @@ class Variant:
     column
         Its name in the table of runs.
     quantity, label
-        In words for the table, and as the label of an axis.
+        The quantity in words for the table, and as an axis label.
     lower_median
-        Of an even number of runs the lower of the middle two stands for the median, as in the public code.
+        The median of an even number of runs is the lower of the middle two, as in the public code.
     """
 
     name: str

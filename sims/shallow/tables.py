@@ -1,4 +1,4 @@
-"""Tables of the shallow-network experiments: one row a run, setting and method; paired differences; curves."""
+"""Tables of the shallow-network experiments: one row per run, setting and method; paired differences; curves."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ CURVE_COLUMNS = (
 )
 
 
-LARGEST = 32 * MEBIBYTE  # in memory a table is some 12 times as large
+LARGEST = 32 * MEBIBYTE  # in memory a table is about 12 times as large
 
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """How both methods compare at one setting.
+    """The comparison of both methods at one setting.
 
     Parameters
     ----------
     value, rank
-        Of what varies, and of the fine-tuned adapter.
+        Value of what varies, and rank of the fine-tuned adapter.
     setting
-        All that results depend on but for seed and run, by column.
+        Everything that results depend on except seed and run, by column.
     runs
         Seed and number of the R runs that both methods have.
     meta, standard
@@ -73,7 +73,7 @@ class Paired:
 
 
 class Interval(NamedTuple):
-    """A median with an interval, and how often that covers the median of all runs there could be."""
+    """A median with an interval, and the probability that it covers the population's median."""
 
     median: float
     low: float
@@ -108,7 +108,7 @@ def run_rows(found: Iterable[Result], study: Study) -> Iterator[dict[str, Any]]:
 
 
 def runs_csv(rows: Iterable[dict[str, Any]]) -> str:
-    """Return the table of runs; numbers are written in full, so that all others can be made of it."""
+    """Return the table of runs; numbers are written in full, so that all other tables follow from it."""
     page = StringIO()
     writer = csv.DictWriter(page, RUN_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -124,7 +124,7 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
     InputFileError
         If the file cannot be read.
     InputError
-        If a column is missing or a number is none.
+        If a column is missing or a number is invalid.
     """
     text = read_text(path, expected="a table of runs", limit=LARGEST)
     try:
@@ -135,7 +135,7 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
     except InputError:
         raise
     except (csv.Error, TypeError, ValueError) as problem:
-        raise InputError(f"{path}: is no table of runs ({problem})") from None
+        raise InputError(f"{path}: is not a table of runs ({problem})") from None
 
 
 def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> list[Paired]:
@@ -144,7 +144,7 @@ def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> li
     Raises
     ------
     ValueError
-        If a value comes with several settings, or a run of a method twice.
+        If a value has several settings, or a method's run occurs twice.
     """
     settings: dict[tuple[int, int], dict[str, Any]] = {}
     errors: dict[tuple[int, int], dict[str, dict[tuple[int, int], float]]] = {}
@@ -155,7 +155,7 @@ def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> li
             raise ValueError(f"{row['axis']} = {place[0]}, rank {place[1]} comes with several settings")
         side = errors.setdefault(place, {method: {} for method in COMPARED})[row["method"]]
         if run in side:
-            raise ValueError(f"{row['axis']} = {place[0]}: run {run[1]} of seed {run[0]} comes twice")
+            raise ValueError(f"{row['axis']} = {place[0]}: run {run[1]} of seed {run[0]} occurs twice")
         side[run] = row[column]
     found = []
     for (value, rank), methods in sorted(errors.items()):
@@ -167,9 +167,9 @@ def paired(rows: Iterable[dict[str, Any]], *, column: str = "fresh_error") -> li
 
 
 def over_axis(pairs: Sequence[Paired]) -> np.ndarray:
-    """Return each run's mean of `Paired.differences` over all settings, ``(R,)``, for the runs that every one has.
+    """Return each run's mean of `Paired.differences` over all settings, ``(R,)``, for the runs common to all.
 
-    The settings of a run share what they can of truth, data and starts, so that only runs are independent.
+    The settings of a run share truth, data and starts where they can, so that only runs are independent.
     """
     shared = set.intersection(*(set(pair.runs) for pair in pairs))
     rows = [pair.differences[[run in shared for run in pair.runs]] for pair in pairs]
@@ -177,10 +177,10 @@ def over_axis(pairs: Sequence[Paired]) -> np.ndarray:
 
 
 def median_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval:
-    """Return the median with the shortest interval between order statistics that is sure enough, or with the widest.
+    """Return the median with the shortest interval between order statistics of sufficient confidence, or the widest.
 
-    Of R independent values, the one of rank i and the one of rank R + 1 - i enclose the median of their distribution,
-    whatever it is, with a probability of at least ``1 - 2^(1-R) sum_{j<i} C(R, j)``.
+    The order statistics i and R + 1 - i of R independent values enclose the median of any distribution with probability
+    ``1 - 2^(1-R) sum_{j<i} C(R, j)`` or more.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def median_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval
 
 
 def curves_csv(found: Iterable[Result], study: Study, variant: Variant) -> str:
-    """Return one line for every recorded iteration of every curve: median and central range of the runs."""
+    """Return one row for every recorded iteration of every curve: median and central range of the runs."""
     page = StringIO()
     writer = csv.writer(page, lineterminator="\n")
     writer.writerow(CURVE_COLUMNS)
@@ -231,6 +231,6 @@ def _typed(row: dict[str, str]) -> dict[str, Any]:
     if typed["axis"] not in VALUES or typed[typed["axis"]] != typed["value"]:
         raise ValueError(f"axis {typed['axis']!r}, value {typed['value']}")
     for name in ("fresh_error", "in_sample_error"):
-        if typed[name] <= 0 or typed[name] == inf:  # a run that diverged may have none: nan
+        if typed[name] <= 0 or typed[name] == inf:  # a diverged run may have nan
             raise ValueError(f"{name} {typed[name]}")
     return typed

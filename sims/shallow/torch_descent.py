@@ -28,7 +28,6 @@ class TorchDescent:
     name = "torch"
 
     def __init__(self, device: str = "cpu", *, precision: str = "float32") -> None:
-        """Start nothing yet."""
         self.device = device
         self.precision = precision
 
@@ -92,7 +91,7 @@ def gradient(point: Network, inputs: torch.Tensor, y: torch.Tensor) -> tuple[tor
 def _adamw(
     part: torch.Tensor, slope: torch.Tensor, mean: torch.Tensor, square: torch.Tensor, step: int, settings: AdamW
 ) -> None:
-    """Make one step in place."""
+    """Take one step in place."""
     mean.lerp_(slope, 1 - settings.mean_rate)
     square.mul_(settings.square_rate).addcmul_(slope, slope, value=1 - settings.square_rate)
     root = (square / (1 - settings.square_rate**step)).sqrt_().add_(settings.epsilon)

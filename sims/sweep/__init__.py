@@ -1,1 +1,1 @@
-"""Sweeps: cells of a spec, computed in any order, stored so that a killed sweep goes on."""
+"""Sweeps: cells of a spec, computed in any order, stored so that a killed sweep can resume."""

@@ -1,4 +1,4 @@
-"""The work of a sweep: chunks of cells, each computed to rows that depend on nothing outside their own seed."""
+"""The work of a sweep: chunks of cells, each computed to rows that depend only on their own seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sims.sweep.plan import Chunk, rank_of
 from sims.sweep.retraining import WORDS, Problem, RetrainedBatch, judged_fine_tuning, objection, retrain
 from sims.sweep.spec import Spec
 
-HUGE = 1e100  # an entry beyond it has diverged; products of what is left do not overflow
+HUGE = 1e100  # a larger entry counts as diverged; products of the others do not overflow
 
 
 def run_chunk(spec: Spec, chunk: Chunk, engine: Engine) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def run_chunk(spec: Spec, chunk: Chunk, engine: Engine) -> dict[str, Any]:
     began = perf_counter()
     ways = list(product(spec.n, spec.rank, spec.fine_tuning))
     truths, reason = _truths(spec, chunk)
-    with np.errstate(all="ignore"):  # what diverges is a status, not a warning
+    with np.errstate(all="ignore"):  # divergence is a status, not a warning
         if reason:
             parts = [_not_applicable(reason, len(chunk.seeds))] * len(ways)
         else:
@@ -63,13 +63,13 @@ def run_chunk(spec: Spec, chunk: Chunk, engine: Engine) -> dict[str, Any]:
 
 @cache
 def made_with() -> str:
-    """Return versions of Python and of the packages whose numbers are in the rows."""
+    """Return the versions of Python and of the packages that computed the rows."""
     found = versions("loraml-theory", "numpy", "numba", "torch", "cupy-cuda13x")
     return ", ".join(f"{name} {number}" for name, number in found.items() if number != MISSING)
 
 
 def _truths(spec: Spec, chunk: Chunk) -> tuple[list[GroundTruth], str]:
-    """Draw every seed's truth, or say why the cell makes no sense."""
+    """Draw every seed's truth, or return why the cell is not applicable."""
     setting = {"d": chunk.d, "k": chunk.k, "T": chunk.T}
     reason = objection(chunk.method, chunk.start, N=chunk.N, **setting)
     if reason:
@@ -125,12 +125,12 @@ def _trials(
 
 
 class _Base:
-    """What all ways to fine-tune from a batch of bases share."""
+    """What all ways of fine-tuning a batch of bases share."""
 
     def __init__(
         self, spec: Spec, chunk: Chunk, truths: list[GroundTruth], truth: GroundTruth, retrained: RetrainedBatch
     ) -> None:
-        """Measure the bases; those that diverged become zero, so that they cannot stop the others."""
+        """Measure the bases; diverged ones become zero, so that they cannot stop the others."""
         self.alive = (np.abs(retrained.A) <= HUGE).all(axis=(-2, -1)) & (retrained.status != "diverged")
         status = np.where(self.alive, retrained.status, "diverged")
         self.spec, self.chunk, self.truths, self.retrained = spec, chunk, truths, retrained._replace(status=status)

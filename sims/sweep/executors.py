@@ -1,4 +1,4 @@
-"""Where a sweep's chunks are computed: in this process, in several, or by Dask on any number of machines."""
+"""Executors of a sweep's chunks: this process, several, or Dask on any number of machines."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 TRIES = 3
-PATIENCE = 20  # seconds that a scheduler has to answer and to have a worker
-LOOPBACK = "127.0.0.1"  # whoever can reach a scheduler or a worker can run code in it
-AHEAD = 4  # items in the hands of a worker process, so that it need not wait while results are written
+PATIENCE = 20  # seconds to wait for a scheduler's answer and for a worker
+LOOPBACK = "127.0.0.1"  # anyone who can reach a scheduler or a worker can run code in it
+AHEAD = 4  # items given to a worker process at a time, so that it need not wait while results are written
 
 
 class ExecutorError(InputError):
-    """An executor that is not there, or whose workers are lost again and again; the text is one line."""
+    """The executor is missing, or its workers die again and again; the text is one line."""
 
 
 class Executor(Protocol):
-    """A way to call functions, which are importable, on arguments that can be pickled."""
+    """Calls importable functions on arguments that can be pickled."""
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call once, where `run` would."""
+        """Call once, where `run` calls."""
         ...
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Yield the result of every item as it is finished, in any order; a lost worker's items are done again."""
+        """Yield the results in the order of completion; a lost worker's items are done again."""
         ...
 
 
 class InProcess:
-    """One item after the other, here; the engine has all the cores."""
+    """Items one by one in this process; the engine has all the cores."""
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call here."""
+        """Call in this process."""
         return function(*arguments)
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Call here, BLAS on one thread: the matrices are small and many."""
+        """Call in this process with BLAS on one thread: the matrices are small and many."""
         for item in items:
             with threadpool_limits(limits=1, user_api="blas"):
                 result = function(item)
@@ -60,20 +60,19 @@ class Processes:
     """Several processes on this machine, which share its cores among their engines."""
 
     def __init__(self, workers: int) -> None:
-        """Remember the number of processes; they start when there is work."""
         self.workers = workers
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call here, on the same machine."""
+        """Call in this process, on the same machine."""
         return function(*arguments)
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Keep every process busy; if one dies, do what it did again in a new one.
+        """Keep every process busy; if one dies, repeat its item in a new one.
 
         Raises
         ------
         ExecutorError
-            If the process that does an item dies `TRIES` times in a row.
+            If the process of an item dies `TRIES` times in a row.
         """
         left = deque(_Try(item, 1) for item in items)
         threads = str(max(1, cores() // self.workers))
@@ -90,7 +89,7 @@ class Processes:
                 if not isinstance(found, Lost):
                     yield found
                 elif times == TRIES:
-                    raise ExecutorError(f"{TRIES} times in a row worker processes died, perhaps for memory")
+                    raise ExecutorError(f"worker processes died {TRIES} times in a row, perhaps because memory ran out")
                 else:
                     left.appendleft(_Try(item, times + 1))
 
@@ -101,7 +100,7 @@ class _Try(NamedTuple):
 
 
 class _Calls(NamedTuple):
-    """Calls a function in a worker process; what it raises is raised in the calling process."""
+    """Calls a function in a worker process; its exceptions are raised in the calling process."""
 
     function: Callable[[Any], Any]
 
@@ -116,7 +115,6 @@ class Dask:
     """The workers of a Dask cluster."""
 
     def __init__(self, client: Client) -> None:
-        """Use a client's cluster."""
         self.client = client
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -146,7 +144,7 @@ class Dask:
 
 @contextmanager
 def _dask_errors(client: Client) -> Iterator[None]:
-    """Put what Dask says in one line; errors of the work itself pass."""
+    """Put Dask's errors in one line; errors of the work itself pass."""
     from distributed import KilledWorker
     from distributed.client import FutureCancelledError
 
@@ -155,7 +153,7 @@ def _dask_errors(client: Client) -> Iterator[None]:
     except (KilledWorker, FutureCancelledError) as problem:
         raise ExecutorError(f"Dask: {reason(problem)}") from None
     except ImportError as problem:
-        raise ExecutorError(f"Dask: a worker cannot import what it should run ({reason(problem)})") from None
+        raise ExecutorError(f"Dask: a worker cannot import its work ({reason(problem)})") from None
     except OSError as problem:
         if client.status == "running":
             raise
@@ -164,7 +162,7 @@ def _dask_errors(client: Client) -> Iterator[None]:
 
 @contextmanager
 def local(workers: int = 1) -> Iterator[Executor]:
-    """Yield an executor on this machine: this process for one worker, else so many processes."""
+    """Yield an executor on this machine: this process for one worker, else worker processes."""
     yield InProcess() if workers == 1 else Processes(workers)
 
 

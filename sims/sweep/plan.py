@@ -1,4 +1,4 @@
-"""How a sweep is cut into chunks: which cells there are, in which order, and how many seeds at once."""
+"""The chunks of a sweep: which cells there are, in which order, and how many seeds at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK = 2**22  # numbers in one array of a batch, at most, unless a single seed 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some seeds of one retraining setting; its rows are these times every way to fine-tune.
+    """Some seeds of one retraining setting; its rows are these times every way of fine-tuning.
 
     `index` numbers the chunks in the order of the spec, `cost` estimates the work in floating-point operations.
     """
@@ -58,7 +58,7 @@ def _cost(spec: Spec, method: str, d: int, k: int, T: int) -> float:
 
 
 def rank_of(rule: str, chunk: Chunk) -> int:
-    """Return the rank that a rule of the spec stands for in a chunk; words stop at d, numbers do not."""
+    """Return the rank of a rule of the spec in a chunk; words are cut to d, numbers are not."""
     d, k, T = chunk.d, chunk.k, chunk.T
     if rule == "needed":
         return adaptation_rank(family(chunk.method), k, T, d)

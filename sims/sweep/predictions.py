@@ -13,7 +13,7 @@ from loraml_theory.closed_forms import best_rank_error
 from loraml_theory.structure import GroundTruth
 
 GENERIC = ("generic", "asymmetric", "orthogonal", "scaled")
-LARGEST = 64  # sizes up to which what has no closed form is computed
+LARGEST = 64  # largest sizes for predictions without a closed form
 
 
 class Setting(NamedTuple):
@@ -53,7 +53,7 @@ def fine_tuning_errors(method: str, setting: Setting, *, rank: int, n: float, si
 
 
 def needed_rank(method: str, setting: Setting) -> int | None:
-    """Return the rank that a new task needs, None where the claims do not say."""
+    """Return the rank that a new task needs, None where no claim states it."""
     kind, d, k, T = setting
     determined = method == "sr" or (2 * k <= d if T == 2 else 3 * k <= d)
     return rates.adaptation_rank(method, k, T, d) if kind in GENERIC and determined else None
@@ -87,5 +87,5 @@ def _sr_residual(truth: GroundTruth) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _excess(needed: int, rank: int, d: int) -> float:
-    """Return `rates.excess_rank_degrees` from a stream of its own, so that it depends on nothing else."""
+    """Return `rates.excess_rank_degrees` from its own stream, so that it depends on nothing else."""
     return rates.excess_rank_degrees(np.random.default_rng(0), needed, rank, d, draws=1000)[0]

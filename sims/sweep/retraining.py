@@ -1,4 +1,4 @@
-"""The methods that a sweep retrains by, each from a batch of truths and moments to bases."""
+"""The retraining methods of a sweep, each from a batch of truths and moments to bases."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Problem:
     Parameters
     ----------
     root, seeds
-        Root of every random number; which seeds.
+        Root of every random number; the seeds.
     truth
         A_star ``(B, d, d)``, U_star ``(B, T+1, d, k)``.
     moments
-        Of the retraining tasks, ``(B, T, d, d)``.
+        Moments of the retraining tasks, ``(B, T, d, d)``.
     start
         As in the spec, "none" for methods without one.
     """
@@ -61,7 +61,7 @@ class RetrainedBatch(NamedTuple):
 
 
 def objection(method: str, start: str, *, d: int, k: int, T: int, N: float) -> str:
-    """Return why a method cannot be run at a setting, empty if it can."""
+    """Return why a method does not apply to a setting, empty if it does."""
     if k > d:
         return f"k = {k} > d = {d}"
     spectral = method == "lora-ml-spectral" or (method in STARTED and start == "spectral")

@@ -1,4 +1,4 @@
-"""A sweep from its spec to its rows: plan, skip what is there, compute the rest anywhere, write each chunk at once."""
+"""A sweep from its spec to its rows: plan, skip finished chunks, compute the rest, write each chunk at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sims.sweep.store import Made, Store, locked
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """How far a sweep is: chunks finished, and the estimated work, both also in all."""
+    """The progress of a sweep: finished and total chunks, and the same of the estimated work."""
 
     chunks: int
     all_chunks: int
@@ -36,16 +36,16 @@ def run(
     executor: Executor | None = None,
     progress: Callable[[SweepProgress], None] = lambda _: None,
 ) -> int:
-    """Compute what is missing of a sweep in its folder; return the number of chunks that were computed.
+    """Compute the missing chunks of a sweep in its folder; return their number.
 
     Parameters
     ----------
     spec
         What to compute.
     folder
-        Made if it is not there; begun by the same spec if it is.
+        Created if it does not exist; otherwise it must have been started with the same spec.
     engine, device
-        See `sims.engines.get`; ``auto`` goes on with the engine that a folder was begun with.
+        See `sims.engines.get`; ``auto`` resumes with the engine that a folder was started with.
     executor
         See `sims.sweep.executors`; this process if not given.
     progress
@@ -54,9 +54,9 @@ def run(
     Raises
     ------
     sims.sweep.store.StoreError, sims.engines.engine.InputError, sims.sweep.executors.ExecutorError
-        If the folder holds another sweep or is in use; if the engine, or the executor, is not there.
+        If the folder holds another sweep or is in use, or the engine or the executor is missing.
     OSError
-        If the folder cannot be written; what was finished before stays.
+        If the folder cannot be written; finished chunks stay.
     """
     executor = executor or InProcess()
     with locked(folder) as store:
@@ -67,11 +67,11 @@ def run(
         done = store.merge()
         chunks = list(plan(spec))
         left = [chunk for chunk in chunks if chunk.index not in done]
-        light = replace(spec, seeds=())  # what travels with every chunk, which brings its own
+        light = replace(spec, seeds=())  # sent with every chunk, which has its own values
         try:
             _compute(store, spec, executor, partial(compute, light, engine, device), chunks, left, progress)
         except BaseException:
-            with suppress(OSError):  # the chunks are safe without it
+            with suppress(OSError):  # the chunks are complete without it
                 store.merge()
             raise
         if left:
@@ -105,7 +105,7 @@ def compute(spec: Spec, engine: str, device: str | None, chunk: Chunk) -> dict[s
 
 
 def find(engine: str, device: str | None) -> Made:
-    """Return the name and device of the engine that a request comes down to."""
+    """Return the name and device of the requested engine."""
     found = _engine(engine, device)
     return Made(found.name, found.device)
 

@@ -1,4 +1,4 @@
-"""What a sweep is asked to do: a TOML file read into a frozen `Spec`, every value checked and in one spelling."""
+"""The spec of a sweep: a TOML file read into a frozen `Spec`, every value checked and in one spelling."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Rank: TypeAlias = Annotated[str, As(_Rank, str)]
 
 @dataclass(frozen=True)
 class SweepSettings:
-    """What holds for a whole sweep; the step counts and sizes are the paper's.
+    """The settings of a whole sweep; the defaults of step counts and sizes are the paper's.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class SweepSettings:
 
 @dataclass(frozen=True)
 class Spec:
-    """The axes of a sweep, whose product are its cells, and what holds for all of them.
+    """The axes of a sweep, whose product is its cells, and the settings of all of them.
 
     `start` and `rank` are kept as words: ``"0.1"`` is a standard deviation, ``"3"`` a rank. ``math.inf`` among N
     and n is the population.
@@ -100,7 +100,6 @@ class Spec:
     settings: SweepSettings = field(default_factory=SweepSettings)
 
     def __post_init__(self) -> None:
-        """Check that it is not too large."""
         rows = prod(len(getattr(self, axis)) for axis in AXES)
         if rows > MAX_ROWS:
             raise ValueError(f"{', '.join(AXES)}: got {rows} rows in all, expected at most {MAX_ROWS}")
@@ -110,11 +109,11 @@ class Spec:
 
     @cached_property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits that are equal exactly where two specs are."""
+        """Sixteen hexadecimal digits, equal exactly where two specs are equal."""
         return sha256(dumps(self.document(), sort_keys=True).encode()).hexdigest()[:16]
 
     def document(self) -> dict[str, Any]:
-        """Return the spec as JSON would hold it, in the TOML file's spelling."""
+        """Return the spec in JSON's types and the TOML file's spelling."""
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         for key in ("N", "n"):
             plain[key] = ["inf" if isinf(value) else int(value) for value in plain[key]]
@@ -124,7 +123,7 @@ class Spec:
 
 
 def example() -> str:
-    """Return the text of the example that ships; it documents every key."""
+    """Return the text of the packaged example, which documents every key."""
     return files("sims.sweep").joinpath("example.toml").read_text("utf-8")
 
 

@@ -1,8 +1,8 @@
-"""A sweep's folder: rows that survive a kill at any moment, and are never there twice.
+"""A sweep's folder: rows survive a kill at any moment and never occur twice.
 
-``FOLDER/spec.json`` says what was asked for and by which engine; ``chunks/NUMBER.parquet`` holds each finished chunk,
-renamed into place whole; ``rows.parquet`` is made of them, in the order of the spec whatever the order of execution,
-and then they are removed. `read_rows` reads both. A lock that ends with its process keeps a second sweep out.
+``FOLDER/spec.json`` holds the spec and the engine; ``chunks/NUMBER.parquet`` holds each finished chunk, written
+atomically; at the end they are joined into ``rows.parquet``, in the order of the spec, and removed. `read_rows` reads
+both. A lock that ends with its process keeps a second sweep out.
 
 One row is one trial, a cell at a seed. Numbers that do not exist are NaN, whole numbers that do not are null.
 
@@ -11,7 +11,7 @@ One row is one trial, a cell at a seed. Numbers that do not exist are NaN, whole
 ``kind, d, k, T, N, n, sigma``    the setting; N and n are floats, infinite for the population
 ``method, start``                 `methods.TITLES`; "0.1" (a scale), "spectral", "truth", or "none" without a start
 ``fine_tuning``                   "closed-form" or "gd"
-``rank_rule, rank``               as in the spec, and the number it stands for
+``rank_rule, rank``               as in the spec, and its number
 ``seed``                          rows of equal seed, kind, d and k share their ground truth: clusters in statistics
 ``status``                        of retraining: "converged" (closed forms are), "max_iterations", "stalled",
                                   "diverged", "not_identified" (a closed form whose condition is infinite), or
@@ -84,7 +84,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Made:
-    """By what a folder's rows are computed: name of the engine and its device."""
+    """The name of the engine that computes a folder's rows, and its device."""
 
     engine: str
     device: str
@@ -92,12 +92,12 @@ class Made:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[Store]:
-    """Yield the store of a folder, made if it is not there, that no other process has.
+    """Yield the store of a folder, created if it does not exist and locked against other processes.
 
     Raises
     ------
     InputError
-        If another sweep is at work in the folder, or something that is not a sweep is there.
+        If another sweep runs in the folder, or it is not a sweep's.
     OSError
         If the folder cannot be written.
     """
@@ -109,22 +109,21 @@ class Store:
     """A locked folder; see `locked`."""
 
     def __init__(self, folder: Path) -> None:
-        """Remember the folder; nothing is read or written yet."""
         self.folder = folder
         self.chunks = folder / "chunks"
 
     def begun(self, spec: Spec) -> Made | None:
-        """Return by what the folder was begun, None if it is new.
+        """Return the engine that the folder was started with, None if it is new.
 
         Raises
         ------
         FolderError
-            If it was begun with another spec.
+            If it was started with another spec.
         """
         path = self.folder / SPEC
         if not lexists(path):
             if lexists(self.folder / ROWS) or lexists(self.chunks):
-                raise FolderError(f"{self.folder}: holds rows but no {SPEC}, take another folder")
+                raise FolderError(f"{self.folder}: holds rows but no {SPEC}, use another folder")
             return None
         begun = read_begun(self.folder)
         folders.check_format(path, begun["format"], written=FORMAT)
@@ -132,12 +131,12 @@ class Store:
         return Made(begun["engine"], begun["device"])
 
     def begin(self, spec: Spec, made: Made) -> None:
-        """Make sure that spec.json says what is computed, and that leftovers of a kill are gone.
+        """Write spec.json if it is missing, and remove the leftovers of a kill.
 
         Raises
         ------
         FolderError
-            If the folder was begun with another spec, engine or device.
+            If the folder was started with another spec, engine or device.
         """
         before = self.begun(spec)
         if before is None:
@@ -145,18 +144,18 @@ class Store:
             write_whole(self.folder / SPEC, json.dumps(document))
         elif before != made:
             raise FolderError(
-                f"{self.folder}: was begun with engine {before.engine} on {before.device}, now {made.engine} on "
-                f"{made.device}; rows agree to rounding only, so take that engine or another folder"
+                f"{self.folder}: was started with engine {before.engine} on {before.device}, now {made.engine} on "
+                f"{made.device}; rows agree to rounding only, so use that engine or another folder"
             )
         folders.remove_leftovers(self.folder)
 
     def write(self, chunk: int, columns: Columns) -> None:
-        """Add a finished chunk: all of it or, after an OSError or a kill, nothing."""
+        """Add a finished chunk atomically."""
         self.chunks.mkdir(exist_ok=True)
         _write(self.chunks / f"{chunk}.parquet", _table(columns))
 
     def merge(self) -> set[int]:
-        """Move finished chunks into rows.parquet; return the numbers of all that are in it."""
+        """Move finished chunks into rows.parquet; return the numbers of all chunks in it."""
         table, new = _all_rows(self.folder)
         if new:
             _write(self.folder / ROWS, table)
@@ -168,18 +167,18 @@ class Store:
 
 
 def read_begun(folder: Path) -> dict[str, Any]:
-    """Return what spec.json holds: ``format``, ``spec``, ``engine`` and ``device``.
+    """Return the content of spec.json: ``format``, ``spec``, ``engine`` and ``device``.
 
     Raises
     ------
     InputError
-        If it cannot be read, or is not what a sweep writes.
+        If it cannot be read, or was not written by a sweep.
     """
     path = folder / SPEC
     begun = read_json(path, expected="the JSON of a sweep")
     kinds = {"format": int, "spec": dict, "engine": str, "device": str}
     if not isinstance(begun, dict) or any(type(begun.get(name)) is not kind for name, kind in kinds.items()):
-        raise FolderError(f"{path}: is not what a sweep writes, take another folder")
+        raise FolderError(f"{path}: was not written by a sweep, use another folder")
     return begun
 
 
@@ -189,10 +188,10 @@ def read_table(folder: Path) -> pa.Table:
     Raises
     ------
     FolderError
-        If the folder holds no sweep.
+        If the folder does not hold a sweep.
     """
     if not lexists(folder / SPEC):
-        raise FolderError(f"{folder}: holds no sweep (no {SPEC})")
+        raise FolderError(f"{folder}: does not hold a sweep (no {SPEC})")
     read_begun(folder)
     return _all_rows(folder)[0]
 
@@ -211,7 +210,7 @@ def read_rows(folder: Path) -> dict[str, np.ndarray]:
 def _all_rows(folder: Path) -> tuple[pa.Table, list[Path]]:
     """Return rows.parquet and the chunks beside it as one ordered table, and the chunks' files.
 
-    The chunks are read first: one that a running sweep moves meanwhile is in rows.parquet by then.
+    The chunks are read first: one that a running sweep moves meanwhile is then in rows.parquet.
     """
     import pyarrow as pa
 
@@ -228,13 +227,13 @@ def _all_rows(folder: Path) -> tuple[pa.Table, list[Path]]:
         parts.append(part)
     merged = _read(folder / ROWS) if lexists(folder / ROWS) else _table({})
     held = set(np.unique(np.asarray(merged["chunk"])).tolist())
-    new = [part for part in parts if part["chunk"][0].as_py() not in held]  # a kill may come before they are removed
+    new = [part for part in parts if part["chunk"][0].as_py() not in held]  # a kill may precede their removal
     table = pa.concat_tables([merged, *new]).combine_chunks()
     return table.take(np.argsort(np.asarray(table["chunk"]), kind="stable")), files
 
 
 def _chunk_files(chunks: Path) -> list[Path]:
-    """Return the files of chunks; what is being written, or was when it was killed, begins with a dot."""
+    """Return the files of chunks; the names of unfinished files begin with a dot."""
     files = [path for path in chunks.glob("*.parquet") if not path.name.startswith(".")]
     for path in files:
         if not CHUNK.fullmatch(path.name):
@@ -269,7 +268,7 @@ def _write(path: Path, table: pa.Table) -> None:
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, write_page_checksum=True)
     write_whole(path, memoryview(buffer.getvalue()))
-    folder = os.open(path.parent, os.O_RDONLY)  # so that the new name, too, survives a loss of power
+    folder = os.open(path.parent, os.O_RDONLY)  # so that the new name also survives a power failure
     try:
         os.fsync(folder)
     finally:

@@ -177,8 +177,8 @@ def test_the_gauge_names_no_row_twice() -> None:
 
 
 BROKEN: dict[str, tuple[Any, str]] = {
-    "no JSON": ("{", "is no JSON"),
-    "deep": ("[" * 100_000, "is no JSON"),
+    "no JSON": ("{", "is not JSON"),
+    "deep": ("[" * 100_000, "is not JSON"),
     "deep and closed": ('{"schema": ' + "[" * 500 + "]" * 500 + "}", "is nested too deeply"),
     "a list": ("[]", "expected an object"),
     "floats": ('{"schema": 1.0}', "in floating point"),

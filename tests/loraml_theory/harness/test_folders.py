@@ -21,7 +21,7 @@ def test_a_second_process_is_kept_out_until_the_first_ends(tmp_path: Path) -> No
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "in\n"
-        with pytest.raises(FolderError, match="another call is at work here"), locked(tmp_path):
+        with pytest.raises(FolderError, match="another process is working here"), locked(tmp_path):
             pass
         holder.kill()  # the lock goes with the process, however that ends
         holder.wait()

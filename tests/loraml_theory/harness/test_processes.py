@@ -87,7 +87,7 @@ def test_a_process_that_is_killed_loses_its_job_alone(tmp_path: Path) -> None:
     work_off(source, Deeds(tmp_path), workers=2)
     for job in ("die x", "die y"):
         lost = source.ends.pop(job)
-        assert lost == Lost("its process ended with signal SIGKILL, perhaps for want of memory")
+        assert lost == Lost("its process ended with signal SIGKILL, perhaps because memory ran out")
     assert source.ends == {"do a": None, "do b": None, "do c": None}
 
 

@@ -63,7 +63,7 @@ def test_tables_become_dataclasses() -> None:
         ({"inner": {"size": True}}, "inner.size: got True, expected a whole number"),
         ({"inner": {"size": 1.0}}, "inner.size: got 1.0, expected a whole number"),
         ({"inner": {}}, "inner.size: is missing, expected a whole number"),
-        ({"inner": {"size": 1, "shape": 2}}, "inner.shape: is no key, expected one of size, share"),
+        ({"inner": {"size": 1, "shape": 2}}, "inner.shape: is not a key, expected one of size, share"),
         ({"inner": {"size": 1, "share": float("nan")}}, "inner.share: got nan, expected a finite number"),
         ({"inner": {"size": 1, "share": 10**400}}, "inner.share: got 1000"),
         ({"inner": 3}, "inner: got 3, expected a table"),
@@ -71,7 +71,7 @@ def test_tables_become_dataclasses() -> None:
         ({"numbers": 5}, 'numbers: got 5, expected a list of: a whole number or "all"'),
         ({"numbers": [5, "some"]}, "numbers: got 'some', expected a whole number or \"all\""),
         ({"flag": 1}, "flag: got 1, expected true or false"),
-        ({"fl\nag": 1}, "is no key, expected one of inner, word, numbers, flag, maybe"),
+        ({"fl\nag": 1}, "is not a key, expected one of inner, word, numbers, flag, maybe"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_key(changes: dict[str, Any], text: str) -> None:

@@ -160,5 +160,5 @@ def test_the_verdict_names_data_encoder_and_settings() -> None:
 
 @pytest.mark.parametrize("changes", [{"data": []}, {"settings": 3}, {"data": {"source": "a", "files": [{}]}}])
 def test_an_experiment_that_does_not_say_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"experiment\.json does not say what the dialogues are"):
+    with pytest.raises(InputError, match=r"experiment\.json does not name the dialogues"):
         said(**changes)

@@ -172,7 +172,7 @@ def test_what_the_figure_command_writes_can_be_judged(loraml: Loraml, tmp_path: 
 
 def test_without_tables_a_line_says_how_to_make_them(loraml: Loraml) -> None:
     said = "NL-shallow needs records: `loraml figure shallow --vary all --out DIR`, then `loraml verify --records DIR`"
-    assert f"left out: {said}." in " ".join(loraml("verify", known=KNOWN).out.split())
+    assert f"omitted: {said}." in " ".join(loraml("verify", known=KNOWN).out.split())
     assert loraml("verify", "--claim", "NL-shallow", known=KNOWN).err == f"loraml: error: --claim: {said}\n"
 
 
@@ -183,14 +183,14 @@ def replaced(old: str, new: str) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     ("harm", "text"),
     [
-        (lambda text: text[: text.index("\n") + 30], "is no table of runs"),
+        (lambda text: text[: text.index("\n") + 30], "is not a table of runs"),
         (lambda text: "\x00\ud800".encode("utf-8", "surrogatepass").decode("latin-1") + text, "expected the columns"),
         (lambda text: text.partition("\n")[0] + "\n", "expected runs with k varied"),
-        (replaced("k,1,", "k,2,"), "is no table of runs (axis 'k', value 2)"),
+        (replaced("k,1,", "k,2,"), "is not a table of runs (axis 'k', value 2)"),
         (replaced("k,1,", "T,3,"), "expected runs with k varied"),
-        (lambda text: text + text.splitlines()[1] + "\n", "k = 1: run 0 of seed 0 comes twice"),
+        (lambda text: text + text.splitlines()[1] + "\n", "k = 1: run 0 of seed 0 occurs twice"),
         (lambda text: text.replace(",40000,", ",4,", 1), "k = 1, rank 1 comes with several settings"),
-        (lambda text: text.replace("k,1,LoRA-ML,1,0,0", "k,1,LoRA-ML,1,0,x", 1), "is no table of runs"),
+        (lambda text: text.replace("k,1,LoRA-ML,1,0,0", "k,1,LoRA-ML,1,0,x", 1), "is not a table of runs"),
     ],
 )
 def test_tables_that_cannot_be_used_are_one_line(

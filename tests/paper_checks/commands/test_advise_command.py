@@ -46,11 +46,11 @@ def test_names_are_escaped(loraml: Loraml, tmp_path: Path) -> None:
         (["--share", "100"], "--share: got '100', expected a number above 0, below 100"),
         (["--share", "nan"], "--share: got 'nan', expected a number above 0, below 100"),
         (["--seed", "-1"], "--seed: got '-1', expected a whole number >= 0 of at most 18 digits"),
-        (["--base", "gone"], "gone: there is no such file or folder"),
+        (["--base", "gone"], "gone: does not exist, expected a file or folder"),
         (["--write-base", "b.bin"], "--write-base: got 'b.bin', expected a name that ends in .safetensors"),
-        (["--out", "."], "--out: got the current folder, expected the name of a folder of its own"),
+        (["--out", "."], "--out: got the current folder, expected another folder"),
         (["x"], "'x': expected NAME=PATH"),
-        (["--ignore", "zzz"], "--ignore: 'zzz' fits no weight, expected a pattern such as '*.classifier.*'"),
+        (["--ignore", "zzz"], "--ignore: 'zzz' does not match a weight, expected a pattern such as '*.classifier.*'"),
     ],
 )
 def test_wrong_options_are_one_line(loraml: Loraml, tmp_path: Path, options: list[str], text: str) -> None:
@@ -99,7 +99,7 @@ def test_what_is_left_out_is_said_everywhere(loraml: Loraml, tmp_path: Path) -> 
     assert ended.status == 0
     assert "Not compared: head.weight is not in all tasks: only t0 has it" in said
     assert "Not compared: two.weight is left out by --ignore 'two.*'" in said
-    assert "Not analysed: one.bias is no matrix" in said
+    assert "Not analysed: one.bias is not a matrix" in said
     assert "Not in it: two.weight and 1 more" in said or "Not in it: head.weight and 1 more" in said
     found = json.loads((out / "advice.json").read_text("utf-8"))
     assert {skip["name"] for skip in found["skipped"] if not skip["compared"]} == {"head.weight", "two.weight"}

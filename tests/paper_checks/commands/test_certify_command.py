@@ -40,7 +40,7 @@ def test_a_structure_is_certified_and_the_certificate_is_valid(loraml: Loraml, t
 def test_a_search_over_whole_numbers(loraml: Loraml) -> None:
     ended = loraml("certify", "spurious", "--search", "4,1,3", "--seed", "13", "--out", "c.json")
     assert ended.status == 0
-    assert "Looked at 2 structures from 60 random starts" in ended.out
+    assert "Searched 2 structures from 60 random starts" in ended.out
     assert loraml("certify", "check", "c.json").status == 0
 
 
@@ -49,8 +49,8 @@ def test_nothing_found_is_status_1_and_nothing_written(loraml: Loraml, tmp_path:
     ended = loraml(*words)
     assert (ended.status, ended.err) == (1, "")
     assert ended.out == (
-        "None found, nothing written. Looked at 3 structures from 15 random starts: 15 ends stationary, 0 of them "
-        "distinct candidates, 0 proofs tried. That is no proof that there is none.\n"
+        "None found, nothing written. Searched 3 structures from 15 random starts: 15 ends stationary, 0 of them "
+        "distinct candidates, 0 proofs attempted. This does not prove that there is none.\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -77,7 +77,7 @@ def test_what_is_no_certificate_is_status_2(loraml: Loraml, tmp_path: Path) -> N
     (tmp_path / "large").write_bytes(b" " * 10_485_761)
     for name, text in (
         ("bytes", "begins with the byte order mark of UTF-16, expected a certificate in UTF-8"),
-        ("empty", "is no JSON"),
+        ("empty", "is not JSON"),
         ("large", "is of 10 MiB, expected a certificate of at most 10 MiB"),
         ("none", "cannot be read (No such file or directory), expected a certificate"),
         (".", "is a folder, expected a certificate"),

@@ -71,7 +71,7 @@ def test_mutants_are_shown_written_and_fail_the_run(loraml: Loraml, tmp_path: Pa
     assert "not caught:" in (tmp_path / "r/report.html").read_text("utf-8")
     refused = loraml("verify", "--mutants", "--structure", structure(tmp_path / "s.npz"))
     assert (refused.status, refused.out) == (2, "")
-    assert "--mutants: expected no --structure with it" in refused.err
+    assert "--mutants: expected no --structure, the mutants" in refused.err
 
 
 def test_certificates_are_written_beside_the_report(loraml: Loraml, tmp_path: Path) -> None:

@@ -96,9 +96,7 @@ def test_the_table_never_takes_the_place_of_what_it_is_made_from(
         before = out.read_bytes()
         ended = loraml("language", "tasks", "--data", dialogues, "--settings", own, "--out", out)
         assert ended.status == 2
-        assert ended.err == (
-            f"loraml: error: --out: got {out}, which is read from; expected the name of another file\n"
-        )
+        assert ended.err == (f"loraml: error: --out: got {out}, which is an input; expected another file\n")
         assert out.read_bytes() == before
 
 
@@ -112,7 +110,7 @@ def test_the_example_has_every_key(loraml: Loraml) -> None:
     ("words", "text"),
     [
         (["--profile", "gpu"], "--profile: got 'gpu', expected cpu or paper"),
-        (["--profile", "paper"], "--profile: got paper, which is not for made-up dialogues; give --data FILE"),
+        (["--profile", "paper"], "--profile: got paper, which is not for made-up dialogues; add --data FILE"),
         (["--methods", "magic"], "--methods: got 'magic', expected some of no-retraining, standard"),
         (["--axes", "n"], "--axes: got 'n', expected some of rank"),
         (["--workers", "0"], "--workers: got '0', expected a whole number from 1 to 999"),
@@ -123,10 +121,10 @@ def test_the_example_has_every_key(loraml: Loraml) -> None:
             "empty: is empty; expected dialogues in the ParlAI",
         ),
         (["--data", "bad", "--model", "tiny-random"], "bad, line 2: numbered 3; expected 2, or 1"),
-        (["--data", "few", "--model", "tiny-random"], "too few personas: 10 retraining personas asked for, 3 left of"),
+        (["--data", "few", "--model", "tiny-random"], "too few personas: 10 retraining personas requested, 3 left of"),
         (["--model", "./nowhere"], "model ./nowhere: no such folder"),
         (["--settings", "bad.toml"], "bad.toml: turns.max_length: got 'x', expected a whole number"),
-        (["tasks", "--data", "few", "--out", "t.csv"], "too few personas: 10 retraining personas asked for, 3 left of"),
+        (["tasks", "--data", "few", "--out", "t.csv"], "too few personas: 10 retraining personas requested, 3 left of"),
         (["tasks", "--data", "bad", "--out", "t.csv"], "bad, line 2: numbered 3; expected 2, or 1"),
         (["report", "nowhere"], "nowhere: holds no experiment (no experiment.json)"),
     ],

@@ -68,7 +68,7 @@ def test_a_file_that_cannot_be_replaced_is_named_before_the_work(
     ended = loraml(*words, "--out", "out")
     assert (ended.status, ended.out) == (2, "")
     assert ended.err == (
-        f"loraml: error: out/{name}: is not a regular file, expected one that can be replaced, or nothing\n"
+        f"loraml: error: out/{name}: is not a regular file, expected one that can be replaced, or none\n"
     )
 
 

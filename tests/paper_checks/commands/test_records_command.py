@@ -23,7 +23,7 @@ def test_without_records_theorems_alone_are_checked_and_a_line_says_so(loraml: L
     ended = loraml("verify", known=KNOWN)
     assert ended.status == 0
     assert "1 supported; 1 of 1 controls refuted." in ended.out
-    said = "left out: NL-vision needs records: `loraml vision --out DIR`, then `loraml verify --records DIR`."
+    said = "omitted: NL-vision needs records: `loraml vision --out DIR`, then `loraml verify --records DIR`."
     assert said in " ".join(ended.out.split())
     (note,) = json.loads(loraml("verify", "--json", known=KNOWN).out)["notes"]
     assert note == said.rstrip(".")
@@ -136,8 +136,8 @@ def rewritten(**changes: Any) -> Any:
         (lambda folder: (folder / "experiment.json").write_text("{"), "experiment.json"),
         (rewritten(data=[]), "experiment.json: data: [] is not of type 'object'"),
         (rewritten(settings=3), "experiment.json: settings: 3 is not of type 'object'"),
-        (rewritten(data={**begun()["data"], "tasks": {"a": {}}}), "does not say what the images are"),
-        (rewritten(experiment="language"), "no claim asked for is about an experiment 'language'"),
+        (rewritten(data={**begun()["data"], "tasks": {"a": {}}}), "does not name the images"),
+        (rewritten(experiment="language"), "no requested claim is about an experiment 'language'"),
     ],
 )
 def test_records_that_cannot_be_used_are_one_line(loraml: Loraml, tmp_path: Path, harm: Any, text: str) -> None:
@@ -152,7 +152,7 @@ def test_wrong_words_about_records_are_one_line(loraml: Loraml, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     refused(loraml, "verify", "--records", tmp_path / "file", text="file")
     folder = written(tmp_path / "runs", runs(IN_ORDER))
-    refused(loraml, "verify", "--claim", "SR-1", "--records", folder, text="no claim asked for is about an experiment")
+    refused(loraml, "verify", "--claim", "SR-1", "--records", folder, text="no requested claim is about an experiment")
 
 
 def refused(loraml: Loraml, *words: str | Path, text: str) -> None:

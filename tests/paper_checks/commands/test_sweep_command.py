@@ -55,7 +55,7 @@ WRONG = {
     ),
     "scheduler": (
         ["sweep", "spec.toml", "--out", "out", "--scheduler", "a:1"],
-        "--scheduler: goes with --executor dask",
+        "--scheduler: expected --executor dask",
     ),
     "address": (
         ["sweep", "spec.toml", "--out", "out", "--executor", "dask", "--scheduler", "here"],
@@ -88,7 +88,7 @@ def test_a_changed_spec_is_one_line(loraml: Loraml, tmp_path: Path) -> None:
     ended = loraml("sweep", "spec.toml", "--out", "out")
     assert (ended.status, ended.out) == (2, "")
     assert ended.err == (
-        "loraml: error: out: was begun with other settings (d: was [5], is now [5, 6]); take another folder\n"
+        "loraml: error: out: was started with other settings (d: was [5], is now [5, 6]); use another folder\n"
     )
     assert (tmp_path / "out/rows.parquet").read_bytes() == before
 

@@ -97,7 +97,7 @@ def test_the_example_is_a_settings_file(loraml: Loraml) -> None:
     [
         (["--profile", "gpu"], "--profile: got 'gpu', expected cpu or paper"),
         (["--example", "--profile", "gpu"], "--profile: got 'gpu', expected cpu or paper"),
-        (["--profile", "paper"], "--profile: got paper, which is not for the digits; give --data DIR with CIFAR-10"),
+        (["--profile", "paper"], "--profile: got paper, which is not for the digits; add --data DIR with CIFAR-10"),
         (
             ["--methods", "magic"],
             "--methods: got 'magic', expected some of no-retraining, standard, lora-ml, last-layer-ml, reptile, fomaml",
@@ -110,13 +110,13 @@ def test_the_example_is_a_settings_file(loraml: Loraml) -> None:
         (["--precision", "fp8"], "--precision: got 'fp8', expected no, bf16 or fp16"),
         (["--device", "cpu", "--precision", "fp16"], "--precision: got fp16, which needs a GPU; expected no or bf16"),
         (["--workers", "0"], "--workers: got '0', expected a whole number from 1 to 999"),
-        (["--download"], "--download: goes with --data DIR, the folder to put CIFAR-10 into"),
+        (["--download"], "--download: expected --data DIR with it, the folder for CIFAR-10"),
         (["--settings", "none.toml"], "none.toml: cannot be read (No such file or directory)"),
         (["--settings", "bad.toml"], "bad.toml: model.width: got 'x', expected a whole number"),
         (["--data", "nowhere"], "nowhere: cannot be read (No such file or directory), expected train-*.parquet"),
         (["report", "nowhere"], "nowhere: holds no experiment (no experiment.json)"),
         (["report"], "Missing argument 'DIR'; see `loraml vision report --help`"),
-        (["--out", "bad.toml"], "bad.toml: is a file, expected a folder or a name that is free"),
+        (["--out", "bad.toml"], "bad.toml: is a file, expected a folder or a new name"),
     ],
 )
 def test_what_is_wrong_is_one_line(loraml: Loraml, tmp_path: Path, words: Sequence[str], text: str) -> None:

@@ -17,7 +17,7 @@ State = dict[str, Tensor]
 def states(
     seed: int, *, T: int = 4, k: int = 2, sigma: float = 0.02, dtype: torch.dtype = torch.float32
 ) -> list[State]:
-    """Return the base and T tasks: shifts U V^T of rank k in two matrices, noise, and what is no matrix."""
+    """Return the base and T tasks: shifts U V^T of rank k in two matrices, noise, and tensors that are not matrices."""
     draw = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:

@@ -166,7 +166,7 @@ def test_adapters_give_back_the_base_that_they_are_on(tmp_path: Path) -> None:
 
 def test_adapters_are_written_on_a_base_only(tmp_path: Path) -> None:
     words = [f"{i}={drawn_adapter(tmp_path / str(i), i)}" for i in range(3)]
-    with pytest.raises(InputError, match="--write-base: the tasks are adapters, expected the base"):
+    with pytest.raises(InputError, match="--write-base: the tasks are adapters, expected their base"):
         look(words, write_base=tmp_path / "base.safetensors")
     other = {"one.weight": torch.ones(3, 3), "two.weight": torch.ones(20, 30)}
     save_file(other, str(tmp_path / "other.safetensors"))
@@ -236,7 +236,7 @@ def test_a_base_is_never_written_over_what_is_read(tmp_path: Path) -> None:
 )
 def test_tasks_without_a_weight_to_look_at_are_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
     words = write(tmp_path, [{"w": tensor}, {"w": tensor.clone()}])
-    with pytest.raises(InputError, match="the tasks have no weight to look at"):
+    with pytest.raises(InputError, match="the tasks have no weight to analyse"):
         look(words)
 
 

@@ -123,7 +123,7 @@ def test_a_base_that_is_not_read_back_as_it_was_written_is_not_there(
 ) -> None:
     tasks = open_tasks(write(tmp_path, states(4, T=2)[1:]))
     monkeypatch.setattr("realdata.advisor.merging._checksum", lambda *_: 0)
-    with pytest.raises(OSError, match="what is read back is not what was written"):
+    with pytest.raises(OSError, match="the content read back differs from the content written"):
         advise(tasks, FEW, write_base=tmp_path / "w.safetensors")
     assert not (tmp_path / "w.safetensors").exists()
     assert not list(tmp_path.glob(".*"))
@@ -133,7 +133,7 @@ def test_what_was_not_announced_is_not_written(tmp_path: Path) -> None:
     announced = {"w": (Described((2, 2), torch.float32), ("w",))}
     with (tmp_path / "w").open("wb") as file:
         for name, tensor in {"v": torch.ones(2, 2), "w": torch.ones(3, 2)}.items():
-            with pytest.raises(AssertionError, match="is not what was announced"):
+            with pytest.raises(AssertionError, match="differs from the announced"):
                 TensorWriter(file, announced).write(name, tensor)
         with pytest.raises(AssertionError, match="w: was not written"):
             TensorWriter(file, announced).finish()

@@ -57,7 +57,7 @@ def test_factors_are_no_weights(name: str, form: str) -> None:
         (["Qidxs", "SU"], torch.int64, "QuIP#"),
         (["weight._data", "weight._scale"], torch.int8, "Quanto"),
         (["gate_blocks", "gate_scales"], torch.uint8, "MXFP4"),
-        ([], torch.int8, "a scheme that is not known"),
+        ([], torch.int8, "an unknown scheme"),
     ],
 )
 def test_quantised_weights_are_refused_by_their_scheme(beside: list[str], dtype: torch.dtype, scheme: str) -> None:

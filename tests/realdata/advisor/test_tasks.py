@@ -155,7 +155,7 @@ def test_layers_are_left_out_by_a_pattern_that_fits_one(tmp_path: Path) -> None:
         "embed_tokens.weight": "is left out by --ignore 'emb?d*'",
     }
     assert set(tasks.described) == {"two.weight", "steps"}
-    with pytest.raises(InputError, match=r"--ignore: 'ONE\.\*' fits no weight"):
+    with pytest.raises(InputError, match=r"--ignore: 'ONE\.\*' does not match a weight"):
         open_tasks(words, ignore=["ONE.*"])
 
 
@@ -168,9 +168,9 @@ def test_layers_are_left_out_by_a_pattern_that_fits_one(tmp_path: Path) -> None:
         (["a\x1b[2J\n=0.safetensors"], "expected NAME=PATH"),
         ([], "got no task"),
         (["a=0.safetensors"], "got a single task, expected NAME=PATH for at least two"),
-        (["a=0.safetensors", "a=1.safetensors"], "a: comes 2 times, expected a different name"),
-        (["a=0.safetensors", "b=./0.safetensors"], "expected a checkpoint of its own"),
-        (["a=0.safetensors", "b=gone.safetensors"], "gone.safetensors: there is no such file or folder"),
+        (["a=0.safetensors", "a=1.safetensors"], "a: occurs 2 times, expected a different name"),
+        (["a=0.safetensors", "b=./0.safetensors"], "expected another checkpoint"),
+        (["a=0.safetensors", "b=gone.safetensors"], "gone.safetensors: does not exist, expected a file or folder"),
         (["a=0.safetensors", "b=."], "expected one safetensors file in it"),
     ],
 )
@@ -246,10 +246,10 @@ def test_dtypes_that_are_not_known_are_refused(tmp_path: Path, dtype: str) -> No
         ("patch_embed.proj.weight", (8, 3, 4, 4), torch.float32, None),
         ("embeddings.word_embeddings.weight", (50, 8), torch.float32, "embedding"),
         ("wte.weight", (50, 8), torch.float32, "embedding"),
-        ("layer.bias", (4,), torch.float32, "no matrix"),
+        ("layer.bias", (4,), torch.float32, "not a matrix"),
         ("head.weight", (1, 9), torch.float32, "single row"),
         ("pos_embed", (1, 9, 8), torch.float32, "single row"),
-        ("mask", (4, 4), torch.int64, "no floating-point"),
+        ("mask", (4, 4), torch.int64, "not hold floating-point"),
         ("empty.weight", (0, 5), torch.float32, "single row"),
         ("conv.weight", (8, 4, 3), torch.float32, None),
         ("mixer.weight", (4, 24, 24), torch.float32, "neither a convolution nor experts"),
@@ -257,8 +257,8 @@ def test_dtypes_that_are_not_known_are_refused(tmp_path: Path, dtype: str) -> No
         ("ffn.experts.mlp.w1", (96, 24), torch.float32, "holds experts in one matrix"),
         ("experts.3.w1.weight", (96, 24), torch.float32, None),
         ("mixer.A_log", (24, 8), torch.float32, "logarithm"),
-        ("conv.weight_v", (8, 4, 3), torch.float32, "a part that a weight is computed from"),
-        ("conv.parametrizations.weight.original1", (8, 4, 3), torch.float32, "a part that a weight is computed from"),
+        ("conv.weight_v", (8, 4, 3), torch.float32, "a part from which a weight is computed"),
+        ("conv.parametrizations.weight.original1", (8, 4, 3), torch.float32, "a part from which a weight is computed"),
         ("bins.relative_position_bias_table", (49, 4), torch.float32, "embedding"),
         ("six.weight", (2, 2, 2, 2, 2, 2), torch.float32, "has 6 axes"),
     ],

@@ -24,7 +24,7 @@ STATES = {
     "is sparse or nested": {"w": SPARSE},
     "by repeating fewer numbers": {"w": torch.zeros(1).expand(60_000, 60_000)},
     "is on the device meta": {"w": torch.empty(60_000, 60_000, device="meta")},
-    "tensors that overlap": {f"w{i}": SHARED[i : i + 50] for i in range(50)},
+    "overlapping tensors": {f"w{i}": SHARED[i : i + 50] for i in range(50)},
 }
 
 

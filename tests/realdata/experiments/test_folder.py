@@ -43,8 +43,8 @@ def test_another_experiment_is_refused_with_what_differs(tmp_path: Path) -> None
     with opened(tmp_path) as folder, pytest.raises(FolderError) as refused:
         folder.begin(other, BEGUN)
     assert str(refused.value) == (
-        f"{tmp_path}: was begun with other settings (settings.model.width: was 8, is now 9; precision: "
-        "was 'no', is now 'bf16'); take another folder"
+        f"{tmp_path}: was started with other settings (settings.model.width: was 8, is now 9; precision: "
+        "was 'no', is now 'bf16'); use another folder"
     )
 
 

@@ -234,6 +234,6 @@ def test_model_whose_last_layer_cannot_be_told(tmp_path: Path) -> None:
     made.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     assert refusal(tmp_path) == (
-        f"model {tmp_path}: DistilBertForSequenceClassification has no last layer of a name of its own; "
+        f"model {tmp_path}: DistilBertForSequenceClassification has no last layer with a unique name; "
         "expected classifier or score"
     )

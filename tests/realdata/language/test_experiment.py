@@ -79,10 +79,10 @@ def test_the_profile_for_two_cores_is_what_was_asked_for() -> None:
         ({"turns": {"max_length": 0}}, "turns.max_length, seed: got 0, 0, expected >= 1 and >= 0"),
         ({"model": {"rows_at_once": 0}}, "model.rows_at_once: got 0, expected a whole number >= 1"),
         ({"model": {"head": "three-label"}}, 'model.head: got \'three-label\', expected "two-label" or "one-score"'),
-        ({"retraining": {"rank": 2}}, "retraining.rank: is no key, the rank is an axis, see grid.rank"),
-        ({"reptile": {"reptile_sign": -1}}, "reptile.reptile_sign: is no key, the sign is the published one"),
+        ({"retraining": {"rank": 2}}, "retraining.rank: is not a key, the rank is an axis, see grid.rank"),
+        ({"reptile": {"reptile_sign": -1}}, "reptile.reptile_sign: is not a key, the sign is the published one"),
         ({"grid": {"quirks": ["warm-start"]}}, "grid.quirks: got ['warm-start'], but this experiment has no switches"),
-        ({"grid": {"n": [10]}}, "grid.n, axes.n: are no keys, since personas differ in the number of their turns"),
+        ({"grid": {"n": [10]}}, "grid.n, axes.n: are not keys, since personas differ in the number of their turns"),
         ({"last_layer": {"learning_rate": -1e-2}}, "last_layer.learning_rate: got -0.01, expected a number > 0"),
         ({"retraining": {"batch_size": 9}}, "retraining.batch_size: got 9, expected at least 10, a turn of each"),
         ({"fomaml": {"outer_optimizer": "interpolate"}}, "fomaml.outer_optimizer: got 'interpolate'"),
@@ -227,7 +227,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     damaged = written(tmp_path, "1 your persona: i am a nurse.\n3 hi\thello\n")
     assert refusal(damaged) == f"{damaged}, line 2: numbered 3; expected 2, or 1"
     assert refusal(tasks={"retraining": 23, "test": 2}, retraining={"batch_size": 23}) == (
-        "too few personas: 2 test personas asked for, 1 left of the 24 found"
+        "too few personas: 2 test personas requested, 1 left of the 24 found"
     )
     assert refusal(tasks={"test_test": 5}) == (
         "persona-003 has 6 dialogues and 6 are to be held out; expected at least 1 to train on"

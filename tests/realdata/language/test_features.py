@@ -81,7 +81,9 @@ def test_refused_heads() -> None:
     model, turns = tiny_bert(bert_tokenizer()), turns_of(bert_tokenizer())
     with pytest.raises(ValueError, match="head: the model has no module 'score'; expected the name of its last layer"):
         frozen_features(model, turns, head="score", rows=16)
-    with pytest.raises(ValueError, match=r"head: 'bert\.pooler' makes other outputs of its kept input than the model"):
+    with pytest.raises(
+        ValueError, match=r"head: 'bert\.pooler' makes other outputs from its kept input than the model"
+    ):
         frozen_features(model, turns, head="bert.pooler", rows=16)
     with pytest.raises(ValueError, match=r"head: got 'bert\.pooler'; expected a module of the model itself"):
         head_only(model, head="bert.pooler")

@@ -49,9 +49,9 @@ def test_with_several_files_tests_come_from_the_last() -> None:
 
 
 def test_refused_roles(personas: tuple[Persona, ...]) -> None:
-    with pytest.raises(ValueError, match="too few personas: 10 retraining personas asked for, 9 left of the 9 found"):
+    with pytest.raises(ValueError, match="too few personas: 10 retraining personas requested, 9 left of the 9 found"):
         choose_roles(personas)
-    with pytest.raises(ValueError, match="too few personas: 6 test personas asked for, 5 left of the 9 found"):
+    with pytest.raises(ValueError, match="too few personas: 6 test personas requested, 5 left of the 9 found"):
         choose_roles(personas, retraining=4, test=6)
     with pytest.raises(ValueError, match="test personas: got 0; expected at least 1"):
         choose_roles(personas, retraining=1, test=0)

@@ -81,10 +81,10 @@ def batch(**changed: Any) -> bytes:
         (FILES["test_batch"][:5000], r"test_batch: cannot be unpickled \(.*\), expected a batch of CIFAR-10"),
         (b"\x80\x02cos\nsystem\n.", "test_batch: cannot be unpickled .it names os.system, which is not allowed"),
         (python2_pickle([1]), "test_batch: holds one list, expected a dict of data and labels"),
-        (batch(data=...), "test_batch: no array of 3072 bytes a row under data"),
-        (batch(data=[1, 2]), "test_batch: no array of 3072 bytes a row under data"),
-        (batch(data=np.zeros((4, 3071), dtype=np.uint8)), "test_batch: no array of 3072 bytes a row under data"),
-        (batch(data=np.zeros(3072, dtype=np.uint8)), "test_batch: no array of 3072 bytes a row under data"),
+        (batch(data=...), "test_batch: no array of 3072 bytes per row under data"),
+        (batch(data=[1, 2]), "test_batch: no array of 3072 bytes per row under data"),
+        (batch(data=np.zeros((4, 3071), dtype=np.uint8)), "test_batch: no array of 3072 bytes per row under data"),
+        (batch(data=np.zeros(3072, dtype=np.uint8)), "test_batch: no array of 3072 bytes per row under data"),
         (batch(labels=...), "test_batch: no list of 4 labels under labels"),
         (batch(labels=[0, 1, 2]), "test_batch: no list of 4 labels under labels"),
         (batch(labels=[0, 1, 2, 2.5]), "test_batch: label 2.5 in row 3, expected an integer"),
@@ -135,7 +135,7 @@ def test_damaged_archives(tmp_path: Path, content: bytes) -> None:
 def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
     """Where its MD5 is not asked for, zeros in a thousandth of their size are not gone through."""
     path = write_archive(tmp_path / ARCHIVE, {name: bytes(2**22) for name in FILES})
-    with pytest.raises(InputError, match=f"{ARCHIVE}: unpacks to more than 8 MiB, expected {ARCHIVE} that does not"):
+    with pytest.raises(InputError, match=f"{ARCHIVE}: unpacks to more than 8 MiB, expected {ARCHIVE} of at most that"):
         open_cifar_batches(path, checksums={})
 
 

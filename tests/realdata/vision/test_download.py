@@ -56,7 +56,7 @@ def test_without_a_network_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         download_cifar10(tmp_path / "new")
     message = str(raised.value)
     assert message.startswith("loraml-theory/there-is-no-such-repository: cannot be downloaded (")
-    assert message.endswith("expected a network, or give --data a folder that has CIFAR-10 already")
+    assert message.endswith("expected a network, or --data with a folder that has CIFAR-10 already")
     assert "\n" not in message
     assert not (tmp_path / "new").exists()
     assert logging.getLogger("huggingface_hub").level == level

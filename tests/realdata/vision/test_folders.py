@@ -49,7 +49,7 @@ def test_other_files_are_passed_over(split_folder: Path) -> None:
 
 def test_images_of_a_kind_that_is_not_read_are_named(split_folder: Path) -> None:
     (split_folder / "train" / "ant" / "scan.TIFF").touch()
-    with pytest.raises(ImageDataError, match=r"scan\.TIFF: is an image of a kind that is not read, expected \.bmp"):
+    with pytest.raises(ImageDataError, match=r"scan\.TIFF: is an image of an unsupported kind, expected \.bmp"):
         open_folders(split_folder)
 
 

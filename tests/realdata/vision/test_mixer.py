@@ -167,7 +167,7 @@ def test_parameters_follow_from_the_seed() -> None:
         ({"depth": 0}, r"depth: got 0, expected a whole number >= 1"),
         ({"token_expansion": 0.0}, r"token_expansion: got 0.0, expected a number > 0"),
         ({"channel_expansion": float("nan")}, r"channel_expansion: got nan, expected a number > 0"),
-        ({"dropout": 1.0}, r"dropout: got 1.0, expected a probability from 0 up to, but not, 1"),
+        ({"dropout": 1.0}, r"dropout: got 1.0, expected a probability >= 0 and < 1"),
     ],
 )
 def test_sizes_that_do_not_fit(options: dict[str, Any], message: str) -> None:

@@ -245,7 +245,7 @@ LACKING = [
     (["train/0000.parquet", "train/0002.parquet", "test/0000.parquet"], "files of train: 2 of 3, number 1 is missing"),
     (
         ["train-00000-of-00001-0a.parquet", "train-00000-of-00001-0b.parquet", "test.parquet"],
-        "train-00000-of-00001-0a.parquet and another of its number are there, expected each number once",
+        "train-00000-of-00001-0a.parquet and another file have one number, expected each number once",
     ),
     (
         [f"train-0000{number}-of-0000{count}.parquet" for number, count in ((0, 2), (0, 3), (1, 2))] + ["test.parquet"],
@@ -253,7 +253,7 @@ LACKING = [
     ),
     (
         ["train-00000-of-00001 (1).parquet", "train-00000-of-00001.parquet", "test.parquet"],
-        "(1).parquet: is beside numbered files of train, expected them alone",
+        "(1).parquet: is next to numbered files of train, expected only those",
     ),
 ]
 

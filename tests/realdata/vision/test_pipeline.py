@@ -192,7 +192,7 @@ def test_a_full_disk_is_one_line_and_loses_no_finished_run(tmp_path: Path, monke
     ],
 )
 def test_other_settings_are_refused(finished: Path, changes: dict[str, Any], text: str) -> None:
-    with pytest.raises(FolderError, match="was begun with other settings") as refused:
+    with pytest.raises(FolderError, match="was started with other settings") as refused:
         ran(finished, **changes)
     assert text in str(refused.value)
 

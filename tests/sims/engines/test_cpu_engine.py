@@ -151,7 +151,7 @@ def test_standard_retraining_converges_to_its_closed_form() -> None:
 def test_what_is_too_large_names_the_engine_that_serves() -> None:
     S = np.broadcast_to(np.eye(4096), (1, 8, 4096, 4096))
     start = Parameters(S[:, 0], np.broadcast_to(0.0, (1, 8, 4096, 1)))
-    with pytest.raises(InputError, match="GiB a thread; matrices of this size are for the engine torch"):
+    with pytest.raises(InputError, match="GiB per thread; use the engine torch"):
         CpuEngine().retrain(Moments(S, S, np.zeros((1, 8)), np.inf), start, Schedule())
 
 

@@ -269,7 +269,7 @@ def test_command_prints_a_table_and_fails_where_slopes_differ(
     ("words", "text"),
     [
         ([], "DIR: is missing, expected the folder of a sweep, or --default"),
-        (["none"], "none: holds no sweep (no spec.json)"),
+        (["none"], "none: does not hold a sweep (no spec.json)"),
         (["none", "--margin", "0"], "--margin: got '0', expected a number above 0, at most 10"),
         (["none", "--alpha", "nan"], "--alpha: got 'nan', expected a number above 0, at most 0.5"),
         (["none", "--statistic", "x"], "--statistic: got 'x', expected parameter, in-sample or base"),

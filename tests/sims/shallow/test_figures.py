@@ -296,9 +296,9 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     text = runs_csv(run_rows(found, study))
     for broken, message in (
         ("a,b\n1,2\n", "expected the columns axis, value"),
-        (text.replace("LoRA-ML", "other"), "is no table of runs .method 'other'"),
-        (text.replace(",1000,", ",x,").replace(",60,", ",x,"), "is no table of runs"),
-        (text[: text.index("\n") + 9] + "\n", "is no table of runs"),
+        (text.replace("LoRA-ML", "other"), "is not a table of runs .method 'other'"),
+        (text.replace(",1000,", ",x,").replace(",60,", ",x,"), "is not a table of runs"),
+        (text[: text.index("\n") + 9] + "\n", "is not a table of runs"),
     ):
         table.write_text(broken)
         with pytest.raises(InputError, match=message):

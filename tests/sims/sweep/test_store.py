@@ -143,7 +143,7 @@ def test_a_changed_spec_is_refused_with_the_difference(whole: Path) -> None:
     before = digest(whole)
     changed = parse(BRIEF.replace("d = 6", "d = [6, 7]").replace("chunk = 2", "chunk = 3"))
     with pytest.raises(
-        FolderError, match=r"was begun with other settings \(d: was \[6\], is now \[6, 7\]; chunk: was 2, is now 3\)"
+        FolderError, match=r"was started with other settings \(d: was \[6\], is now \[6, 7\]; chunk: was 2, is now 3\)"
     ):
         sweep.run(changed, whole, engine="cpu")
     assert digest(whole) == before
@@ -153,14 +153,14 @@ def test_another_engine_is_refused_and_auto_takes_the_first(tmp_path: Path) -> N
     sweep.run(SMALL, tmp_path, engine="cpu")
     path = tmp_path / "spec.json"
     path.write_text(path.read_text().replace('"engine": "cpu"', '"engine": "cupy"'))
-    with pytest.raises(FolderError, match="was begun with engine cupy on cpu, now cpu on cpu"):
+    with pytest.raises(FolderError, match="was started with engine cupy on cpu, now cpu on cpu"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     path.write_text(path.read_text().replace('"engine": "cupy"', '"engine": "cpu"'))
     assert sweep.run(SMALL, tmp_path) == 0
 
 
 def test_two_sweeps_do_not_share_a_folder(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(FolderError, match="another call is at work here"):
+    with locked(tmp_path), pytest.raises(FolderError, match="another process is working here"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     assert sweep.run(SMALL, tmp_path, engine="cpu") == 3
 
@@ -219,7 +219,7 @@ def test_files_that_do_not_fit_are_one_line_and_the_next_run_goes_on(tmp_path: P
 
 
 def test_folders_that_are_no_sweep_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match="holds no sweep"):
+    with pytest.raises(FolderError, match="does not hold a sweep"):
         read_table(tmp_path)
     (tmp_path / "file").write_text("kept")
     with pytest.raises(FolderError, match="is a file, expected a folder"):
@@ -228,7 +228,7 @@ def test_folders_that_are_no_sweep_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"holds rows but no spec\.json"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     (tmp_path / "spec.json").write_text("{}")
-    with pytest.raises(FolderError, match="is not what a sweep writes"):
+    with pytest.raises(FolderError, match="was not written by a sweep"):
         sweep.run(SMALL, tmp_path, engine="cpu")
     begun = {"spec": SMALL.document(), "format": 0, "engine": "cpu", "device": "cpu"}
     (tmp_path / "spec.json").write_text(json.dumps(begun))
