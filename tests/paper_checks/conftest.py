@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -9,8 +10,14 @@ import pytest
 
 from paper_checks import cli, registry
 from paper_checks.claim import AnyClaim
+from paper_checks.commands import experiments
 from paper_checks.commands import verify as verify_command
 from tests.paper_checks import fakes
+
+NEEDS_REALDATA = pytest.mark.skipif(
+    any(find_spec(module) is None for module in experiments.EXTRA),
+    reason=f"needs {', '.join(experiments.EXTRA)}, the extra realdata",
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loraml_theory.harness.folders import FolderError, locked, remove_leftovers
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.folders import FolderError, check_format, check_same, locked, remove_leftovers
 
 
 def test_a_second_process_is_kept_out_until_the_first_ends(tmp_path: Path) -> None:
@@ -53,3 +54,26 @@ def test_what_a_kill_left_of_files_is_removed_and_nothing_else(tmp_path: Path) -
     remove_leftovers(tmp_path)
     assert not left.exists()
     assert kept.exists()
+
+
+def test_a_link_in_place_of_the_lock_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("kept")
+    (tmp_path / ".lock").symlink_to(tmp_path / "target")
+    with pytest.raises(InputError, match="is a link, expected a lock file or nothing"), locked(tmp_path):
+        pass
+    assert (tmp_path / "target").read_text() == "kept"
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    check_format(tmp_path, 1, written=1)
+    with pytest.raises(FolderError, match="format '2', this version writes 1"):
+        check_format(tmp_path, "2", written=1)
+
+
+def test_other_settings_are_named_and_counted(tmp_path: Path) -> None:
+    begun = dict.fromkeys("abcde", 0)
+    check_same(tmp_path, begun, dict(begun))
+    with pytest.raises(FolderError, match=r"\(a: was 0, is now 1\); use another folder"):
+        check_same(tmp_path, begun, {**begun, "a": 1})
+    with pytest.raises(FolderError, match=r"c: was 0, is now 1 and 2 more\)"):
+        check_same(tmp_path, begun, dict.fromkeys(begun, 1))

@@ -18,6 +18,7 @@ from sims.engines.engine import recorded_steps, require_batch
 
 @pytest.mark.parametrize(("name", "device"), [("cpu", None), ("cpu", "cpu"), ("torch", None), ("torch", "cpu")])
 def test_engine_asked_for_is_the_one_that_runs(name: str, device: str | None) -> None:
+    pytest.importorskip({"cpu": "numba"}.get(name, name))
     engine = engines.get(name, device)
     assert (engine.name, engine.device) == (name, "cpu")
 
