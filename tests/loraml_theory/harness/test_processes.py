@@ -59,6 +59,14 @@ class Listed:
         self.after = []
 
 
+def test_processes_may_share_their_imports(tmp_path: Path) -> None:
+    source = Listed(["do a", "die b", "do c"])
+    work_off(source, Deeds(tmp_path), workers=2, imports=("decimal",))
+    assert source.ends["do a"] is source.ends["do c"] is None
+    assert "signal SIGKILL" in str(source.ends["die b"])
+    assert str(os.getpid()) not in {(tmp_path / name).read_text() for name in "ac"}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_all_jobs_are_done_those_that_come_late_too(tmp_path: Path, workers: int) -> None:
     source = Listed(["do a"], after=("do b", "do c", "do d"))
