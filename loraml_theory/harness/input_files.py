@@ -82,7 +82,9 @@ def open_input(path: PathLike, *, expected: str, limit: int | None = None) -> Bu
         raise InputFileError(path, f"cannot be read ({problem.strerror}), expected {expected}") from None
     try:
         _check(path, os.fstat(file.fileno()), expected, limit)
-        file.peek(1)  # some files of /proc are regular but cannot be read
+        # some files of /proc are regular but cannot be read, or would make the reader wait
+        if not file.peek(1) and file.raw.read(1) is None:
+            raise InputFileError(path, f"holds nothing yet, expected {expected}")
     except (OSError, InputFileError) as problem:
         file.close()
         if isinstance(problem, InputFileError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
@@ -13,6 +14,7 @@ from loraml_theory.harness.input_files import MEBIBYTE, InputFileError, PathLike
 GZIP = b"\x1f\x8b"
 BUFFER = 2**16
 SMALL = 8 * MEBIBYTE
+BLOCK = 512  # bytes, the unit of st_blocks
 RATIO = 32
 """Texts and images compress at most about tenfold; only zeros compress a thousandfold."""
 
@@ -51,7 +53,7 @@ def open_packed(path: PathLike, *, expected: str) -> Iterator[BufferedReader[Any
     Raises
     ------
     InputFileError
-        If it is not a regular file, or unpacks to more.
+        If it is not a regular file, unpacks to more, or is gzipped and mostly holes, which `gzip` reads byte by byte.
     OSError, EOFError, zlib.error
         From reading a damaged file, as `gzip` raises them.
     """
@@ -59,8 +61,11 @@ def open_packed(path: PathLike, *, expected: str) -> Iterator[BufferedReader[Any
         if file.peek(2)[:2] != GZIP:
             yield file
             return
-        most = max(SMALL, RATIO * file.seek(0, 2))
+        size = file.seek(0, 2)
         file.seek(0)
+        if size > MEBIBYTE and 2 * BLOCK * os.fstat(file.fileno()).st_blocks < size:
+            raise InputFileError(path, f"has {size_text(size)}, most of them holes, expected {expected}")
+        most = max(SMALL, RATIO * size)
         refusal = InputFileError(path, f"unpacks to more than {size_text(most)}, expected {expected} of at most that")
         with gzip.GzipFile(fileobj=file) as unpacked:
             yield BufferedReader(_Bounded(unpacked, most, refusal), BUFFER)

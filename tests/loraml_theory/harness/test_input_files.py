@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loraml_theory.harness import input_files
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import (
     DEPTH,
@@ -181,3 +182,16 @@ def test_the_deepest_that_is_allowed_is_read(tmp_path: Path) -> None:
         (document,) = document
     assert document == []
     assert read_toml(written(tmp_path / "a.toml", "x = [" + "0.1, " * 1000 + "]"))["x"] == [0.1] * 1000
+
+
+def test_a_file_that_would_make_its_reader_wait_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some of /proc do, though they are regular."""
+    (tmp_path / "file").write_bytes(b"")
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    monkeypatch.setattr(input_files, "_check", lambda *_: None)
+    monkeypatch.setattr(os, "open", lambda *_: reading)
+    with pytest.raises(InputFileError, match="holds nothing yet, expected a text"):
+        open_input(tmp_path / "file", expected="a text")
+    monkeypatch.undo()
+    os.close(writing)

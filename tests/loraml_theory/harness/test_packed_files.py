@@ -36,3 +36,11 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "cut").write_bytes(gzip.compress(b"a text" * 100)[:-4])
     with pytest.raises(EOFError):
         content(tmp_path / "cut")
+
+
+def test_terabytes_of_holes_after_the_content_are_refused_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.write(gzip.compress(b"a text"))
+        file.truncate(2**40)
+    with pytest.raises(InputFileError, match="most of them holes, expected a text"):
+        content(tmp_path / "sparse")
