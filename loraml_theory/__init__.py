@@ -21,8 +21,9 @@ Examples
 1
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from loraml_theory.lazy_names import lazy
 
 if TYPE_CHECKING:
     from loraml_theory import (
@@ -48,30 +49,17 @@ if TYPE_CHECKING:
     from loraml_theory.objectives import FineTuning, LoRAML, StandardRetraining
     from loraml_theory.structure import GroundTruth
 
-_HOMES = {
-    "adapters": ("Parameters",),
-    "closed_forms": (
-        *("fine_tune", "reduced_rank_regression", "spectral_recovery", "standard_retraining", "two_task_orbit"),
-    ),
-    "moments": ("Moments", "draw", "from_samples", "population"),
-    "objectives": ("FineTuning", "LoRAML", "StandardRetraining"),
-    "structure": ("GroundTruth",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first used, so that the command line starts without NumPy."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = next((module for module, names in _HOMES.items() if name in names), None)
-    found = import_module(f"{__name__}.{home or name}")
-    globals()[name] = found if home is None else getattr(found, name)
-    return globals()[name]
-
-
-def __dir__() -> list[str]:
-    return __all__
-
+__getattr__, __dir__ = lazy(  # so that the command line starts without NumPy
+    __name__,
+    {
+        "": "closed_forms landscape moments objectives rates solvers spectra structure zoo",
+        "adapters": "Parameters",
+        "closed_forms": "fine_tune reduced_rank_regression spectral_recovery standard_retraining two_task_orbit",
+        "moments": "Moments draw from_samples population",
+        "objectives": "FineTuning LoRAML StandardRetraining",
+        "structure": "GroundTruth",
+    },
+)
 
 __all__ = [
     "FineTuning",

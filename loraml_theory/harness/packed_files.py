@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
+from math import inf
 from typing import Any
 
 from loraml_theory.harness.input_files import MEBIBYTE, InputFileError, PathLike, open_input, size_text
@@ -14,7 +15,6 @@ from loraml_theory.harness.input_files import MEBIBYTE, InputFileError, PathLike
 GZIP = b"\x1f\x8b"
 BUFFER = 2**16
 SMALL = 8 * MEBIBYTE
-BLOCK = 512  # bytes, the unit of st_blocks
 RATIO = 32
 """Texts and images compress at most about tenfold; only zeros compress a thousandfold."""
 
@@ -37,6 +37,19 @@ class _Bounded(RawIOBase):
         return len(content)
 
 
+def _first_hole(file: int) -> float:
+    """Return where a file's first hole is: its end if it has none, and infinity where the system cannot tell."""
+    if not hasattr(os, "SEEK_HOLE"):
+        return inf
+    here = os.lseek(file, 0, os.SEEK_CUR)
+    try:
+        return os.lseek(file, 0, os.SEEK_HOLE)
+    except OSError:
+        return inf
+    finally:
+        os.lseek(file, here, os.SEEK_SET)
+
+
 @contextmanager
 def open_packed(path: PathLike, *, expected: str) -> Iterator[BufferedReader[Any]]:
     """Open a regular file, and unpack it while it is read if its first bytes say that it is gzipped.
@@ -53,7 +66,7 @@ def open_packed(path: PathLike, *, expected: str) -> Iterator[BufferedReader[Any
     Raises
     ------
     InputFileError
-        If it is not a regular file, unpacks to more, or is gzipped and mostly holes, which `gzip` reads byte by byte.
+        If it is not a regular file, unpacks to more, or is gzipped and has holes, which `gzip` reads byte by byte.
     OSError, EOFError, zlib.error
         From reading a damaged file, as `gzip` raises them.
     """
@@ -63,8 +76,8 @@ def open_packed(path: PathLike, *, expected: str) -> Iterator[BufferedReader[Any
             return
         size = file.seek(0, 2)
         file.seek(0)
-        if size > MEBIBYTE and 2 * BLOCK * os.fstat(file.fileno()).st_blocks < size:
-            raise InputFileError(path, f"has {size_text(size)}, most of them holes, expected {expected}")
+        if _first_hole(file.fileno()) < size:
+            raise InputFileError(path, f"has {size_text(size)} with holes in them, expected {expected}")
         most = max(SMALL, RATIO * size)
         refusal = InputFileError(path, f"unpacks to more than {size_text(most)}, expected {expected} of at most that")
         with gzip.GzipFile(fileobj=file) as unpacked:

@@ -5,7 +5,7 @@ What a user may rely on is what this module names, imported when it is first ask
 
 from typing import TYPE_CHECKING
 
-from loraml_theory.harness.lazy_names import lazy
+from loraml_theory.lazy_names import lazy
 
 if TYPE_CHECKING:
     from realdata.advisor.advising import Advice, advise

@@ -6,7 +6,7 @@ itself loads no torch.
 
 from typing import TYPE_CHECKING
 
-from loraml_theory.harness.lazy_names import lazy
+from loraml_theory.lazy_names import lazy
 
 if TYPE_CHECKING:
     from realdata.peft_ml.bundle import load, save

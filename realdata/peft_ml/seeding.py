@@ -27,7 +27,8 @@ def torch_seeded(seed: int, *purpose: str | int) -> Iterator[None]:
     drawn = derived_seed(seed, *purpose)
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(drawn)  # torch.manual_seed takes 1 ms and memory where CUDA has not begun
-        if devices:
-            torch.cuda.manual_seed_all(drawn)
+        if devices or torch.backends.mps.is_available():
+            torch.manual_seed(drawn)
+        else:  # the same for the CPU, without a queue for CUDA that takes 1 ms a call and grows
+            torch.default_generator.manual_seed(drawn)
         yield

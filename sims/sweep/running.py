@@ -53,7 +53,7 @@ def run(
 
     Raises
     ------
-    sims.sweep.store.StoreError, sims.engines.engine.InputError, sims.sweep.executors.ExecutorError
+    FolderError, InputError, ExecutorError
         If the folder holds another sweep or is in use, or the engine or the executor is missing.
     OSError
         If the folder cannot be written; finished chunks stay.

@@ -42,5 +42,7 @@ def test_terabytes_of_holes_after_the_content_are_refused_at_once(tmp_path: Path
     with (tmp_path / "sparse").open("wb") as file:
         file.write(gzip.compress(b"a text"))
         file.truncate(2**40)
-    with pytest.raises(InputFileError, match="most of them holes, expected a text"):
+        if packed_files._first_hole(file.fileno()) >= 2**40:
+            pytest.skip("the file system does not tell where holes are")
+    with pytest.raises(InputFileError, match="with holes in them, expected a text"):
         content(tmp_path / "sparse")

@@ -16,14 +16,16 @@ def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], 
     package
         Its name.
     homes
-        The names that may be asked for, separated by spaces, by the module of the package that has them.
+        The names that may be asked for, separated by spaces, by the module of the package that has them; the modules
+        that are public themselves by the empty text.
     """
     modules = {name: module for module, names in homes.items() for name in names.split()}
 
     def get(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        found = getattr(import_module(f"{package}.{modules[name]}"), name)
+        home = import_module(f"{package}.{modules[name] or name}")
+        found = getattr(home, name) if modules[name] else home
         setattr(sys.modules[package], name, found)
         return found
 
