@@ -7,16 +7,19 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help verify test test-portable test-gpu lint format clean
+.PHONY: help verify test test-long test-portable test-gpu lint format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 verify: $(VENV)/runtime.stamp  ## Check every claim and write reports/verify; pass options as ARGS="--profile full"
 	$(VENV)/bin/loraml verify $(ARGS)
 
-test: $(VENV)/dev.stamp  ## Run every test and measure coverage; pass options as ARGS="--run-slow"
+test: $(VENV)/dev.stamp  ## Run the tests and measure coverage; pass options as ARGS="--run-long"
 	$(VENV)/bin/python -m pytest -n 2 --cov --cov-report=term $(ARGS)
+
+test-long: $(VENV)/dev.stamp  ## Run the tests that take more than a second each
+	$(VENV)/bin/python -m pytest -n 2 --run-long -m "long and not slow" $(ARGS)
 
 test-portable: $(VENV)/dev.stamp  ## Run the tests that compare libraries as other processors would
 	$(VENV)/bin/python -m tests.portability $(ARGS)

@@ -38,7 +38,8 @@ settings.load_profile("ci")  # another one: pytest --hypothesis-profile=thorough
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--run-long", action="store_true", help="also run the tests marked long")
+    parser.addoption("--run-slow", action="store_true", help="also run the tests marked long or slow")
 
 
 COVERING = ("tests/loraml_theory/", "loraml_theory/")
@@ -55,6 +56,10 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     config.stash[COLLECTED] = [item.nodeid for item in items]
+    if not (config.getoption("--run-long") or config.getoption("--run-slow")):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("--run-slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))

@@ -168,11 +168,13 @@ def test_the_harness_imports_nothing_heavy() -> None:
     assert import_cost(program)[2] == []
 
 
+@pytest.mark.long
 def test_heavy_import_is_caught() -> None:
     program = IMPORT_COST.replace("import *", "import *\nimport sklearn")
     assert {"scipy", "sklearn"} <= set(import_cost(program)[2])
 
 
+@pytest.mark.long
 def test_core_imports_fast() -> None:
     """Not longer than NumPy twice, by the processor's time and the least of several runs: others only ever add."""
     runs = [import_cost() for _ in range(5)]

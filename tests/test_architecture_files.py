@@ -74,6 +74,7 @@ def violations(root: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_only_the_harness_opens_files() -> None:
     assert violations(ROOT) == []
 

@@ -36,6 +36,7 @@ def ids_later(folder: Path, files: list[str], scratch: Path) -> list[str]:
     return [line for line in done.stdout.splitlines() if "::" in line and not line.startswith("SKIPPED")]
 
 
+@pytest.mark.long
 def test_every_id_is_the_same_at_another_time(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Of the tests that this session collected; examples in docstrings are named by their module."""
     mine = [name for name in request.config.stash[COLLECTED] if name.startswith("tests/")]
@@ -62,6 +63,7 @@ def test_order(value): pass
 """
 
 
+@pytest.mark.long
 def test_an_id_from_the_clock_an_address_or_a_hash_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(EXAMPLES)
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--no-cov", "test_it.py"]

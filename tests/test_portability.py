@@ -43,6 +43,7 @@ def test_what_no_library_follows_is_not_run(
     assert reason_to_skip({"OPENBLAS_CORETYPE": "Zen", "PYTHONHASHSEED": "1"}, set(), set()) == reason
 
 
+@pytest.mark.long
 def test_libraries_say_what_they_follow() -> None:
     torch = pytest.importorskip("torch")
     said = in_effect({"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1"})

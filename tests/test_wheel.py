@@ -51,6 +51,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     return site
 
 
+@pytest.mark.long
 def test_holds_every_file_of_the_packages(wheel: Path, project_files: list[Path]) -> None:
     packaged = {path for path in project_files if path.parts[0] in PARTS}
     assert {Path(part, "py.typed") for part in PARTS} <= packaged
@@ -59,6 +60,7 @@ def test_holds_every_file_of_the_packages(wheel: Path, project_files: list[Path]
     assert held == packaged
 
 
+@pytest.mark.long
 def test_checks_a_claim_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     where = "import loraml_theory as a, paper_checks as b; print(a.__path__[0]); print(b.__path__[0])"
     environment = {"PYTHONPATH": str(installed), "PYTHONWARNINGS": "error"}

@@ -29,12 +29,14 @@ def test_two_hundred_spoilt_inputs(name: str) -> None:
     assert " of status 2" in done.stdout
 
 
+@pytest.mark.long
 def test_some_spoilt_inputs() -> None:
     done = ended("tests.fuzzing", "certify-check", "verify-shallow", "sweep", "--inputs", "15")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.count(" of status 2") == 3
 
 
+@pytest.mark.long
 def test_every_fault_is_noticed() -> None:
     done = ended("tests.fuzzing.faulty")
     assert done.returncode == 0, done.stderr

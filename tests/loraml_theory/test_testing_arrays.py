@@ -124,6 +124,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         in_namespace("x", xp=np)
 
 
+@pytest.mark.long
 def test_the_examples_of_the_documentation_run() -> None:
     import doctest
 

@@ -40,6 +40,7 @@ def test_controls_are_refuted_on_their_own_instances(claim: Claim) -> None:
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 @few
 @given(truth=ground_truths(k=st.integers(1, 2), T=st.integers(2, 4), independent=True), seed=seeds())
+@pytest.mark.long
 def test_no_claim_is_refuted_where_all_tasks_are_independent(claim: Claim, truth: GroundTruth, seed: int) -> None:
     assert disagreements(claim, truth, seed) == []
 
@@ -47,6 +48,7 @@ def test_no_claim_is_refuted_where_all_tasks_are_independent(claim: Claim, truth
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 @few
 @given(truth=st.one_of(structures_violating("independence"), structures_violating("triple")), seed=seeds())
+@pytest.mark.long
 def test_no_claim_is_refuted_where_tasks_are_dependent(claim: Claim, truth: GroundTruth, seed: int) -> None:
     assert disagreements(claim, truth, seed) == []
 
@@ -62,6 +64,7 @@ def disagreements(claim: Claim, truth: GroundTruth, seed: int) -> list[Evidence]
 
 @pytest.mark.parametrize("id_", ["SR-2", "SR-3", "SR-4", "ML-1", "ML-3", "ML-6", "ML-7"])
 @pytest.mark.parametrize("scale", [1e-20, 1e20])
+@pytest.mark.long
 def test_verdicts_do_not_depend_on_the_scale_of_numbers(id_: str, scale: float) -> None:
     truth = zoo.asymmetric(np.random.default_rng(3), 6, 1, 3)
     scaled = GroundTruth(scale * truth.A_star, np.sqrt(scale) * truth.U_star)
@@ -70,6 +73,7 @@ def test_verdicts_do_not_depend_on_the_scale_of_numbers(id_: str, scale: float) 
 
 
 @pytest.mark.parametrize("gap", [1e-6, 1e-8, 1e-10, 1e-12, 1e-14])
+@pytest.mark.long
 def test_near_dependence_is_inconclusive_rather_than_refuted(gap: float) -> None:
     truth = zoo.generic(np.random.default_rng(4), 6, 1, 3)
     U = truth.U_star.copy()

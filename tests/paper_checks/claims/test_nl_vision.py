@@ -140,6 +140,7 @@ def test_the_evidence_is_the_crossed_difference_of_the_records() -> None:
     assert (item.measured, *(item.interval or ())) == pytest.approx([100 * x for x in expected])
 
 
+@pytest.mark.long
 def test_where_nothing_differs_it_is_rarely_decided() -> None:
     """By chance 2.5 % of intervals are above and 2.5 % below: that fails for 300 runs with probability 6e-6.
 

@@ -14,6 +14,7 @@ from tests.paper_checks.conftest import Loraml
 from tests.realdata.advisor.networks import planted, random
 
 
+@pytest.mark.long
 def test_the_command_says_what_it_found(loraml: Loraml, tmp_path: Path) -> None:
     ended = loraml("advise", *planted(tmp_path), "--out", tmp_path / "out", "--write-base", tmp_path / "b.safetensors")
     assert (ended.status, ended.err) == (0, "")

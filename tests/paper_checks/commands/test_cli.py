@@ -230,6 +230,7 @@ def test_a_full_disk_leaves_the_old_reports(loraml: Loraml, tmp_path: Path, monk
     assert {path: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
 
 
+@pytest.mark.long
 def test_ctrl_c_is_one_line_and_leaves_the_old_reports(tmp_path: Path) -> None:
     assert outside(tmp_path, "verify", "--claim", "SR-1").returncode == 0
     reports = tmp_path / "reports/verify"
@@ -239,6 +240,7 @@ def test_ctrl_c_is_one_line_and_leaves_the_old_reports(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in reports.iterdir()} == before
 
 
+@pytest.mark.long
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -248,6 +250,7 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.long
 def test_full_standard_output_is_one_line(tmp_path: Path) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         ended = outside(tmp_path, "verify", "--claim", "SR-1", stdout=full)
@@ -255,6 +258,7 @@ def test_full_standard_output_is_one_line(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (2, expected)
 
 
+@pytest.mark.long
 def test_names_that_are_no_text_are_escaped(tmp_path: Path) -> None:
     path = structure(tmp_path / os.fsdecode(b"bad-\xff.npz"))
     ended = outside(tmp_path, "verify", "--claim", "SR-1", "--structure", str(path), "--json")

@@ -45,6 +45,7 @@ def dialogues(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_run_its_continuation_and_its_report(loraml: Loraml, own: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["language", "--settings", own, "--out", out, *SMALL]

@@ -52,6 +52,7 @@ def own(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_run_its_continuation_and_its_report(loraml: Loraml, own: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     own.write_text(settings(n='[3, "all"]'))
@@ -155,6 +156,7 @@ def test_a_damaged_record_is_one_line(loraml: Loraml, tmp_path: Path) -> None:
     assert ended.err.count("\n") == 1
 
 
+@pytest.mark.long
 def test_ctrl_c_is_one_line_whatever_the_processes_do(own: Path, tmp_path: Path) -> None:
     own.write_text(settings(epochs=2000))
     words = ["vision", "--settings", str(own), "--seeds", "0,1", "--out", str(tmp_path / "out"), *SMALL]

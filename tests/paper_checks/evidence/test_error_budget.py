@@ -29,6 +29,7 @@ def test_the_allocation_adds_up_to_the_budget() -> None:
 
 
 @pytest.mark.parametrize("id_", ["SR-4", "ML-7", "FT-2"])
+@pytest.mark.long
 def test_a_run_uses_no_more_intervals_than_were_allocated(id_: str) -> None:
     (claim,) = registry.get([id_])
     assert isinstance(claim, Claim)

@@ -92,6 +92,7 @@ def test_false_closed_forms_are_refuted_by_certified_bounds(position: int) -> No
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+@pytest.mark.long
 def test_every_claim_has_two_kinds_of_evidence(claim: Claim) -> None:
     seen: set[str] = set()
     for instance in claim.instances(0):
@@ -137,6 +138,7 @@ def test_broken_assumptions_are_refuted_without_a_tolerance(id_: str, what: str)
 
 @settings(max_examples=6)
 @given(st.integers(0, 10**6), st.sampled_from([(3, 1, 2), (4, 1, 3), (6, 2, 2), (5, 1, 4), (8, 2, 3)]))
+@pytest.mark.long
 def test_exact_evidence_never_disagrees_where_a_claim_applies(seed: int, sizes: tuple[int, int, int]) -> None:
     instance = integers(*sizes, seed)
     for id_ in EXACT:
@@ -162,6 +164,7 @@ def test_whole_numbers_are_those_that_float64_holds_exactly(number: float) -> No
     assert not exact_evidence.whole_numbers(GroundTruth(A, truth.U_star))
 
 
+@pytest.mark.long
 def test_assumptions_are_decided_exactly_where_float64_cannot_tell() -> None:
     """Whole numbers of 10^6: dependent vectors are dependent, others only if float64 sees it."""
     U = np.zeros((4, 5, 1))
@@ -188,6 +191,7 @@ def kinds(printed: str) -> set[str]:
     return {item["kind"] for claim in json.loads(printed)["claims"] for item in claim["evidence"]}
 
 
+@pytest.mark.long
 def test_verify_gathers_exact_evidence_on_a_file_of_whole_numbers_or_when_asked(loraml: Loraml, tmp_path: Path) -> None:
     write_structure(tmp_path / "whole.npz", integers(6, 1, 3).truth)
     write_structure(tmp_path / "floats.npz", zoo.generic(np.random.default_rng(0), 6, 1, 3))

@@ -139,6 +139,7 @@ def test_every_name_is_escaped() -> None:
     assert text.count("&lt;script&gt;") > 8
 
 
+@pytest.mark.long
 def test_the_page_is_the_same_every_time() -> None:
     run = ran(*(replace(claim, figure=draw) for claim in CLAIMS))
     assert html.render(run, ENVIRONMENT) == html.render(run, ENVIRONMENT)

@@ -61,6 +61,7 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_digits")
+@pytest.mark.long
 def test_the_record_is_json_and_says_what_was_done() -> None:
     told: list[str] = []
     found = digits.study("quick", 3, progress=told.append)
@@ -75,6 +76,7 @@ def test_the_record_is_json_and_says_what_was_done() -> None:
 
 
 @pytest.mark.usefixtures("few_digits")
+@pytest.mark.long
 def test_the_record_depends_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(digits.SETTINGS, "quick", replace(TINY, ranks=(1,), samples=(20,)))
     assert digits.study("quick", 1) == digits.study("quick", 1)

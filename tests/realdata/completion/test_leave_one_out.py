@@ -63,12 +63,14 @@ def test_standard_retraining_wins_where_no_structure_is_shared() -> None:
     assert found["classes_lower"] == 0
 
 
+@pytest.mark.long
 def test_neither_wins_where_the_tasks_are_one() -> None:
     same = np.random.default_rng(101).standard_normal((6, 8))
     found = overall(run(make_tasks(lambda _: same)))
     assert found["ci_low"] < 0 < found["ci_high"]
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_result_and_another_other_splits() -> None:
     tasks = make_tasks(low_rank_shifts(), count=4)
     first, again, other = (json.dumps(run(tasks, seed=seed)) for seed in (5, 5, 6))
@@ -82,6 +84,7 @@ def validate(tasks: list[Task]) -> Validation:
     )
 
 
+@pytest.mark.long
 def test_nothing_of_the_held_out_task_enters_its_ridge_or_its_bases() -> None:
     tasks, c = make_tasks(low_rank_shifts(), count=4), 2
     rng = np.random.default_rng(9)

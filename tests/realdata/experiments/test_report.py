@@ -67,6 +67,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.long
 def test_everything_is_written(tmp_path: Path) -> None:
     write(experiment(tmp_path, three_seeds()), switches=SWITCHES)
     written = {path.name for path in tmp_path.iterdir()} - {"experiment.json", "runs"}
@@ -80,6 +81,7 @@ def test_everything_is_written(tmp_path: Path) -> None:
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 7
 
 
+@pytest.mark.long
 def test_the_page_is_the_same_every_time(tmp_path: Path) -> None:
     pages = []
     for name in "ab":
@@ -88,6 +90,7 @@ def test_the_page_is_the_same_every_time(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
+@pytest.mark.long
 def test_axes_have_their_figures(tmp_path: Path) -> None:
     records = [
         record(key(method=method, n=n, rank=rank, seed=seed))

@@ -30,6 +30,7 @@ def records(finished: Path) -> list[Record]:
     return read_records(finished)
 
 
+@pytest.mark.long
 def test_every_run_of_the_grid_has_a_record(records: list[Record]) -> None:
     assert {(record.key.method, record.key.finetune, record.key.task) for record in records} == {
         (method, finetune, task)
@@ -81,6 +82,7 @@ def test_before_fine_tuning_heads_are_fresh(records: list[Record]) -> None:
             assert losses[method, "lora", task] == pytest.approx(losses[method, "last-layer", task], rel=1e-4)
 
 
+@pytest.mark.long
 def test_killed_and_run_again_it_ends_with_the_same_numbers(tmp_path: Path, finished: Path) -> None:
     killed(ran, tmp_path, phase="standard.seed-0--last-layer", epoch=1)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
@@ -90,6 +92,7 @@ def test_killed_and_run_again_it_ends_with_the_same_numbers(tmp_path: Path, fini
     assert len(results(tmp_path)) == 8
 
 
+@pytest.mark.long
 def test_a_rank_is_an_axis(tmp_path: Path) -> None:
     grid = replace(GRID, methods=("lora-ml",), rank=(1, 2))
     assert ran(tmp_path, grid).failures == ()

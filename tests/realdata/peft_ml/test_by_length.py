@@ -105,6 +105,7 @@ def test_refused_numbers_of_rows() -> None:
 
 
 @pytest.mark.parametrize("method", ["standard", "lora-ml", "reptile"])
+@pytest.mark.long
 def test_retraining_is_the_same_but_for_rounding(method: str) -> None:
     curves = [
         retrain(
@@ -125,6 +126,7 @@ def test_retraining_is_the_same_but_for_rounding(method: str) -> None:
 
 
 @pytest.mark.parametrize("finetune", ["lora", "full"])
+@pytest.mark.long
 def test_fine_tuning_is_the_same_but_for_rounding(finetune: Any) -> None:
     settings = FineTuningSettings(epochs=3, batch_size=8, learning_rate=2e-2, rank=4)
     curves = [

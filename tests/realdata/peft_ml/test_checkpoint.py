@@ -40,6 +40,7 @@ def copied(folder: Path, name: str, to: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.long
 def test_killed_retraining_goes_on_to_the_same_result(name: str, killed: Path, tmp_path: Path) -> None:
     method, changes = VARIANTS[name]
     seen: list[EpochProgress] = []

@@ -176,6 +176,7 @@ def test_lora_starts_as_the_plain_model_and_differs_by_task_later() -> None:
 
 @pytest.mark.parametrize("adapter", [LORA, IA3], ids=["lora", "ia3"])
 @given(rows=st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=9))
+@pytest.mark.long
 def test_rows_stay_in_order_whatever_their_tasks(rows: list[str], adapter: Any) -> None:
     meta = _three(repr(adapter.peft_type), adapter)
     for model in ("mlp", "bert"):

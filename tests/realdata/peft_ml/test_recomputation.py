@@ -199,6 +199,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("run", PASSES, ids=lambda run: run.__name__)
+@pytest.mark.long
 def test_checkpoints_have_the_gradients_of_their_forward(run: Callable[[MetaPeftModel], None], way: str) -> None:
     outer, inner = WAYS[way]
     expected = gradients_of(made(dropout=0.4), run)
@@ -220,6 +221,7 @@ def test_checkpoints_in_sequence() -> None:
     assert_same(gradients_of(made(outer=in_sequence), interleaved), gradients_of(unchecked, interleaved))
 
 
+@pytest.mark.long
 def test_a_compiled_block_runs_again_with_the_adapter_of_its_forward() -> None:
     found = []
     for compiled in (False, True):

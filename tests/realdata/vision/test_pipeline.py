@@ -35,6 +35,7 @@ def records(finished: Path) -> list[Record]:
     return read_records(finished)
 
 
+@pytest.mark.long
 def test_every_run_of_the_grid_has_a_record(records: list[Record]) -> None:
     assert {record.key[:6] for record in records} == {
         (method, 0, (), finetune, 1, n) for method in GRID.methods for finetune in GRID.finetune for n in (3, None)
@@ -165,6 +166,7 @@ def test_a_damaged_base_is_named_and_a_fresh_one_repairs_it(tmp_path: Path) -> N
     assert read_failures(tmp_path) == []
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_line_and_loses_no_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Record] = []
 
@@ -203,6 +205,7 @@ def test_more_images_than_there_are_is_refused_before_anything_is_run(tmp_path: 
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.long
 def test_every_method_and_every_fine_tuning_runs(tmp_path: Path) -> None:
     grid = replace(GRID, methods=WAYS, finetune=FINETUNES, n=("all",))
     assert ran(tmp_path, grid) == (18, ())
@@ -210,6 +213,7 @@ def test_every_method_and_every_fine_tuning_runs(tmp_path: Path) -> None:
     assert spent == {(True, (0, 0)), (False, (9, 144))}
 
 
+@pytest.mark.long
 def test_the_reference_s_switches_run_and_change_what_they_say(tmp_path: Path) -> None:
     grid = replace(GRID, methods=("standard", "lora-ml", "last-layer-ml", "reptile"), n=("all",))
     everything = tuple(NAMES)

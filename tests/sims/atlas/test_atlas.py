@@ -33,6 +33,7 @@ def cell(cells: list[MapCell], **wanted: object) -> MapCell:
     return found
 
 
+@pytest.mark.long
 def test_every_start_is_counted_once(cells: list[MapCell]) -> None:
     assert len(cells) == 2 * 7 + 2 * (6 + 6 + 7 + 7)  # the known instance; two ranks at T = 2 and T = 3
     for c in cells:
@@ -64,6 +65,7 @@ def test_newton_goes_on_from_where_gradient_descent_ends(cells: list[MapCell]) -
         assert before.unconverged.sum() > 0  # 12 000 steps are too few at k/d = 1/3
 
 
+@pytest.mark.long
 def test_a_place_does_not_depend_on_the_others(cells: list[MapCell]) -> None:
     (alone,) = (
         c

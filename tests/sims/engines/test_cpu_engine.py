@@ -64,6 +64,7 @@ def test_follows_the_reference(descent: str, shape: dict[str, int]) -> None:
     assert deviation(iterates, by_reference(descent, given, steps=100)) <= 1e-9
 
 
+@pytest.mark.long
 def test_papers_retraining_follows_the_reference_to_its_end() -> None:
     given = problem(d=10, k=1, T=3, n=5000, trials=3)
     iterates = by_engine(CpuEngine(), "lora_ml", given, steps=3000, every=50)

@@ -30,6 +30,7 @@ def engine(folder: Path, dtype: str = "float64", **options: Any) -> CupyEngine:
     return CupyEngine(dtype=dtype, cupy=host_cupy(folder, **options))
 
 
+@pytest.mark.long
 def test_papers_retraining_follows_the_reference_to_its_end(folder: Path) -> None:
     given = problem(d=10, k=1, T=3, n=5000)
     iterates = by_engine(engine(folder), "lora_ml", given, steps=3000, every=50)
@@ -45,6 +46,7 @@ ODD = {"d": 5, "k": 2, "T": 4, "n": 50}
     ("descent", "shape"),
     [*((descent, ODD) for descent in DESCENTS), *((descent, EVEN_FEW_SAMPLES) for descent in DESCENTS[:2])],
 )
+@pytest.mark.long
 def test_follows_the_reference(folder: Path, descent: str, shape: dict[str, int]) -> None:
     """Even d and odd, several columns, data that determine the parameter and data that do not."""
     given = problem(**shape, trials=3)
@@ -53,6 +55,7 @@ def test_follows_the_reference(folder: Path, descent: str, shape: dict[str, int]
     assert deviation(iterates, by_reference(descent, given, steps=300)) <= 1e-9
 
 
+@pytest.mark.long
 def test_float32_follows_to_its_precision(folder: Path) -> None:
     given = problem(d=5, k=2, T=4, n=50)
     difference = deviation(
@@ -89,6 +92,7 @@ def test_no_step_returns_the_start(folder: Path) -> None:
     np.testing.assert_array_equal(iterates.end.U, given.start.U)
 
 
+@pytest.mark.long
 def test_largest_dimension_uses_all_it_was_promised(folder: Path) -> None:
     """The layout in the source is the one `Kernel` counts: beyond it the shim would see writes, short of it overlap."""
     d = largest_dimension(Kernel("lora_ml", "float64", 1, 1, 3), H100)

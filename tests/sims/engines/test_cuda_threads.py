@@ -81,6 +81,7 @@ def defect(program: Path, file: Path, descent: str, *, skipped_line: int = 0) ->
 
 
 @pytest.mark.parametrize("descent", DESCENTS)
+@pytest.mark.long
 def test_threads_do_not_race_and_follow_the_reference(program: Path, tmp_path: Path, descent: str) -> None:
     assert defect(program, tmp_path / "arguments", descent) == ""
 

@@ -127,6 +127,7 @@ def test_predicted_error_is_the_floor_where_no_shift_reaches_the_task() -> None:
     assert predicted_error(truth.R[-1], 2, rank=1, N=1000, n=100, sigma=0.1) == pytest.approx(expected)
 
 
+@pytest.mark.long
 def test_files_say_what_they_hold_and_depend_on_the_seed_alone(engine: Engine, tmp_path: Path) -> None:
     paths = linear_figure("n", tmp_path, engine, variant="reference", base=BRIEF)
     assert [path.name for path in paths] == ["linear-n.png", "linear-n.csv", "linear-n-theory.png"]
@@ -141,6 +142,7 @@ def test_files_say_what_they_hold_and_depend_on_the_seed_alone(engine: Engine, t
     assert all(float(row["min"]) <= float(row["mean"]) <= float(row["max"]) for row in rows)
 
 
+@pytest.mark.long
 def test_long_descents_are_recorded_now_and_then(engine: Engine, tmp_path: Path) -> None:
     _, table, _ = linear_figure("T", tmp_path, engine, base=replace(BRIEF, steps=6000))
     rows = list(csv.DictReader(table.read_text("utf-8").splitlines()))
@@ -154,6 +156,7 @@ def test_labels_are_moved_apart_and_no_further() -> None:
     assert np.mean(places[:4]) == pytest.approx(0.505)
 
 
+@pytest.mark.long
 def test_command_draws_a_figure(loraml: Loraml, tmp_path: Path) -> None:  # noqa: F811
     ended = loraml("figure", "linear", "--vary", "n", "--out", "f", "--engine", "cpu")
     assert (ended.status, ended.err) == (0, "")

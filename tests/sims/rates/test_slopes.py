@@ -90,6 +90,7 @@ def test_intervals_cover_as_often_as_they_say() -> None:
     assert 0.92 <= rate(simulated(-1.0), lambda fit: fit.interval(0.95)[0] <= -1 <= fit.interval(0.95)[1]) <= 0.975
 
 
+@pytest.mark.long
 def test_equivalence_is_found_by_mistake_as_rarely_as_it_says() -> None:
     """At the margin 5 % of verdicts are wrong; 8 % of 600 would be once in 1000."""
     at_margin = simulated(-1.0 + MARGIN)
@@ -98,6 +99,7 @@ def test_equivalence_is_found_by_mistake_as_rarely_as_it_says() -> None:
     assert rate(simulated(-1.0), lambda fit: departure_p(fit, MARGIN) <= 0.05) <= 0.02
 
 
+@pytest.mark.long
 def test_power_is_the_share_of_right_verdicts() -> None:
     fits = simulated(-1.0)
     stated = float(np.mean([equivalence_power(fit, MARGIN, 0.05) for fit in fits]))

@@ -90,6 +90,7 @@ def test_gradients_in_float32() -> None:
 @pytest.mark.parametrize("engine", [CpuDescent(precision="float64"), TorchDescent(precision="float64")])
 @pytest.mark.parametrize(("d", "k", "T", "N"), SHAPES)
 @pytest.mark.parametrize("train_base", [True, False])
+@pytest.mark.long
 def test_engines_follow_torchs_own_adamw(engine: Descent, d: int, k: int, T: int, N: int, train_base: bool) -> None:
     samples, start = batch(N, size=2, d=d, k=k, T=T, N=N, zero=True)
     path = engine.descend(samples, start, FAST, at=AT, train_base=train_base)

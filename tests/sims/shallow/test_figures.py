@@ -142,6 +142,7 @@ def test_lora_ml_is_ahead_at_three_tasks() -> None:
     assert np.all(bases.loss < 0.5 * bases.start_loss)
 
 
+@pytest.mark.long
 def test_the_second_order_solver_ends_lower_from_the_same_data() -> None:
     by = {name: results("k", Study(CpuDescent(), runs=2, solver=name), base=BRIEF)[0] for name in SOLVERS}
     adamw, second = (by[name].retrained for name in SOLVERS)
@@ -154,6 +155,7 @@ def test_the_second_order_solver_ends_lower_from_the_same_data() -> None:
     assert not np.any(starts[1].V == starts[2].V)
 
 
+@pytest.mark.long
 def test_tables_can_be_computed_again_from_the_runs(tmp_path: Path) -> None:
     study = Study(CpuDescent(), runs=5)
     (picture, curves, runs), found = shallow_figure("n", tmp_path, study, base=replace(BRIEF, T=2))
@@ -184,6 +186,7 @@ def test_tables_can_be_computed_again_from_the_runs(tmp_path: Path) -> None:
     assert not any(path.suffix == ".tmp" for path in tmp_path.rglob("*"))
 
 
+@pytest.mark.long
 def test_the_variants_plot_different_errors_of_the_same_runs(tmp_path: Path) -> None:
     study = Study(CpuDescent(), runs=3, folder=tmp_path)
     (_, curves, runs), found = shallow_figure("k", tmp_path, study, base=BRIEF, variant="reference")
@@ -218,6 +221,7 @@ def test_intervals_cover_the_median_as_often_as_they_say() -> None:
     assert median_interval(np.array([3.0])) == (3, 3, 3, 0)
 
 
+@pytest.mark.long
 def test_an_interrupted_figure_goes_on_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     study = Study(Counting(stop_at=4), runs=2, folder=tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -242,6 +246,7 @@ def test_an_interrupted_figure_goes_on_and_leaves_nothing_half_written(tmp_path:
         lambda study: replace(study, descent=CpuDescent(precision="float64")),
     ],
 )
+@pytest.mark.long
 def test_kept_results_are_of_the_same_study(change: Callable[[Study], Study], tmp_path: Path) -> None:
     study = Study(CpuDescent(), runs=2, folder=tmp_path)
     first, other = (results("k", s, base=BRIEF)[0] for s in (study, change(study)))
@@ -307,6 +312,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     assert tuple(read_runs(table)[0]) == RUN_COLUMNS
 
 
+@pytest.mark.long
 def test_command_draws_a_figure(loraml: Loraml, tmp_path: Path) -> None:  # noqa: F811
     words = ("figure", "shallow", "--vary", "T", "--out", "f", "--runs", "2", "--epochs", "3", "--tuning-epochs", "2")
     ended = loraml(*words)

@@ -68,6 +68,7 @@ def test_one_process_is_the_default() -> None:
         assert list(two.run(square, [])) == []
 
 
+@pytest.mark.long
 def test_a_killed_process_is_replaced_and_its_work_done_again(tmp_path: Path) -> None:
     items = [f"{tmp_path}/{i}.{'die' if i in (2, 9) else 'live'}" for i in range(12)]
     found = list(Processes(2).run(dies_once, items))
@@ -75,6 +76,7 @@ def test_a_killed_process_is_replaced_and_its_work_done_again(tmp_path: Path) ->
     assert len(list(tmp_path.glob("*.die"))) == 2
 
 
+@pytest.mark.long
 def test_processes_that_always_die_are_an_error() -> None:
     with pytest.raises(ExecutorError, match="worker processes died 3 times in a row"):
         list(Processes(1).run(dies, [1]))
@@ -85,11 +87,13 @@ def test_errors_of_the_work_come_out() -> None:
         list(Processes(1).run(refuses, [1]))
 
 
+@pytest.mark.long
 def test_several_processes_give_the_same_rows(tmp_path: Path, whole: Path) -> None:
     sweep.run(SPEC, tmp_path, engine="cpu", executor=Processes(2))
     assert results(tmp_path) == results(whole)
 
 
+@pytest.mark.long
 def test_dask_gives_the_same_rows_though_a_worker_is_killed(tmp_path: Path, whole: Path, cluster: Dask) -> None:
     """A real cluster of two processes; one is killed after a few chunks, with others of its own in hand."""
     workers = sorted(cluster.client.run(os.getpid).values())
@@ -106,6 +110,7 @@ def test_dask_gives_the_same_rows_though_a_worker_is_killed(tmp_path: Path, whol
     assert sorted(cluster.client.run(os.getpid).values()) != workers
 
 
+@pytest.mark.long
 def test_dask_recomputes_what_a_killed_worker_had_finished_in_part(tmp_path: Path, cluster: Dask) -> None:
     items = [f"{tmp_path}/{i}.{'die' if i in (0, 7) else 'live'}" for i in range(12)]
     assert sorted(cluster.run(dies_once, items)) == sorted(map(len, items))
@@ -118,6 +123,7 @@ def listening() -> set[tuple[str, int]]:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp6").exists(), reason="asks Linux, with IPv6, who listens where")
+@pytest.mark.long
 def test_a_cluster_of_this_machine_is_not_reached_from_others() -> None:
     before = listening()
     with executors.dask(workers=1) as cluster:
@@ -135,6 +141,7 @@ def test_dask_puts_errors_in_one_line(cluster: Dask) -> None:
     assert cluster.call(square, 3) == 9
 
 
+@pytest.mark.long
 def test_a_scheduler_is_found_by_its_address(tmp_path: Path, whole: Path, cluster: Dask) -> None:
     address = str(cluster.client.scheduler_info()["address"])
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
@@ -166,6 +173,7 @@ def test_dask_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("words", [["--workers", "2"], ["--executor", "dask", "--workers", "2"]])
+@pytest.mark.long
 def test_workers_end_with_a_sweep_that_is_killed(tmp_path: Path, whole: Path, words: list[str]) -> None:
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
     spec.write_text(BRIEF)
@@ -181,6 +189,7 @@ def test_workers_end_with_a_sweep_that_is_killed(tmp_path: Path, whole: Path, wo
     assert results(out) == results(whole)
 
 
+@pytest.mark.long
 def test_interrupted_workers_say_nothing(tmp_path: Path) -> None:
     """Ctrl-C reaches the whole group of processes."""
     spec, out = tmp_path / "spec.toml", tmp_path / "out"

@@ -96,6 +96,7 @@ def crashes(monkeypatch: pytest.MonkeyPatch, folder: Path, at: int) -> bool:
 SMALL = parse('method = "sr"\nd = 4\nn = 20\nseeds = 3\nchunk = 1')
 
 
+@pytest.mark.long
 def test_a_crash_between_any_two_changes_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_crash_between_any_two_changes_loses_and_doubles_nothing(
     assert at > 20
 
 
+@pytest.mark.long
 def test_killed_at_random_moments_it_goes_on_where_it_was(tmp_path: Path, whole: Path) -> None:
     """Processes killed by the system until one comes to the end; what one finished the next leaves alone."""
     spec, out, random = tmp_path / "spec.toml", tmp_path / "out", Random(0)
@@ -202,6 +204,7 @@ LIMITED = (
 
 
 @pytest.mark.parametrize("limit", [100, 15_000])
+@pytest.mark.long
 def test_files_that_do_not_fit_are_one_line_and_the_next_run_goes_on(tmp_path: Path, whole: Path, limit: int) -> None:
     """The system refuses files beyond a size: spec.json at 100 bytes, rows.parquet but not the chunks at 15 000."""
     spec, out = tmp_path / "spec.toml", tmp_path / "out"

@@ -57,6 +57,7 @@ def keyed(table: dict[str, np.ndarray]) -> dict[tuple[Any, ...], tuple[Any, ...]
 
 
 @pytest.mark.parametrize("method", TITLES)
+@pytest.mark.long
 def test_rows_do_not_depend_on_what_is_computed_beside_them(engine: Engine, method: str) -> None:
     """Subsets of seeds and of axes, in other orders and other batches, give the same bits."""
     whole = keyed(rows(replace(BRIEF, method=(method,), seeds=tuple(range(19)), chunk=19), engine))
