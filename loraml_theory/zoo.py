@@ -128,6 +128,7 @@ KINDS: dict[str, Kind] = {
 
 def _square(rng: Generator, d: int, k: int, T: int, batch: Batch) -> np.ndarray:
     """Draw A* after checking the sizes that every kind needs."""
+    _require(d >= 1, f"d: got {d}, expected at least 1")
     _require(1 <= k <= d, f"k: got {k}, expected 1 <= k <= d = {d}")
     _require(T >= 2, f"T: got {T}, expected at least 2 retraining tasks")
     return rng.standard_normal((*batch, d, d))

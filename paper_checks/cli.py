@@ -10,9 +10,10 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -125,15 +126,24 @@ def _print(text: str) -> None:
     if sys.stdout is None:  # closed by the caller
         return
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        _write(sys.stdout, text)
+    except BrokenPipeError:  # a reader that stops early is not an error
+        pass
     except OSError as problem:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
-        if not isinstance(problem, BrokenPipeError):  # a reader that stops early is not an error
-            raise InputError(f"standard output: cannot be written ({problem.strerror})") from None
+        raise InputError(f"standard output: cannot be written ({problem.strerror})") from None
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes once more at exit
+        raise
 
 
 def _complain(text: str, *, status: int) -> int:
     if sys.stderr is not None:
-        sys.stderr.write(f"loraml: {one_line(text)}\n")
+        with suppress(OSError):  # full or closed: only the status can say what happened
+            _write(sys.stderr, f"loraml: {one_line(text)}\n")
     return status

@@ -43,8 +43,7 @@ def locked(path: Path, *, inside: Sequence[str] = ()) -> Iterator[None]:
         from filelock import FileLock, Timeout
     except ImportError:
         raise FolderError("filelock is not installed: pip install 'loraml-theory[sims]'") from None
-    if path.exists() and not path.is_dir():
-        raise FolderError(f"{path}: is a file, expected a folder or a new name")
+    check_folder(path)
     path.mkdir(parents=True, exist_ok=True)
     for name in inside:
         if lexists(path / name) and not (path / name).is_dir():
@@ -55,6 +54,19 @@ def locked(path: Path, *, inside: Sequence[str] = ()) -> Iterator[None]:
             yield
     except Timeout:
         raise FolderError(f"{path}: another process is working here, wait for it or use another folder") from None
+
+
+def check_folder(path: Path) -> None:
+    """Raise unless a path is a folder, or free for a new one.
+
+    Raises
+    ------
+    FolderError
+        If something else is there, also a link that leads nowhere.
+    """
+    if lexists(path) and not path.is_dir():
+        kind = "a file" if path.exists() else "a link that leads nowhere"
+        raise FolderError(f"{path}: is {kind}, expected a folder or a new name")
 
 
 def _check_lock(path: Path) -> None:

@@ -71,7 +71,7 @@ def spurious(
     from loraml_theory.harness.atomic import write_whole
     from loraml_theory.harness.versions import versions
 
-    prepare_file(out)
+    prepare_file(out, inputs=[] if structure is None else [structure])
     rng = np.random.default_rng(seed)
     with computing() as progress:
         progress("searching for a strict spurious minimum")

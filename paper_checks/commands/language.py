@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,11 +103,8 @@ def tasks(
     from realdata.language.parlai import read_dialogues
     from realdata.language.tasks_file import write_tasks
 
-    for path in (*data, *([] if settings is None else [settings])):
-        if os.path.realpath(path) == os.path.realpath(out):
-            raise InputError(f"--out: got {one_line(str(out))}, which is an input; expected another file")
+    prepare_file(out, inputs=[*data, *([] if settings is None else [settings])])
     read = _settings("cpu", settings)
-    prepare_file(out)
     try:
         uses = assigned(read, read_dialogues(tuple(data)))
     except ValueError as problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
 from os.path import lexists, realpath
@@ -35,11 +35,12 @@ def writing(place: Path) -> Iterator[None]:
 
 def prepare_folder(out: Path) -> None:
     """Create the folder and check before the long computation that it can be written."""
+    from loraml_theory.harness.folders import check_folder
+
     if not str(out).strip() or str(out) == ".":
         raise InputError("--out: got the current folder, expected another folder")
     with writing(out):
-        if out.exists() and not out.is_dir():
-            raise InputError(f"{out}: is a file, expected a folder or a new name")
+        check_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         for entry in out.iterdir():
             if entry.suffix in WRITTEN and not entry.is_file():
@@ -48,10 +49,12 @@ def prepare_folder(out: Path) -> None:
             pass
 
 
-def prepare_file(path: Path) -> None:
-    """Check before the long computation that a file can be written there."""
+def prepare_file(path: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Check before the long computation that a file can be written there, and that it is not one of the inputs."""
+    target = Path(realpath(path))
+    if str(target) in map(realpath, inputs):
+        raise InputError(f"--out: got {str(path)!r}, which is an input; expected another file")
     with writing(path):
-        target = Path(realpath(path))
         if target.is_symlink() or (target.exists() and not target.is_file()):
             raise InputError(f"{path}: is not a regular file, expected the name of a file to write")
         with TemporaryFile(dir=target.parent):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from os.path import lexists, realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +66,7 @@ def verify(
     from paper_checks.verify import verify as run_checks
     from sims import engines
 
+    _check_folders(records or (), out)
     asked = registry.claims() if claim is None else registry.get(claim)
     chosen, experiments, without = _with_records(asked, records or (), by_id=claim is not None)
     level = replace(PROFILES[profile], engine=engine, device=device)
@@ -92,6 +94,16 @@ def verify(
         progress("report")
         text = _write_reports(run, out, context.obj)
     return run.exit_status, text if as_json else _table(run, out)
+
+
+def _check_folders(records: Sequence[Path], out: Path) -> None:
+    """Raise if a folder of records is given twice, which would count twice as evidence, or would lose its report."""
+    places = [realpath(folder) for folder in records]
+    for folder, place in zip(records, places, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"--records: got {str(folder)!r} twice, expected every folder once")
+        if place == realpath(out) and lexists(folder / "experiment.json"):
+            raise InputError(f"--out: got {str(out)!r}, which has its own report.html; expected another folder")
 
 
 def _with_records(

@@ -18,15 +18,15 @@ from realdata.advisor.torch_file import TorchFile
 INDEX = ".index.json"
 SINGLE = ("model.safetensors", "*.safetensors", "pytorch_model.bin")
 EXPECTED = "a checkpoint: a safetensors file or a torch state dict"
-MAGIC = {b"GGUF": "GGUF", b"\x89HDF": "HDF5 (Keras)", b"\x93NUM": "NumPy's"}
+MAGIC = {b"GGUF": "GGUF", b"\x89HDF": "HDF5 (Keras)", b"\x93NUM": "NumPy"}
 SUFFIXES = {
     ".gguf": "GGUF",
     ".h5": "HDF5 (Keras)",
     ".keras": "Keras",
     ".msgpack": "Flax",
     ".onnx": "ONNX",
-    ".npz": "NumPy's",
-    ".ckpt.index": "TensorFlow's",
+    ".npz": "NumPy",
+    ".ckpt.index": "TensorFlow",
     ".distcp": "torch.distributed.checkpoint",
 }
 """Unsupported formats of weights, by file name."""
@@ -101,7 +101,7 @@ def open_checkpoint(path: Path) -> TensorFile:
         if len(found) == 1:
             return open_tensors(found[0])
     foreign = [(file.name, form) for end, form in SUFFIXES.items() for file in sorted(path.glob(f"*{end}"))]
-    got = f"holds {foreign[0][0]}, of the {foreign[0][1]} format; " if foreign else ""
+    got = f"holds {foreign[0][0]}, a file of {foreign[0][1]}; " if foreign else ""
     raise InputError(f"{path}: {got}expected one safetensors file in it, shards with an index, or pytorch_model.bin")
 
 
@@ -117,7 +117,7 @@ def open_tensors(path: Path) -> TensorFile:
         start = file.read(10)
     foreign = MAGIC.get(start[:4]) or next((form for end, form in SUFFIXES.items() if path.name.endswith(end)), None)
     if foreign is not None:
-        raise InputError(f"{path}: is of the {foreign} format, expected {EXPECTED}")
+        raise InputError(f"{path}: is a file of {foreign}, expected {EXPECTED}")
     safe = path.suffix == ".safetensors" or start[8:9] == b"{"  # eight bytes of length, then JSON
     return SafetensorsFile(path) if safe else TorchFile(path)
 

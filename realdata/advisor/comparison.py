@@ -91,7 +91,7 @@ def _lacking(tasks: Sequence[TaskWeights], name: str, known: Mapping[str, Descri
     if len(known) < len(tasks):
         return f"is not in all tasks: {_some(list(known))} of {len(tasks)} have it" if len(known) > 1 else _only(known)
     alone = [task.name for task in tasks if not task.has_plain(name)]
-    return f"is not in the base that {_some(alone)} adapts it in" if alone else None
+    return f"is adapted by {_some(alone)}, but the base does not have it" if alone else None
 
 
 def _only(known: Mapping[str, Described]) -> str:
@@ -104,8 +104,8 @@ def _unlike_base(tasks: Sequence[TaskWeights], name: str) -> str | None:
     if not lacking or not any(task.has_saved(name) for task in tasks):
         return None
     if tasks[0].weights is not None:
-        return f"is saved in full by some tasks, and not in the base, which {_some(lacking)} has in its place"
-    return f"is saved in full by some tasks, and what {_some(lacking)} has needs the base: give it as --base"
+        return f"is saved in full by some tasks, but is not in the base, from which {_some(lacking)} would take it"
+    return f"is saved in full by some tasks, and the adapters of {_some(lacking)} need the base: give it as --base"
 
 
 def _unlike(known: Mapping[str, Described]) -> str | None:

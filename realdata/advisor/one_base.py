@@ -109,7 +109,7 @@ def oriented(tasks: Sequence[TaskWeights]) -> tuple[list[TaskWeights], dict[str,
         kinds = kinds_of(plain, adapters)
         kept = {w: turned(task.adapter, w, plain, kinds) and (by_flag or w in plain) for w in task.adapter.modules}
         excluded |= {
-            weight: "is square, and whether the base keeps it as (in, out) or (out, in) cannot be told"
+            weight: "is square, so it is unknown whether the base keeps it as (in, out) or (out, in)"
             for weight, which in kept.items()
             if which is None
         }
@@ -173,8 +173,8 @@ def check_named_bases(tasks: Sequence[TaskWeights], base: View | None) -> list[s
             " name its checkpoint with --base"
         )
     return [
-        f"The adapters name different bases, such as {name!r} and {other[1]!r}: that all are of {base.path.name} is"
-        " known by shapes alone."
+        f"The adapters name different bases, such as {name!r} and {other[1]!r}: only their shapes "
+        f"show that all are of {base.path.name}."
     ]
 
 

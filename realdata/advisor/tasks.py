@@ -138,7 +138,7 @@ def open_tasks(words: Sequence[str], *, base: Path | None = None, ignore: Sequen
         where = os.stat(path)
         if (where.st_dev, where.st_ino) in seen:
             raise InputError(
-                f"{name}: is {path}, as {seen[where.st_dev, where.st_ino]} is; expected another checkpoint"
+                f"{name}: is {path}, the same file as {seen[where.st_dev, where.st_ino]}; expected another checkpoint"
             )
         seen[where.st_dev, where.st_ino] = name
         tasks += _opened(name, path, given, folder=folder, ignored=ignored)

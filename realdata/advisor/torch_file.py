@@ -95,7 +95,7 @@ def _check_zip(path: Path, file: io.BufferedReader, size: int) -> None:
             if any(each.compress_type != ZIP_STORED for each in records):
                 raise InputError(f"{path}: holds compressed records, expected {EXPECTED} from torch.save")
             if sum(each.file_size for each in records) > size:
-                raise InputError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
+                raise InputError(f"{path}: claims to hold more than its {size} bytes, expected {EXPECTED}")
             pickled = [each for each in records if each.filename.endswith("data.pkl")]
             if len(pickled) != 1 or pickled[0].file_size > LARGEST_PICKLE:
                 raise InputError(f"{path}: has no data.pkl of at most {LARGEST_PICKLE} bytes, expected {EXPECTED}")
@@ -155,7 +155,7 @@ def _check_storages(path: Path, state: Mapping[str, Tensor], size: int) -> None:
         view = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
         views.setdefault(storage.data_ptr(), {})[view] = tensor.numel() * tensor.element_size()
     if sum(storages.values()) > size:
-        raise InputError(f"{path}: says to hold more than its {size} bytes, expected {EXPECTED}")
+        raise InputError(f"{path}: claims to hold more than its {size} bytes, expected {EXPECTED}")
     for where, found in views.items():
         if sum(found.values()) > VIEWS * storages[where]:
             raise InputError(f"{path}: holds overlapping tensors, expected separate ones (clone())")

@@ -142,7 +142,7 @@ def layer_sentence(layer: LayerAdvice) -> str:
     if layer.null is not None and layer.null[0] > CHANCE:
         parts.append(f"random shifts of these norms fit as well (p = {layer.null[0]:.2g})")
     if layer.independent is False:
-        parts.append("no three tasks are independent as far as the noise lets one see: the base is not determined")
+        parts.append("no three tasks are independent as far as the noise shows: the base is not determined")
     if layer.fit is not None and layer.fit.status.name != "CONVERGED":
         parts.append(f"the base's descent ended as {layer.fit.status.name.lower()}")
     open_ends = [] if layer.held_out is None else [s for s in layer.held_out.statuses if s is not Status.CONVERGED]
@@ -166,7 +166,7 @@ def findings(advice: Advice, found: Overall) -> list[str]:
         return [
             "In no layer does anything stand above the noise: the tasks' differences look like random matrices of full "
             "rank, and the model of one base and shifts of low rank does not describe them.",
-            "Nothing here speaks for meta-learned retraining; averaging does what there is to do.",
+            "Nothing here speaks for meta-learned retraining; averaging is enough.",
         ]
     where = f"In {len(layers)} of {len(advice.layers)} layers"
     which = f"k = {found.k} in the median ({_range([layer.shift_rank.k for layer in layers])})"
@@ -255,7 +255,7 @@ def cannot_tell(advice: Advice) -> list[str]:
             "count: the list of what was not analysed says why."
         )
     said += [
-        f"{advice.tasks[t]} and {advice.tasks[s]} are the same: held out, either is among the others still."
+        f"{advice.tasks[t]} and {advice.tasks[s]} are the same: when one is held out, the other is still there."
         for t, s in _twins(advice)
     ]
     far = [layer.share_apart for layer in advice.layers if layer.share_apart is not None]

@@ -77,7 +77,7 @@ class Folder:
             held, now = _without_name(read_experiment(self.path)), _without_name(json.loads(json.dumps(fixed)))
             folders.check_same(self.path, {key: held.get(key) for key in now}, now)
         elif any(self.path.glob("runs/*.json")):
-            raise FolderError(f"{self.path}: holds runs but no {BEGUN}, take another folder")
+            raise FolderError(f"{self.path}: holds runs but no {BEGUN}, use another folder")
         else:
             document = {"format": FORMAT, **fixed, "begun": dict(made)}
             write_whole(self.path / BEGUN, json.dumps(document, indent=1))
@@ -129,10 +129,10 @@ def read_experiment(path: Path) -> dict[str, Any]:
         raise FolderError(f"{path}: holds no experiment (no {BEGUN})")
     document = read_json(file, expected="the JSON of an experiment", limit=LARGEST)
     if not isinstance(document, dict) or "format" not in document:
-        raise FolderError(f"{file}: is not what an experiment writes, take another folder")
+        raise FolderError(f"{file}: is not what an experiment writes, use another folder")
     folders.check_format(file, document["format"], written=FORMAT)
     if (departure := first_problem(document, "experiment")) is not None:
-        raise FolderError(f"{file}: {departure}; take another folder")
+        raise FolderError(f"{file}: {departure}; use another folder")
     if document["score"] not in document["scores"]:
         raise FolderError(f"{file}: score: got {document['score']!r}, which is not among scores")
     return document

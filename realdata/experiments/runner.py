@@ -106,7 +106,7 @@ def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None
             count = request.workers or (1 if device == "cuda" else cores())
             work_off(todo, bench, workers=min(count, todo.jobs), imports=IMPORTS)
         if todo.stopped is not None:
-            raise InputError(f"{todo.stopped}; what is finished is kept, the same command goes on")
+            raise InputError(f"{todo.stopped}; what is finished is kept, run the same command again to continue")
         return Summary(todo.runs, tuple(read_failures(path)))
 
 

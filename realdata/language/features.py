@@ -142,6 +142,6 @@ def _check_head(head: nn.Module, features: Tensor, outputs: Tensor, *, name: str
     made = head(features)
     if made.shape != outputs.shape or not torch.allclose(made, outputs, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise ValueError(
-            f"head: {name!r} makes other outputs from its kept input than the model; it is not the last layer of an "
-            "encoder, on its first token"
+            f"head: {name!r} does not reproduce the model's outputs from its kept input; it is not the last "
+            "layer of an encoder, on its first token"
         )

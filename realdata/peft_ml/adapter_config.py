@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from loraml_theory.harness.errors import InputError
+from realdata.peft_ml.base_model import check_model, check_plain
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -28,15 +29,15 @@ def prepared(model: nn.Module, adapter: PeftConfig | None, *, head: str | None) 
     Raises
     ------
     TypeError
-        If `model` is no module of torch, or `adapter` no settings of peft.
+        If `model` is not a module of torch, or `adapter` is not settings of peft.
     ValueError
-        If both `adapter` and `head` are None, a module to copy is not there or has nothing to train, the adapter
-        learns prompts or biases of the base, or there are no linear layers.
+        If the model has no values or has adapters already, both `adapter` and `head` are None, a module to copy is not
+        there or has nothing to train, the adapter learns prompts or biases of the base, or there are no linear layers.
     """
     from peft import LoraConfig, PeftConfig
 
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: got {type(model).__name__}, expected a torch module")
+    check_model(model)
+    check_plain(model)
     if adapter is None:
         if head is None:
             raise ValueError("adapter and head: both are None, so a task would have no parameters of its own")

@@ -3,12 +3,44 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.jit import ScriptModule
+from torch.nn.parameter import UninitializedParameter
 
 from loraml_theory.harness.errors import InputError
+
+
+def check_model(model: object) -> None:
+    """Raise unless a model is a module whose parameters have values, and which can be copied and changed.
+
+    Raises
+    ------
+    TypeError
+        If it is not a module of torch.
+    InputError
+        If it is TorchScript, or a parameter is on the meta device or not yet initialised.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: got {type(model).__name__}, expected a torch module")
+    if isinstance(model, ScriptModule):
+        raise InputError("model: got TorchScript, expected the module that it was made from")
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedParameter) or parameter.is_meta:
+            raise InputError(f"model: its parameter {name} has no values, expected a model that is loaded or drawn")
+
+
+def check_plain(model: nn.Module) -> None:
+    """Raise InputError if a model has adapters of peft already."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            raise InputError(
+                f"model: has an adapter of peft at {name}, expected a model without; merge it or remove it"
+            )
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -69,10 +101,17 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def deep_copy(model: nn.Module) -> nn.Module:
+def deep_copy(model: nn.Module, *, shared: Sequence[object] = ()) -> nn.Module:
     """Return a deep copy of a model, without the gradients and graphs of the one that is copied.
 
     torch itself refuses to copy a tensor that a module has computed and kept, as ``torch.nn.utils.weight_norm`` does.
+
+    Parameters
+    ----------
+    model
+        What is copied.
+    shared
+        Objects that the copy refers to as the model does.
 
     Raises
     ------
@@ -81,9 +120,10 @@ def deep_copy(model: nn.Module) -> nn.Module:
     """
     kept = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
+    memo |= {id(each): each for each in shared}
     try:
         copied = copy.deepcopy(model, memo)
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:  # whatever a part of the model raises in its own copying
         raise InputError(f"model: {type(model).__name__} cannot be copied: {error}") from error
     for parameter in copied.parameters():
         parameter.grad = None
@@ -96,7 +136,7 @@ def frozen_names(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, parameter in named if not parameter.requires_grad)
 
 
-def without_adapters(model: nn.Module, *, frozen: Collection[str]) -> nn.Module:
+def without_adapters(model: nn.Module, *, frozen: Collection[str], hooked: object = None) -> nn.Module:
     """Return a deep copy of the plain model with no trace of peft.
 
     Parameters
@@ -105,8 +145,11 @@ def without_adapters(model: nn.Module, *, frozen: Collection[str]) -> nn.Module:
         A model that peft's tuner has changed in place (``tuner.model``).
     frozen
         Names of the plain model's parameters that require no gradient; all others do.
+    hooked
+        What the adapters' layers call before each forward. It leads back to the model, and a part made by
+        ``torch.compile`` cannot be copied where it is reached within its own copy.
     """
-    model = unwrapped(deep_copy(model))
+    model = unwrapped(deep_copy(model, shared=[hooked]))
     for module in list(model.modules()):
         for name, child in list(module._modules.items()):
             if child is not None and (plain := unwrapped(child)) is not child:

@@ -143,7 +143,9 @@ def _check_replaceable(folder: str | os.PathLike[str]) -> None:
     try:
         read_manifest(folder)
     except BundleError:
-        raise FileExistsError(None, "is there and is no bundle to replace", os.fspath(folder)) from None
+        raise FileExistsError(
+            None, "is not a bundle, expected a bundle to replace, an empty folder or a new name", os.fspath(folder)
+        ) from None
 
 
 def _check_same(

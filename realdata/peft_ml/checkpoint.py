@@ -77,7 +77,7 @@ class Checkpoint:
         data = read_bytes(self._path, expected=expected, limit=check_regular(self._path, expected=expected))
         payload = data[len(_HEADER) + _DIGEST :]
         digest = data[len(_HEADER) : len(_HEADER) + _DIGEST]
-        damaged = InputError(f"{self._path} is damaged or no checkpoint: remove it to begin the run again")
+        damaged = InputError(f"{self._path} is damaged or not a checkpoint: remove it to begin the run again")
         if not data.startswith(_HEADER) or hashlib.sha256(payload).digest() != digest:
             raise damaged
         try:

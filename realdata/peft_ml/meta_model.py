@@ -169,7 +169,7 @@ class MetaPeftModel(nn.Module):
 
         Where tasks have heads of their own, its head is the one it came with, untrained.
         """
-        return without_adapters(self._wrapped, frozen=self._frozen)
+        return without_adapters(self._wrapped, frozen=self._frozen, hooked=self._in_use)
 
     def trained(self) -> Trained:
         """Return what is trained and what is frozen, to print before the first step and to check after one pass."""

@@ -73,7 +73,7 @@ def _difference(inputs: Inputs, tasks: Sequence[str], mixed: Forward, task_by_ta
     for name in names:
         of_task = torch.tensor([task == name for task in tasks], device=expected.device)
         if _same(others[of_task], expected[of_task]):
-            return f"outputs do not depend on whether task {name!r} or {next_name[name]!r} they are of"
+            return f"outputs are the same for the tasks {name!r} and {next_name[name]!r}"
     return None
 
 

@@ -40,7 +40,7 @@ def usable_accelerator(accelerator: Accelerator | None) -> Accelerator:
             accelerator = Made(cpu=True)
         except ValueError as error:
             raise ValueError(
-                "this process has made an Accelerator that is not on the CPU before: pass it as accelerator="
+                "this process has already made an Accelerator that is not on the CPU: pass it as accelerator="
             ) from error
     if accelerator.num_processes != 1:
         raise ValueError(f"training runs in one process, got an Accelerator of {accelerator.num_processes}")

@@ -36,6 +36,12 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FolderError, match="is a link that leads nowhere, expected"), locked(tmp_path / "link"):
+        pass
+
+
 def test_a_file_in_place_of_a_folder_inside_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with (

@@ -37,6 +37,17 @@ def test_a_structure_is_certified_and_the_certificate_is_valid(loraml: Loraml, t
     assert ended.out.startswith("Valid: at d = 10, k = 1, T = 3 a strict spurious minimum with f >= 0.09734594")
 
 
+def test_a_certificate_never_takes_the_place_of_its_structure(loraml: Loraml, tmp_path: Path) -> None:
+    path = spurious_file(tmp_path / "mine.npz")
+    (tmp_path / "link.json").symlink_to(path)
+    before = path.read_bytes()
+    for out in (path.name, "link.json"):
+        ended = loraml("certify", "spurious", "--structure", path.name, "--out", out)
+        expected = f"loraml: error: --out: got {out!r}, which is an input; expected another file\n"
+        assert (ended.status, ended.err) == (2, expected)
+        assert path.read_bytes() == before
+
+
 def test_a_search_over_whole_numbers(loraml: Loraml) -> None:
     ended = loraml("certify", "spurious", "--search", "4,1,3", "--seed", "13", "--out", "c.json")
     assert ended.status == 0

@@ -31,12 +31,11 @@ cli.main()
 def outside(folder: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `loraml` with fake claims as a process; ML-1 interrupts itself."""
     root = str(Path(__file__).parents[3])
-    options = {"stdout": subprocess.PIPE, **options}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.run(
         [sys.executable, "-c", FAKE, *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": root},
-        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
@@ -181,6 +180,7 @@ WRONG_WORDS = {
     ),
     "unknown kind": (["structure", "odd", "--out", "x"], "KIND: got 'odd', expected one of asymmetric"),
     "sizes": (["structure", "generic", "--k", "11", "--out", "x"], "k: got 11, expected 1 <= k <= d = 10"),
+    "no dimension": (["structure", "generic", "--d", "0", "--out", "x"], "d: got 0, expected at least 1"),
     "huge sizes": (["structure", "generic", "--d", "99999", "--out", "x"], "--d, --k, --T: got 99999, 1, 3"),
     "no number": (
         ["structure", "generic", "--T", "2.5", "--out", "x"],
@@ -256,6 +256,20 @@ def test_full_standard_output_is_one_line(tmp_path: Path) -> None:
         ended = outside(tmp_path, "verify", "--claim", "SR-1", stdout=full)
     expected = "loraml: error: standard output: cannot be written (No space left on device)\n"
     assert (ended.returncode, ended.stderr) == (2, expected)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_standard_error_does_not_change_the_status(tmp_path: Path) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert outside(tmp_path, "verifi", stderr=full).returncode == 2
+        assert outside(tmp_path, "verify", "--claim", "ML-1", stderr=full).returncode == 130
+
+
+def test_a_link_that_leads_nowhere_is_not_a_folder(loraml: Loraml, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    ended = loraml("verify", "--out", "link")
+    expected = "loraml: error: link: is a link that leads nowhere, expected a folder or a new name\n"
+    assert (ended.status, ended.err) == (2, expected)
 
 
 @pytest.mark.long

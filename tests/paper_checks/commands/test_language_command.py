@@ -97,7 +97,7 @@ def test_the_table_never_takes_the_place_of_what_it_is_made_from(
         before = out.read_bytes()
         ended = loraml("language", "tasks", "--data", dialogues, "--settings", own, "--out", out)
         assert ended.status == 2
-        assert ended.err == (f"loraml: error: --out: got {out}, which is an input; expected another file\n")
+        assert ended.err == (f"loraml: error: --out: got {str(out)!r}, which is an input; expected another file\n")
         assert out.read_bytes() == before
 
 

@@ -155,6 +155,16 @@ def test_wrong_words_about_records_are_one_line(loraml: Loraml, tmp_path: Path) 
     refused(loraml, "verify", "--claim", "SR-1", "--records", folder, text="no requested claim is about an experiment")
 
 
+def test_a_folder_counts_once_and_keeps_its_report(loraml: Loraml, tmp_path: Path) -> None:
+    folder = written(tmp_path / "runs", runs(IN_ORDER))
+    (tmp_path / "link").symlink_to(folder)
+    words = ("verify", "--records", folder, "--records", tmp_path / "link")
+    refused(loraml, *words, text="twice, expected every folder once")
+    (folder / "report.html").write_text("the experiment's")
+    refused(loraml, "verify", "--records", folder, "--out", folder, text="which has its own report.html; expected")
+    assert (folder / "report.html").read_text() == "the experiment's"
+
+
 def refused(loraml: Loraml, *words: str | Path, text: str) -> None:
     ended = loraml(*words, known=KNOWN)
     assert (ended.status, ended.out) == (2, "")

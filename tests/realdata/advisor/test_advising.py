@@ -271,5 +271,5 @@ def test_a_task_that_comes_twice_is_named(tmp_path: Path) -> None:
     tasks = states(7)[1:]
     text = told(look(write(tmp_path, [*tasks, tasks[1]])))
     said = [line for line in text["overall"]["cannot_tell"] if "are the same" in line]
-    assert said == ["t1 and t4 are the same: held out, either is among the others still."]
+    assert said == ["t1 and t4 are the same: when one is held out, the other is still there."]
     assert "are the same" not in " ".join(told(look(write(tmp_path, tasks)))["overall"]["cannot_tell"])

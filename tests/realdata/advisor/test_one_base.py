@@ -198,7 +198,7 @@ def test_a_square_weight_of_unknown_orientation_is_left_out(tmp_path: Path) -> N
     words = [f"{n}={adapter(tmp_path / n, factors)}" for n in "xy"]
     tasks = open_tasks(words, base=path)
     assert [(each.name, each.reason) for each in tasks.left_out] == [
-        ("c.weight", "is square, and whether the base keeps it as (in, out) or (out, in) cannot be told")
+        ("c.weight", "is square, so it is unknown whether the base keeps it as (in, out) or (out, in)")
     ]
     expected = torch.ones(5, 5) + (square[1] @ square[0]).T  # as a.weight is kept
     assert np.allclose(tasks.tasks[0].rows("mlp.a.weight", slice(None)), expected.numpy(), atol=1e-6)
@@ -241,7 +241,7 @@ def test_adapters_that_do_not_change_the_same_weights_in_the_same_way(tmp_path: 
     file = tmp_path / "0" / "adapter_model.safetensors"
     save_file({**load_file(file), "base_model.model.head.weight": torch.randn(5, 16)}, str(file))
     (left,) = open_tasks(words).left_out
-    assert left.reason == "is saved in full by some tasks, and what 1 and 2 has needs the base: give it as --base"
+    assert left.reason == "is saved in full by some tasks, and the adapters of 1 and 2 need the base: give it as --base"
     tasks = open_tasks(words, base=saved(tmp_path, {**states(0)[0], "head.weight": torch.zeros(5, 16)}))
     assert not tasks.left_out
     assert not np.any(tasks.tasks[1].rows("head.weight", slice(None)))

@@ -69,7 +69,7 @@ def test_runs_without_an_experiment_are_not_taken_over(tmp_path: Path) -> None:
         ("{", "is not JSON: "),
         ("[" * 100_000, "is nested too deeply"),
         ("[]", "is not what an experiment writes"),
-        ('{"format": 1}', "'experiment' is a required property; take another folder"),
+        ('{"format": 1}', "'experiment' is a required property; use another folder"),
         (json.dumps({**WHOLE, "format": 99}), "format 99, this version writes 1"),
         (json.dumps({**WHOLE, "begun": {}}), "begun: 'command' is a required property"),
         (json.dumps({**WHOLE, "settings": []}), "settings: [] is not of type 'object'"),

@@ -82,7 +82,7 @@ def test_refused_heads() -> None:
     with pytest.raises(ValueError, match="head: the model has no module 'score'; expected the name of its last layer"):
         frozen_features(model, turns, head="score", rows=16)
     with pytest.raises(
-        ValueError, match=r"head: 'bert\.pooler' makes other outputs from its kept input than the model"
+        ValueError, match=r"head: 'bert\.pooler' does not reproduce the model's outputs from its kept input"
     ):
         frozen_features(model, turns, head="bert.pooler", rows=16)
     with pytest.raises(ValueError, match=r"head: got 'bert\.pooler'; expected a module of the model itself"):

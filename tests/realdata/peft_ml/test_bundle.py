@@ -120,10 +120,14 @@ def test_other_folders_are_not_replaced(tmp_path: Path) -> None:
     meta, _ = made()
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "manifest.json").write_text("{}")
-    with pytest.raises(FileExistsError, match="is there and is no bundle to replace"):
+    with pytest.raises(
+        FileExistsError, match="is not a bundle, expected a bundle to replace, an empty folder or a new name"
+    ):
         save(meta, tmp_path / "thesis")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(FileExistsError, match="is there and is no bundle to replace"):
+    with pytest.raises(
+        FileExistsError, match="is not a bundle, expected a bundle to replace, an empty folder or a new name"
+    ):
         save(meta, tmp_path / "file")
     (tmp_path / "empty").mkdir()
     save(meta, tmp_path / "empty")

@@ -180,7 +180,7 @@ def harmful(_: bytes) -> bytes:
 def test_a_damaged_checkpoint_is_refused(damaged: Callable[[bytes], bytes], killed: Path, tmp_path: Path) -> None:
     checkpoint = copied(killed, "retraining standard", tmp_path)
     checkpoint.write_bytes(damaged(checkpoint.read_bytes()))
-    with pytest.raises(InputError, match="is damaged or no checkpoint: remove it to begin the run again") as caught:
+    with pytest.raises(InputError, match="is damaged or not a checkpoint: remove it to begin the run again") as caught:
         retrained("standard", checkpoint=checkpoint)
     assert "\n" not in str(caught.value)
 
@@ -192,7 +192,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     payload = harmful(b"")
     path = tmp_path / "checkpoint"
     path.write_bytes(b"loraml checkpoint 2\n" + hashlib.sha256(payload).digest() + payload)
-    with pytest.raises(InputError, match="is damaged or no checkpoint"):
+    with pytest.raises(InputError, match="is damaged or not a checkpoint"):
         Checkpoint(path, fingerprint={}).read(CPU)
 
 
@@ -279,5 +279,5 @@ def test_a_snapshot_is_put_back_and_only_where_it_fits() -> None:
 def test_pickles_of_numbers_are_no_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     path.write_bytes(pickle.dumps({"epoch": 1}))
-    with pytest.raises(InputError, match="damaged or no checkpoint"):
+    with pytest.raises(InputError, match="damaged or not a checkpoint"):
         Checkpoint(path, fingerprint={}).read(CPU)

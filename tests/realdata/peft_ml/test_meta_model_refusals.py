@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import AdaLoraConfig, IA3Config, LoraConfig, PromptTuningConfig, VeraConfig
+from peft import AdaLoraConfig, IA3Config, LoraConfig, PromptTuningConfig, VeraConfig, get_peft_model
 from torch import Tensor, nn
 
 from realdata.peft_ml.meta_model import MetaPeftModel
@@ -93,6 +93,12 @@ BAD_ARGUMENTS: dict[str, tuple[dict[str, Any], type[Exception]]] = {
     ),
     "target_modules: self_attn is torch's own attention, whose adapter keeps the base untrained": (
         {"model": nn.TransformerEncoderLayer(8, 2, 16), "adapter": lora(target_modules=["self_attn"])},
+        ValueError,
+    ),
+    "model: its parameter body.weight has no values, expected": ({"model": Mlp().to("meta")}, ValueError),
+    "model: its parameter weight has no values, expected": ({"model": nn.LazyLinear(2)}, ValueError),
+    "model: has an adapter of peft at base_model.model.body, expected a model without": (
+        {"model": get_peft_model(Mlp(), lora(target_modules=["body"]))},
         ValueError,
     ),
     "seed: got 'x', expected an integer": ({"seed": "x"}, TypeError),

@@ -259,7 +259,7 @@ class TwoInputs(Mlp):
     [
         (Centred, LORA, None, "rows of a batch depend on each other in training"),
         (Positional, LORA, None, "outputs differ from those of one forward per task"),
-        (PastTheAdapters, LoraConfig(r=1, target_modules=["body"]), None, "outputs do not depend on whether task"),
+        (PastTheAdapters, LoraConfig(r=1, target_modules=["body"]), None, "outputs are the same for the tasks"),
         (TokensFirst, LORA, None, "a layer is called with shape (5, 8, 8), expected 8 rows or a multiple first"),
         (TwoInputs, None, "head", "is called with more than one tensor of rows"),
     ],

@@ -144,7 +144,7 @@ def test_another_device_must_be_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")  # a device that is not the CPU and is always there
     Accelerator()
     with pytest.raises(
-        ValueError, match="has made an Accelerator that is not on the CPU before: pass it as accelerator="
+        ValueError, match="has already made an Accelerator that is not on the CPU: pass it as accelerator="
     ):
         usable_accelerator(None)
 

@@ -291,3 +291,12 @@ def test_a_method_that_spends_too_much_is_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(METHODS, "greedy", greedy)
     with pytest.raises(RuntimeError, match=r"^greedy spent Count\(gradient_steps=24, .*its budget is Count\(.*=12,"):
         retrained("greedy")
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_a_model_without_values_is_one_line_before_anything_is_trained(method: str) -> None:
+    for model in (toy.perceptron().to("meta"), torch.nn.LazyLinear(2)):
+        with pytest.raises(ValueError, match="has no values, expected a model that is loaded"):
+            retrained(method, model=model)
+    with pytest.raises(TypeError, match="model: got str, expected a torch module"):
+        retrained(method, model="gpt2")

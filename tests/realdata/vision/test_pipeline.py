@@ -179,7 +179,8 @@ def test_a_full_disk_is_one_line_and_loses_no_finished_run(tmp_path: Path, monke
     monkeypatch.setattr(jobs, "write_record", full)
     with pytest.raises(InputError) as refused:
         ran(tmp_path)
-    assert str(refused.value).endswith("No space left on device; what is finished is kept, the same command goes on")
+    expected = "No space left on device; what is finished is kept, run the same command again to continue"
+    assert str(refused.value).endswith(expected)
     assert len(results(tmp_path)) == 1
     monkeypatch.undo()
     assert ran(tmp_path).new_runs == 7
