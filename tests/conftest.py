@@ -42,9 +42,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="also run the tests marked long or slow")
 
 
-COVERING = ("tests/loraml_theory/", "loraml_theory/")
-"""Coverage of `loraml_theory` counts its own tests alone: in the others, to measure would take a third of the time."""
-
 COLLECTED = pytest.StashKey[list[str]]()  # the ids of all tests, before any is left out or moved
 
 
@@ -63,8 +60,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow") and not config.getoption("--run-slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
-        if not item.nodeid.startswith(COVERING):
-            item.add_marker(pytest.mark.no_cover)
 
 
 def _only_loopback(connect: Callable[..., Any]) -> Callable[..., Any]:

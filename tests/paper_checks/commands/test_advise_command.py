@@ -30,6 +30,7 @@ def test_the_command_says_what_it_found(loraml: Loraml, tmp_path: Path) -> None:
     assert (tmp_path / "b.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_names_are_escaped(loraml: Loraml, tmp_path: Path) -> None:
     first, second = random(tmp_path, T=2)
     words = [first.replace("t0=", "<b>&=", 1), second]

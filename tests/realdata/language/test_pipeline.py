@@ -14,6 +14,8 @@ from realdata.peft_ml.budget import Count
 from tests.realdata.experiments.killed import killed
 from tests.realdata.language.tiny_experiment import GRID, ran, results
 
+pytestmark = pytest.mark.long
+
 METHODS: Any = ("no-retraining", "standard", "lora-ml", "last-layer-ml", "reptile")
 EVERY = replace(GRID, methods=METHODS)
 
@@ -30,7 +32,6 @@ def records(finished: Path) -> list[Record]:
     return read_records(finished)
 
 
-@pytest.mark.long
 def test_every_run_of_the_grid_has_a_record(records: list[Record]) -> None:
     assert {(record.key.method, record.key.finetune, record.key.task) for record in records} == {
         (method, finetune, task)
@@ -82,7 +83,6 @@ def test_before_fine_tuning_heads_are_fresh(records: list[Record]) -> None:
             assert losses[method, "lora", task] == pytest.approx(losses[method, "last-layer", task], rel=1e-4)
 
 
-@pytest.mark.long
 def test_killed_and_run_again_it_ends_with_the_same_numbers(tmp_path: Path, finished: Path) -> None:
     killed(ran, tmp_path, phase="standard.seed-0--last-layer", epoch=1)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
@@ -92,7 +92,6 @@ def test_killed_and_run_again_it_ends_with_the_same_numbers(tmp_path: Path, fini
     assert len(results(tmp_path)) == 8
 
 
-@pytest.mark.long
 def test_a_rank_is_an_axis(tmp_path: Path) -> None:
     grid = replace(GRID, methods=("lora-ml",), rank=(1, 2))
     assert ran(tmp_path, grid).failures == ()

@@ -51,6 +51,7 @@ def test_killed_retraining_goes_on_to_the_same_result(name: str, killed: Path, t
 
 
 @pytest.mark.parametrize("finetune", FINETUNES)
+@pytest.mark.long
 def test_killed_fine_tuning_goes_on_to_the_same_result(finetune: str, killed: Path, tmp_path: Path) -> None:
     seen: list[EpochProgress] = []
     checkpoint = copied(killed, f"fine-tuning {finetune}", tmp_path)

@@ -20,6 +20,8 @@ from sims.atlas import report as atlas_report
 from sims.atlas.landscape import BASIN, GD, NEWTON, SOLVERS_AND_STARTS, MapCell, Scale, survey
 from sims.ensembles.proportions import clopper_pearson, korn_graubard
 
+pytestmark = pytest.mark.long
+
 TINY = Scale(6, (1, 2), (2, 3), (inf, 100), 6, 3)
 
 
@@ -33,7 +35,6 @@ def cell(cells: list[MapCell], **wanted: object) -> MapCell:
     return found
 
 
-@pytest.mark.long
 def test_every_start_is_counted_once(cells: list[MapCell]) -> None:
     assert len(cells) == 2 * 7 + 2 * (6 + 6 + 7 + 7)  # the known instance; two ranks at T = 2 and T = 3
     for c in cells:
@@ -65,7 +66,6 @@ def test_newton_goes_on_from_where_gradient_descent_ends(cells: list[MapCell]) -
         assert before.unconverged.sum() > 0  # 12 000 steps are too few at k/d = 1/3
 
 
-@pytest.mark.long
 def test_a_place_does_not_depend_on_the_others(cells: list[MapCell]) -> None:
     (alone,) = (
         c

@@ -21,6 +21,8 @@ from sims.sweep.spec import Spec, parse
 from sims.sweep.store import read_rows
 from tests.paper_checks.conftest import Loraml, loraml  # noqa: F401
 
+pytestmark = pytest.mark.long
+
 Predict = Callable[[Columns, int], np.ndarray]
 
 SPEC = """
@@ -73,7 +75,6 @@ def differing(columns: Columns, formula: Callable[..., float]) -> set[tuple[str,
     return {(rate.data.group["method"], rate.data.axis) for rate in found if rate.verdict == "differs"}
 
 
-@pytest.mark.long
 def test_theory_agrees_in_slope_and_level(rates: list[Rate]) -> None:
     """False "differs" once in 20 of seeds at the most, and not at this one; power is above 0.6 throughout."""
     verdicts = {(rate.data.group["method"], rate.data.axis): rate for rate in rates}
@@ -185,7 +186,6 @@ def test_heavy_tails_are_left_to_the_in_sample_error(tmp_path: Path) -> None:
     assert rate.verdict == "agrees"
 
 
-@pytest.mark.long
 def test_finite_samples_of_retraining_are_predicted(tmp_path: Path) -> None:
     """ML-7 at finite N: the base's error, and what fine-tuning on unlimited samples leaves of it."""
     rows = swept(
@@ -249,7 +249,6 @@ def test_default_rates_agree(loraml: Loraml, tmp_path: Path) -> None:  # noqa: F
     assert len(rows) == 12
 
 
-@pytest.mark.long
 def test_command_prints_a_table_and_fails_where_slopes_differ(
     loraml: Loraml,  # noqa: F811
     folder: Path,
