@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from paper_checks.evidence.instance import Instance
@@ -119,6 +119,8 @@ class Evidence:
         False for evidence that is shown but not used for the verdict.
     samples
         Size of the sample behind statistical evidence.
+    key
+        Name of the claim's key quantity (`AnyClaim.keys`) of which this is a value; empty for all other evidence.
     """
 
     kind: Kind
@@ -133,6 +135,11 @@ class Evidence:
     decidable: bool = True
     decides: bool = True
     samples: int | None = None
+    key: str = ""
+
+    def of(self, key: str) -> Evidence:
+        """Return the same evidence as a value of a key quantity."""
+        return replace(self, key=key)
 
     @property
     def outcome(self) -> Outcome:
@@ -148,6 +155,27 @@ class Evidence:
         not_below = high >= self.predicted - self.tolerance
         agrees = {"at most": not_above, "at least": not_below}.get(self.relation, not_above and not_below)
         return Outcome.AGREES if agrees else Outcome.DISAGREES
+
+    @property
+    def share(self) -> float:
+        """Return which part of what is tolerated, tolerance and half interval, lies between measured and predicted.
+
+        0 where a bound is kept without the tolerance; more than 1 only where the evidence disagrees or, with
+        ``above``, is undecided; infinite where nothing is tolerated, NaN where a value is not finite.
+        """
+        low, high = self.interval or (self.measured, self.measured)
+        over, under = self.measured - self.predicted, self.predicted - self.measured
+        if self.relation == "above":
+            over, under = 0.0, self.predicted - low
+        elif self.relation == "at most":
+            under = 0.0
+        elif self.relation == "at least":
+            over = 0.0
+        if over <= 0 and under <= 0:
+            return 0.0
+        half = 0.0 if self.relation == "above" else self.measured - low if over > 0 else high - self.measured
+        tolerated = self.tolerance + half
+        return max(over, under) / tolerated if tolerated else inf
 
 
 @dataclass(frozen=True)
@@ -278,6 +306,11 @@ class AnyClaim(Generic[S]):
         Run by profiles with structures, unless the user gives instances.
     unit
         Unit of the evidence, if it is the same for all.
+    keys
+        Names of the quantities that are the point of the claim, the first of which is shown beside it.
+    existential
+        Whether the claim says that something exists: where the check yields no evidence that decides, it was looked
+        for and not found, and the claim says nothing about the subject.
     """
 
     noun: ClassVar[str]
@@ -293,6 +326,8 @@ class AnyClaim(Generic[S]):
     figure: Callable[[Axes, S], None] | None = None
     at_scale: AtScale | None = None
     unit: str = ""
+    keys: tuple[str, ...] = ()
+    existential: bool = False
 
     def subjects(self, given: Given) -> Sequence[S]:
         """Return the subjects of the check."""

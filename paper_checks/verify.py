@@ -30,8 +30,9 @@ from paper_checks.claim import (
     parted,
 )
 from paper_checks.evidence.instance import Instance
-from paper_checks.evidence.phrasing import comparison, headline, number, plural
+from paper_checks.evidence.phrasing import comparison, headline, number, plural, quote
 from paper_checks.mutation.noticed import Matrix
+from paper_checks.notation import unicode
 
 Study: TypeAlias = Callable[[str, int], dict[str, Any]]
 S = TypeVar("S", bound=Subject)
@@ -49,11 +50,12 @@ class AssumptionResult:
 
 @dataclass(frozen=True)
 class ControlResult:
-    """The verdict on a false statement; `instance` refuted it, or was tried last."""
+    """The verdict on a false statement; `instance` refuted it, or was tried last, and `evidence` decided."""
 
     what: str
     instance: str
     verdict: Verdict
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def verify(
     results = []
     there, at_scale = Given(seed, given, experiments), given is None and profile.structures > 0
     for position, claim in enumerate(claims, start=1):
-        progress(f"{position}/{len(claims)}  {claim.id}  {claim.title}")
+        progress(f"{position}/{len(claims)}  {claim.id}  {unicode(claim.title)}")
         results.append(check(claim, claim.subjects(there), profile, seed=seed, at_scale=at_scale))
     study: dict[str, Any] = {}
     if real is not None:
@@ -178,7 +180,8 @@ def check(
             verdicts.append(Verdict.INCONCLUSIVE)
         else:
             seen, said = examine(claim.check, subject, profile)
-            verdicts.append(judge(seen))
+            found = any(item.decides for item in seen) or not claim.existential
+            verdicts.append(judge(seen) if found else Verdict.ASSUMPTIONS_NOT_MET)
             evidence += seen
             notes += said
             applied_to.append(subject)
@@ -228,17 +231,18 @@ def _combine(verdicts: Sequence[Verdict]) -> Verdict:
 def _control(control: Control[S], applied_to: Sequence[S], profile: Profile, *, seed: int) -> ControlResult:
     """Try a false statement until a subject refutes it, its own one last."""
     for subject in applied_to if control.on_given else ():
-        verdict = judge(examine(control.check, subject, profile)[0])
-        if verdict is Verdict.REFUTED:
-            return ControlResult(control.what, subject.name, verdict)
+        seen, _ = examine(control.check, subject, profile)
+        if judge(seen) is Verdict.REFUTED:
+            return ControlResult(control.what, subject.name, Verdict.REFUTED, headline(seen))
     own = control.own_instance(seed)
-    return ControlResult(control.what, own.name, judge(examine(control.check, own, profile)[0]))
+    seen, _ = examine(control.check, own, profile)
+    return ControlResult(control.what, own.name, judge(seen), headline(seen))
 
 
 def _at_scale_control(what: str, scale_check: ScaleCheck, profile: Profile, *, seed: int) -> ControlResult:
     """Try a false statement on its ensembles."""
     seen, _ = parted(scale_check(seed, profile))
-    return ControlResult(what, seen[0].instance, judge(seen))
+    return ControlResult(what, seen[0].instance, judge(seen), headline(seen))
 
 
 def _reason(
@@ -253,10 +257,17 @@ def _reason(
     if verdict is Verdict.SUPPORTED:
         ensembles = {e.instance for e in judged} - {subject.name for subject in applied_to}
         also = f" and {plural(len(ensembles), 'ensemble')}" if ensembles else ""
-        return f"{plural(len(judged), 'value')} on {plural(len(applied_to), claim.noun)}{also} as predicted."
+        said = quote(claim.keys, judged, noun=claim.noun)
+        counted = f"{plural(len(judged), 'value')} on {plural(len(applied_to), claim.noun)}{also} as predicted."
+        return f"{said}. {counted}" if said else counted
     if verdict is Verdict.ASSUMPTIONS_NOT_MET:
         unmet = next((a for a in assumptions if a.holds is False), None)
-        return f"Needs {_found(unmet)}." if unmet else f"There is no {claim.noun} to check it on."
+        if unmet:
+            return f"Needs {_found(unmet)}."
+        looked_for = next((item for item in evidence if not item.decides), None)
+        if looked_for:
+            return f"Looked for and not found: {comparison(looked_for)}; {looked_for.reason}."
+        return f"There is no {claim.noun} to check it on."
     item = headline(evidence)
     if item and item.outcome is Outcome.DISAGREES:
         return f"{comparison(item)}."

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from loraml_theory.harness.processes import cores
@@ -31,11 +33,24 @@ def environment(command: str) -> dict[str, Any]:
         "command": command,
         "date": now(),
         "version": version("loraml-theory"),
+        "commit": commit(),
         **versions("numpy"),
         "packages": {name: version(name) for name in ("array-api-compat", "scikit-learn", "matplotlib")},
         "platform": platform.platform(),
         "cpu_count": cores(),
     }
+
+
+def commit(folder: Path = Path(__file__).parents[2]) -> str | None:
+    """Return the commit of the project's checkout, with ``-dirty`` if files were changed; None outside of one."""
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
 
 
 def now() -> str:

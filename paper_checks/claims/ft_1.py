@@ -19,6 +19,9 @@ from paper_checks.evidence.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.evidence.drawn import carry, up_to
 from paper_checks.evidence.instance import Instance
 
+LEAST = "least loss that Newton finds over that of the closed form"
+CERTIFIED = "loss of the closed form over the least loss that any shift of its rank has"
+
 Form = Callable[[Moments, int], np.ndarray]
 
 
@@ -55,6 +58,7 @@ def _rank(
         "equal",
         1e-9,
         "gradient to 1e-11 relative, the loss is quadratic in it",
+        key=LEAST,
     )
     spectral = float(np.linalg.norm(objective.residual.S, 2))
     descent = gradient_descent(
@@ -112,6 +116,7 @@ def _certified(
         "equal",
         1e-9,
         f"the moments are taken as they stand; the least loss is known to {width:.0e} relatively; rounding of the fit",
+        key=CERTIFIED,
     )
 
 
@@ -141,8 +146,9 @@ CLAIM = Claim(
     id="FT-1",
     title="Fine-tuning is reduced-rank regression",
     statement=(
-        "With S positive definite the global minimum of fine-tuning over rank-r shifts is G_r S^{-1/2}, G = (C - A "
-        "S) S^{-1/2} and G_r its truncated SVD; descent on U V^T reaches the same loss where it converges."
+        "With $S$ positive definite the global minimum of fine-tuning over rank-$r$ shifts is $G_r S^{-1/2}$, "
+        r"$G = (C - AS) S^{-1/2}$ and $G_r$ its truncated SVD; descent on $UV^\top$ reaches the same loss "
+        "where it converges."
     ),
     source="reduced-rank regression (Izenman 1975); proof in docs/theory.md, FT-1",
     nature="theorem",
@@ -161,4 +167,5 @@ CLAIM = Claim(
         ),
     ),
     instances=up_to(20),
+    keys=(CERTIFIED, LEAST),
 )

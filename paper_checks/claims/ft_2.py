@@ -37,6 +37,9 @@ from paper_checks.evidence.trials import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+IN_SAMPLE = r"$n\, \mathrm{E}\,\operatorname{tr}(\Delta S \Delta^\top)/\sigma^2$ at the rank $r$ of the residual"
+ERROR = r"$\mathrm{E}\|\Delta\|_F^2$ over its prediction, at the same rank"
+
 
 def check(
     instance: Instance,
@@ -104,7 +107,7 @@ def _true_rank(
         bias=bias,
         rounding=normalisation * float(rounding.in_sample.max()) / expected,
         reason=reason,
-    )
+    ).of(IN_SAMPLE)
     if setting.n >= 3 * truth.d:
         predicted = rate(k, truth.d, setting)
         yield mean_evidence(
@@ -115,7 +118,7 @@ def _true_rank(
             bias=bias,
             rounding=float(rounding.parameter.max()) / predicted,
             reason=reason,
-        )
+        ).of(ERROR)
 
 
 def _other_ranks(instance: Instance, profile: Profile, setting: Setting, rate: Rate) -> Iterator[Evidence]:
@@ -189,9 +192,11 @@ CLAIM = Claim(
     id="FT-2",
     title="The rate of fine-tuning",
     statement=(
-        "With Gaussian data, a residual of rank exactly r and sigma_r(residual) >> 2 (sigma/sigma_x) sqrt(d/n): "
-        "E||Delta||_F^2 = (sigma^2/sigma_x^2)[r d/(n-d-1) + r(d-r)/(n-r-1)] and n E tr(Delta S Delta^T)/sigma^2 = "
-        "r(2d-r) to first order; the full fit has exactly sigma^2 d^2/(sigma_x^2 (n-d-1))."
+        r"With Gaussian data, a residual of rank exactly $r$ and $\sigma_r(\mathrm{residual}) \gg 2 "
+        r"(\sigma/\sigma_x) \sqrt{d/n}$: $\mathrm{E}\|\Delta\|_F^2 = \frac{\sigma^2}{\sigma_x^2} "
+        r"\left[\frac{rd}{n - d - 1} + \frac{r(d - r)}{n - r - 1}\right]$ and "
+        r"$n\,\mathrm{E}\,\operatorname{tr}(\Delta S \Delta^\top)/\sigma^2 = r(2d - r)$ to first order; the full "
+        r"fit has exactly $\mathrm{E}\|\Delta\|_F^2 = \sigma^2 d^2 / (\sigma_x^2 (n - d - 1))$."
     ),
     source="beyond arXiv 2410.22264, which states the order; proof in docs/theory.md, FT-2",
     nature="theorem",
@@ -232,4 +237,5 @@ CLAIM = Claim(
     ),
     instances=with_one_integer,
     figure=figure,
+    keys=(IN_SAMPLE, ERROR),
 )

@@ -23,6 +23,9 @@ from paper_checks.evidence.minimisers import Minimiser, Points, all_minimisers, 
 from sims.ensembles.ensembles import Ensemble, starts
 from sims.ensembles.masks import Masks, at_most, masks
 
+TEST = r"largest rank of $W_{T+1} - A$ over the minimisers $A$"
+BASE = r"largest rank of $A - A^\star$ over the minimisers $A$"
+
 
 def _twice(k: int) -> int:
     return 2 * k
@@ -55,9 +58,9 @@ def check(
                     point.misfit / float(truth.retraining_scale),
                     condition=point.condition,
                 )
-    for what, target, bound in (
-        ("A - A*", truth.A_star, base_rank(k)),
-        ("W_{T+1} - A", truth.W_test, residual_rank(k)),
+    for what, target, bound, key in (
+        ("A - A*", truth.A_star, base_rank(k), BASE),
+        ("W_{T+1} - A", truth.W_test, residual_rank(k), TEST),
     ):
         if bound >= truth.d:
             yield Note(
@@ -65,7 +68,7 @@ def check(
                 f"rank({what}) <= {bound} holds for every matrix at d = {truth.d}: not evidence",
             )
         else:
-            yield _largest_rank(instance, what, target, bound, found)
+            yield _largest_rank(instance, what, target, bound, found).of(key)
     yield from _exact(instance, base_rank(k), residual_rank(k))
 
 
@@ -81,11 +84,14 @@ def _exact(instance: Instance, base_rank: int, residual_rank: int) -> Iterator[E
     for point in points:
         misfit = point.A + shifts(point.U) - truth.W_retraining
         yield exact_evidence.zero(instance, f"A + U_t U_t^T - W_t at {point.origin}", misfit)
-    for what, target, bound in (("A - A*", truth.A_star, base_rank), ("W_{T+1} - A", truth.W_test, residual_rank)):
+    for what, target, bound, key in (
+        ("A - A*", truth.A_star, base_rank, BASE),
+        ("W_{T+1} - A", truth.W_test, residual_rank, TEST),
+    ):
         if bound < truth.d:
             largest = max(rank(target - point.A) for point in points)
             what = f"largest rank over Q of {what} over {len(points)} global minimisers"
-            yield exact_evidence.evidence(instance, what, largest, bound, relation="at most")
+            yield exact_evidence.evidence(instance, what, largest, bound, relation="at most").of(key)
 
 
 def _largest_rank(instance: Instance, what: str, target: np.ndarray, bound: int, found: list[Minimiser]) -> Evidence:
@@ -138,10 +144,10 @@ RANKS = Statement(
 
 CLAIM = Claim(
     id="ML-1",
-    title="Every LoRA-ML minimiser adapts with rank 3k",
+    title="Every LoRA-ML minimiser adapts with rank $3k$",
     statement=(
-        "LoRA-ML attains 0 in the population; at every global minimiser rank(A - A*) <= 2k and rank(W_{T+1} - A) <= "
-        "3k, for every T."
+        r"LoRA-ML attains 0 in the population; at every global minimiser $\operatorname{rank}(A - A^\star) \le "
+        r"2k$ and $\operatorname{rank}(W_{T+1} - A) \le 3k$, for every $T$."
     ),
     source="arXiv 2410.22264, theorem on the adaptability of LoRA-ML; proof in docs/theory.md, ML-1",
     nature="theorem",
@@ -163,4 +169,5 @@ CLAIM = Claim(
     ),
     instances=with_integers,
     at_scale=at_scale(RANKS, controls={"rank(W_{T+1} - A) <= 2k at T = 2": RANKS.mutated(residual_rank=_twice)}),
+    keys=(TEST, BASE),
 )

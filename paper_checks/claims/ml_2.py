@@ -28,6 +28,8 @@ from sims.ensembles.masks import Masks, inertia_masks, masks
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+RANK = r"rank of $W_3 - A$ at a minimiser $A$ with all rapidities non-zero"
+
 Count = Callable[[int], int]
 Element = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 RationalElement = Callable[[np.random.Generator, int, int], np.ndarray]
@@ -118,7 +120,7 @@ def _exact(instance: Instance, element: RationalElement, non_zero: Count, needed
         yield from exact_evidence.signs(instance, what, A - truth.A_star, (count, count))
         if active == k and rank(np.concatenate(list(truth.U_star), axis=1)) == 3 * k:
             what = "W_3 - A, all rapidities non-zero"
-            yield from exact_evidence.signs(instance, what, truth.W_test - A, (needed(k) - k, k))
+            yield from exact_evidence.signs(instance, what, truth.W_test - A, (needed(k) - k, k), key=RANK)
 
 
 def _adaptation(instance: Instance, point: Minimiser, smallest: float, needed: Count) -> Iterator[Evidence | Note]:
@@ -135,6 +137,7 @@ def _adaptation(instance: Instance, point: Minimiser, smallest: float, needed: C
         factor=joint_factor(truth.U_star),
         smallest=smallest,
         predicted=(needed(k) - k, k),
+        key=RANK,
     )
 
 
@@ -264,11 +267,13 @@ def figure(ax: Axes, instance: Instance) -> None:
 
 CLAIM = Claim(
     id="ML-2",
-    title="Two tasks: the bound 3k is tight",
+    title="Two tasks: the bound $3k$ is tight",
     statement=(
-        "With [U_1*, U_2*] of rank 2k the minimisers at T = 2 are exactly [U_1, U_2] = [U_1*, U_2*] H, H in O(k, k), "
-        "A = A* + R_1* - U_1 U_1^T. rank(A - A*) is twice the number of non-zero rapidities of H; with all non-zero "
-        "and assumption I, W_3 - A has inertia (2k, k): rank 3k is needed."
+        r"With $[U_1^\star, U_2^\star]$ of rank $2k$ the minimisers at $T = 2$ are exactly $[U_1, U_2] = "
+        r"[U_1^\star, U_2^\star] H$, $H \in O(k,k)$, $A = A^\star + R_1^\star - U_1 U_1^\top$. "
+        r"$\operatorname{rank}(A - A^\star)$ is twice the number of non-zero rapidities of $H$; with all "
+        "non-zero and assumption I, $W_3 - A$ has $2k$ positive and $k$ negative eigenvalues: rank $3k$ is "
+        "needed."
     ),
     source="arXiv 2410.22264, the T = 2 case; proof in docs/theory.md, ML-2",
     nature="theorem",
@@ -291,4 +296,5 @@ CLAIM = Claim(
     instances=with_integers,
     at_scale=at_scale(ORBIT, CONVERSE, controls={"rank(W_3 - A) = 2k": ORBIT.mutated(needed=lambda k: 2 * k)}),
     figure=figure,
+    keys=(RANK,),
 )

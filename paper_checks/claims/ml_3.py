@@ -38,6 +38,7 @@ from paper_checks.evidence.minimisers import (
 from sims.ensembles.ensembles import Ensemble, starts
 from sims.ensembles.masks import Masks, masks
 
+APART = r"distance of a minimiser's base from $A^\star$, over $\max_t \|W_t\|_F$"
 LARGEST_HESSIAN = 1280  # unknowns: some seconds for whole numbers, 20 for floats taken as exact
 
 
@@ -61,7 +62,7 @@ def check(instance: Instance, profile: Profile, *, points: Points = all_minimise
             np.linalg.norm(point.A - truth.A_star) / scale,
             condition=condition,
             slack=slack,
-        )
+        ).of(APART)
         yield zero_evidence(
             instance,
             f"max_t ||U_t U_t^T - R_t*||_F / max||W_t||_F at {point.origin}",
@@ -86,7 +87,7 @@ def _exact(instance: Instance) -> Iterator[Evidence | Note]:
     what = "a triple whose W_t leave no base of zero loss but one (the proof's linear system over Q), 1 for yes"
     yield exact_evidence.evidence(instance, what, int(pinned), 1)
     if pinned:
-        yield exact_evidence.zero(instance, "A - A*, A recovered from the W_t", recover(W, k) - truth.A_star)
+        yield exact_evidence.zero(instance, "A - A*, A recovered from the W_t", recover(W, k) - truth.A_star).of(APART)
     unknowns = truth.T * truth.d * k
     if unknowns <= LARGEST_HESSIAN:
         nullity = unknowns - rank(hessian(truth.U_retraining, truth.U_retraining))
@@ -190,8 +191,8 @@ CLAIM = Claim(
     id="ML-3",
     title="Three tasks or more: exact recovery",
     statement=(
-        "If some three of U_1*..U_T* are jointly independent, every global minimiser of LoRA-ML has A = A* and U_t "
-        "U_t^T = R_t*: rank k is enough to fine-tune."
+        r"If some three of $U_1^\star, \ldots, U_T^\star$ are jointly independent, every global minimiser of "
+        r"LoRA-ML has $A = A^\star$ and $U_t U_t^\top = R_t^\star$: rank $k$ is enough to fine-tune."
     ),
     source="arXiv 2410.22264, theorem on exact recovery for T >= 3; proof in docs/theory.md, ML-3",
     nature="theorem",
@@ -227,4 +228,5 @@ CLAIM = Claim(
             "broken assumption, a repeated task": replace(RANDOM, ensembles=(Ensemble("repeated-task", 10, 1, 3),)),
         },
     ),
+    keys=(APART,),
 )

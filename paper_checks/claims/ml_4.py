@@ -24,6 +24,10 @@ from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.minimisers import GLOBAL, random_starts, solve, stationary
 
 
+TRAPPED = "stationary points above the minimum without a way down"
+PROVED = "saddles whose way down is proved"
+
+
 @dataclass(frozen=True)
 class Stationary:
     """A point (U_1, .., U_T), ``(T, d, r)``, with a vanishing gradient."""
@@ -121,6 +125,7 @@ def check(
         0,
         "global: misfit at most 1e-9 max||W_t||_F; " + reason,
         decidable=bool(trapped) or (bool(found) and still and not hidden),
+        key=TRAPPED,
     )
     seen = [d.curvature for d in above if d not in hidden]
     if seen:
@@ -158,7 +163,7 @@ def _certified(instance: Instance, way_down: WayDown) -> Iterator[Evidence | Not
         len(enclosed),
         kind="certified",
         reason="ball arithmetic: the bounds hold for the true point",
-    )
+    ).of(PROVED)
     yield Note(
         instance.name,
         f"certified: <v, Hv> / ||v||^2 <= {exact_evidence.upward(max(bounds)):.6g} at all {len(enclosed)} points",
@@ -219,8 +224,8 @@ CLAIM = Claim(
     id="ML-4",
     title="Two tasks: no bad stationary points",
     statement=(
-        "At T = 2 every second-order stationary point of LoRA-ML in the population is a global minimum, for every k: "
-        "at any other stationary point a direction of negative curvature can be constructed."
+        "At $T = 2$ every second-order stationary point of LoRA-ML in the population is a global minimum, for "
+        "every $k$: at any other stationary point a direction of negative curvature can be constructed."
     ),
     source="arXiv 2410.22264, theorem on the T = 2 landscape; proof in docs/theory.md, ML-4",
     nature="theorem",
@@ -241,4 +246,5 @@ CLAIM = Claim(
         ),
     ),
     instances=with_integers,
+    keys=(TRAPPED, PROVED),
 )

@@ -22,7 +22,8 @@ from paper_checks.evidence.minimisers import random_starts, solve, stationary
 
 FAR = 1e-4  # misfits above this, relative to max||W_t||_F, are not slow convergence to the global minimum
 
-SMALLEST = float(np.finfo(np.float64).smallest_subnormal)
+VALUE = "$f$ at a strict local minimum (0 at the global ones)"
+CURVATURE = r"least curvature there, across the orbit $U_t \to U_t Q_t$"
 
 Candidate = Callable[[Instance, Profile], np.ndarray | None]
 
@@ -55,7 +56,7 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
             "at least",
             0,
             "a search that finds none is no proof of absence",
-            decidable=False,
+            decides=False,
         )
         return
     yield from derivative_evidence(instance)
@@ -78,6 +79,7 @@ def _offered(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
         "at least",
         0.0,
         "far above rounding",
+        key=VALUE,
     )
     yield Evidence(
         "numerical",
@@ -100,6 +102,7 @@ def _offered(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
         "at least",
         0.0,
         "above the rounding of the Hessian by 10^3: strict minimum",
+        key=CURVATURE,
     )
     yield Evidence(
         "numerical",
@@ -132,14 +135,13 @@ def _certified(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
         return
     reason = "proved in ball arithmetic (Krawczyk, L D L^T); `loraml certify spurious` writes the proof as a file"
     value, curvature = exact_evidence.downward(proof.value[0]), exact_evidence.downward(proof.curvature)
-    for what, bound in (
-        ("f at a stationary point proved to be near (the global minimum is 0)", value),
-        ("the Hessian there, orthogonally to U_t -> U_t Q_t", curvature),
+    for what, bound, key in (
+        ("f at a stationary point proved to be near (the global minimum is 0)", value, VALUE),
+        ("the Hessian there, orthogonally to U_t -> U_t Q_t", curvature, CURVATURE),
     ):
-        what = f"lower bound of {what}; at least the smallest positive float64"
         yield exact_evidence.evidence(
-            instance, what, bound, SMALLEST, relation="at least", kind="certified", reason=reason
-        )
+            instance, f"lower bound of {what}", bound, 0.0, relation="above", kind="certified", reason=reason
+        ).of(key)
     made = certificate.document(proof, {"instance": instance.name, "seed": instance.seed})
     what = "certificate of the spurious minimum, for `loraml certify check`"
     yield Note(instance.name, what, certificate.dumps(made))
@@ -163,8 +165,9 @@ CLAIM = Claim(
     id="ML-5",
     title="Three tasks or more: spurious local minima exist",
     statement=(
-        "For T >= 3 the population objective can have strict local minima with f > 0, though every global minimiser "
-        "is the truth; one instance at d = 3, T = 3, k = 1 settles every d >= 3 by padding with zeros."
+        r"For $T \ge 3$ the population objective $f$ can have strict local minima with $f > 0$, though every "
+        r"global minimiser is the truth; one instance at $d = 3$, $T = 3$, $k = 1$ settles every $d \ge 3$ by "
+        "padding with zeros."
     ),
     source="arXiv 2410.22264, remark on T >= 3; proof in docs/theory.md, ML-5",
     nature="theorem",
@@ -183,4 +186,6 @@ CLAIM = Claim(
         ),
     ),
     instances=lambda seed: [draw("spurious", 3, 1, 3, seed), draw("spurious", 10, 1, 3, seed)],
+    keys=(VALUE, CURVATURE),
+    existential=True,
 )

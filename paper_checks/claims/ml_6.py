@@ -19,6 +19,8 @@ from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import zero_evidence
 from paper_checks.evidence.minimisers import AMPLIFICATION
 
+APART = r"distance of the recovered base from $A^\star$, over $\max_t \|W_t\|_F$"
+
 Recovery = Callable[[np.ndarray, int], SpectralRecovery]
 
 
@@ -67,7 +69,7 @@ def check(
         float(np.linalg.norm(found.A - truth.A_star)) / scale,
         condition=condition,
         factor=AMPLIFICATION / truth.d,
-    )
+    ).of(APART)
     shifts = found.U @ np.swapaxes(found.U, -1, -2) - truth.R[:-1]
     yield zero_evidence(
         instance,
@@ -97,7 +99,7 @@ def _exact(
     except ValueError:  # where every triple is dependent the closed form does not apply, and a control refutes it
         yield exact_evidence.evidence(instance, "triples from which the base is recovered over Q", 0, 1)
     else:
-        yield exact_evidence.zero(instance, "A - A*, A recovered from the W_t", A - truth.A_star)
+        yield exact_evidence.zero(instance, "A - A*, A recovered from the W_t", A - truth.A_star).of(APART)
     error = exact_evidence.distance_above(found.A, truth.A_star) / scale
     tolerance = condition * AMPLIFICATION * float(np.finfo(float).eps)
     yield Evidence(
@@ -132,8 +134,8 @@ CLAIM = Claim(
     id="ML-6",
     title="Three tasks or more: a closed form",
     statement=(
-        "With an independent triple, A* and all R_t* follow from the exact W_t without iteration: eigenvectors of "
-        "W_t - W_s, an intersection of their spans, an oblique projection."
+        r"With an independent triple, $A^\star$ and all $R_t^\star$ follow from the exact $W_t$ without "
+        "iteration: eigenvectors of $W_t - W_s$, an intersection of their spans, an oblique projection."
     ),
     source="beyond arXiv 2410.22264; proof in docs/theory.md, ML-6",
     nature="theorem",
@@ -154,4 +156,5 @@ CLAIM = Claim(
         Control("broken assumption: a repeated task", check, carry("repeated-task", 10, 1, 3), on_given=False),
     ),
     instances=with_integers,
+    keys=(APART,),
 )

@@ -49,6 +49,9 @@ from sims.ensembles.ensembles import Block, Ensemble, orbit
 from sims.ensembles.masks import Masks
 
 Base = Callable[[GroundTruth], np.ndarray]
+ERROR = r"error at rank $k$ from $T \ge 3$ tasks over FT-2's prediction"
+ERROR_AT_TWO = "error at rank $3k$ from two tasks over FT-2's prediction"
+BASE_ERROR = r"$\|A - A^\star\|_F^2$ from $N$ samples over its prediction"
 NOISE = 1e-3  # finite-N experiment: parameter noise over the smallest shift, times the condition number
 LARGE_N = 10**9
 
@@ -83,7 +86,7 @@ def check(
     if identified:
         line = Line(base, meta_rank, predicted_rank, rate, base_rounding, residual_rank)
         growth = grow(instance, profile, line, identified)
-        yield from growth.evidence(instance)
+        yield from growth.evidence(instance, key=ERROR)
         if len(identified) > 1:
             yield slope_evidence(instance, growth)
     if 3 * truth.k <= truth.d and float(separation(truth.U_star[[0, 1, -1]])) > INDEPENDENT:
@@ -126,7 +129,7 @@ def _two_tasks(
     def rank(k: int, T: int, d: int) -> int:  # noqa: ARG001
         return two_task_rank(k)
 
-    yield from grow(instance, profile, Line(orbit, rank, rank, rate), [2]).evidence(instance)
+    yield from grow(instance, profile, Line(orbit, rank, rank, rate), [2]).evidence(instance, key=ERROR_AT_TWO)
 
 
 def _finite_n(instance: Instance, profile: Profile, finite_n_error: Callable[..., float]) -> Iterator[Evidence | Note]:
@@ -172,7 +175,7 @@ def _base_error(
         1.0,
         bias=bias,
         reason=f"first order in the noise over the smallest shift, {bias:.1g} for its square",
-    )
+    ).of(BASE_ERROR)
 
 
 def _lower_bound(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float) -> float:
@@ -228,11 +231,12 @@ FLAT_AT_TWO = Statement(
 
 CLAIM = Claim(
     id="ML-7",
-    title="After LoRA-ML the test error does not grow with T",
+    title="After LoRA-ML the test error does not grow with $T$",
     statement=(
-        "From the population solution, rank-k fine-tuning has the error of FT-2 with r = k for every T >= 3; at T = "
-        "2 that of FT-2 with r = 3k. From N samples a task the base is off by (sigma^2/(sigma_x^2 N)) tr[(sum_t "
-        "P_t^perp)^-1]."
+        "From the population solution, rank-$k$ fine-tuning has the error of FT-2 with $r = k$ for every $T "
+        r"\ge 3$; at $T = 2$ that of FT-2 with $r = 3k$. From $N$ samples a task the base is off by "
+        r"$\mathrm{E}\|A - A^\star\|_F^2 = \frac{\sigma^2}{\sigma_x^2 N} \operatorname{tr}[(\sum_t "
+        r"P_t^\perp)^{-1}]$ to first order."
     ),
     source="arXiv 2410.22264, theorem on the test error of LoRA-ML; proof in docs/theory.md, ML-7",
     nature="theorem",
@@ -293,4 +297,5 @@ CLAIM = Claim(
         },
     ),
     figure=growth_figure,
+    keys=(ERROR, ERROR_AT_TWO, BASE_ERROR),
 )

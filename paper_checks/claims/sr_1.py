@@ -22,6 +22,9 @@ from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import zero_evidence
 
 
+APART = r"distance of Newton's minimiser from $A^\star + \frac1T \sum_t R_t^\star$, over $\max_t \|W_t\|_F$"
+
+
 def _truth_formula(truth: GroundTruth) -> np.ndarray:
     return truth.A_star + np.mean(truth.R[:-1], axis=0)
 
@@ -47,7 +50,7 @@ def check(
         "||A_SR by Newton - (A* + mean_t R_t*)||_F / max||W_t||_F",
         np.linalg.norm(found - expected) / scale,
         condition=1.0,
-    )
+    ).of(APART)
     gradient = objective.gradient(Parameters(A=expected)).A
     yield zero_evidence(
         instance,
@@ -79,7 +82,8 @@ def _exact(instance: Instance, formula: Callable[[Any], np.ndarray]) -> Iterator
     from loraml_theory.exact import rationals
 
     A, W, T = formula(truth), truth.W_retraining, truth.T
-    yield exact_evidence.zero(instance, "gradient sum_t (A - W_t) at A* + mean_t R_t*", np.sum(A - W, axis=0))
+    what = "gradient sum_t (A - W_t) at A* + mean_t R_t*"
+    yield exact_evidence.zero(instance, what, np.sum(A - W, axis=0)).of(APART)
     step = rationals(instance.rng("step").integers(-3, 4, A.shape))
     growth = np.sum((A + step - W) ** 2) - np.sum((A - W) ** 2) - T * np.sum(step**2)
     what = "sum_t ||A + D - W_t||_F^2 - sum_t ||A - W_t||_F^2 - T ||D||_F^2 for a drawn D: the minimiser is unique"
@@ -115,8 +119,9 @@ CLAIM = Claim(
     id="SR-1",
     title="Closed form of standard retraining",
     statement=(
-        "The unique population minimiser of standard retraining is A_SR = A* + (1/T) sum_t R_t*. From samples it is "
-        "(sum_t N_t C_t)(sum_t N_t S_t)^-1 where the sum of the S_t is positive definite."
+        r"The unique population minimiser of standard retraining is $A_{\mathrm{SR}} = A^\star + \frac1T "
+        r"\sum_t R_t^\star$. From samples it is $(\sum_t N_t C_t)(\sum_t N_t S_t)^{-1}$ where $\sum_t N_t S_t$ "
+        "is positive definite."
     ),
     source="arXiv 2410.22264, section 3; proof in docs/theory.md, SR-1",
     nature="theorem",
@@ -140,4 +145,5 @@ CLAIM = Claim(
         ),
     ),
     instances=with_integers,
+    keys=(APART,),
 )

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from loraml_theory.exact import Rationals
 
 
+RANK = r"rank of $W_{T+1} - A_{\mathrm{SR}}$"
+
 Signs = Callable[[int, int], tuple[int, int]]
 """Maps (k, T) to the numbers of positive and negative eigenvalues."""
 
@@ -65,12 +67,13 @@ def check(instance: Instance, _profile: Profile, *, inertia: Signs = _signs) -> 
     M, k, T = residual(truth), truth.k, truth.T
     factor, smallest = congruence(truth)
     predicted = inertia(k, T)
-    yield from inertia_evidence(instance, "W_{T+1} - A_SR", M, factor=factor, smallest=smallest, predicted=predicted)
+    what = "W_{T+1} - A_SR"
+    yield from inertia_evidence(instance, what, M, factor=factor, smallest=smallest, predicted=predicted, key=RANK)
     if truth.d <= 12:
         yield _symmetric_floor(instance, M)
     exactly = exact_residual(instance)
     if exactly is not None:
-        yield from exact_evidence.signs(instance, "W_{T+1} - A_SR", exactly, predicted)
+        yield from exact_evidence.signs(instance, what, exactly, predicted, key=RANK)
 
 
 def _symmetric_floor(instance: Instance, M: np.ndarray) -> Evidence:
@@ -134,10 +137,11 @@ def _visible(M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 CLAIM = Claim(
     id="SR-2",
-    title="Standard retraining needs rank k(T+1)",
+    title="Standard retraining needs rank $k(T+1)$",
     statement=(
-        "W_{T+1} - A_SR = R_{T+1}* - (1/T) sum_t R_t* has inertia exactly (k, kT, d - k(T+1)), hence rank k(T+1): "
-        "adapters of any smaller rank cannot reach the test task. Symmetric adapters U U^T reach it at no rank."
+        r"$W_{T+1} - A_{\mathrm{SR}} = R_{T+1}^\star - \frac1T \sum_t R_t^\star$ has exactly $k$ positive and "
+        "$kT$ negative eigenvalues, hence rank $k(T+1)$: adapters of any smaller rank cannot reach the test "
+        r"task. Symmetric adapters $UU^\top$ reach it at no rank."
     ),
     source="arXiv 2410.22264, proposition on standard retraining; proof in docs/theory.md, SR-2",
     nature="theorem",
@@ -162,4 +166,5 @@ CLAIM = Claim(
         INERTIA, controls={"rank kT in place of k(T+1)": INERTIA.mutated(inertia=lambda k, T: (k, k * (T - 1)))}
     ),
     figure=figure,
+    keys=(RANK,),
 )

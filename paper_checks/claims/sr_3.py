@@ -27,6 +27,9 @@ from sims.engines.staged import newton_in_stages
 from sims.ensembles.ensembles import Block, Ensemble, noise
 from sims.ensembles.masks import Masks, masks
 
+LEFT = r"loss left by the best shift of rank $r$, over the base's loss"
+RANK = r"rank of $W_{T+1} - A_{\mathrm{SR}}$, which no smaller rank reaches"
+
 Count = Callable[[int, int], int]
 """Maps (k, T) to a rank."""
 
@@ -57,7 +60,7 @@ def check(
         from loraml_theory.exact import rank as exact_rank
 
         what = f"rank over Q of W_{{T+1}} - A_SR: at rank {top - 1} some loss remains"
-        yield exact_evidence.evidence(instance, what, exact_rank(exactly), top, relation="at least")
+        yield exact_evidence.evidence(instance, what, exact_rank(exactly), top, relation="at least").of(RANK)
 
 
 def _population(
@@ -71,7 +74,8 @@ def _population(
     shift = fine_tune(objective.moments, objective.base, rank) - objective.base
     best = float(np.linalg.norm(M - shift) ** 2) / 2 / whole
     reason = "10^3 d eps of max||W_t||_F^2"
-    yield Evidence("numerical", instance.name, what + "closed form", best, predicted, "equal", tolerance, reason)
+    by_form = what + "closed form"
+    yield Evidence("numerical", instance.name, by_form, best, predicted, "equal", tolerance, reason, key=LEFT)
     if truth.d > 12:
         return
     scale = np.sqrt(np.linalg.norm(M, 2) / truth.d)
@@ -202,8 +206,8 @@ CLAIM = Claim(
     id="SR-3",
     title="Too small a rank leaves an error that no data remove",
     statement=(
-        "For r < k(T+1) the least loss over rank-r shifts of the standard base is 1/2 sum_{i>r} sigma_i^2(W_{T+1} - "
-        "A_SR) > 0, for every sample, however many test samples there are."
+        r"For $r < k(T+1)$ the least loss over rank-$r$ shifts of the standard base is $\frac12 \sum_{i>r} "
+        r"\sigma_i^2(W_{T+1} - A_{\mathrm{SR}}) > 0$, for every sample, however many test samples there are."
     ),
     source="arXiv 2410.22264, corollary on standard retraining (Eckart-Young); proof in docs/theory.md, SR-3",
     nature="theorem",
@@ -233,4 +237,5 @@ CLAIM = Claim(
         _floor("k", _k, THREE, Ensemble("asymmetric", 12, 2, 3)),
         controls={"the tail from i >= r": FLOOR.mutated(rank_of_floor=lambda k, T: _one_below(k, T) - 1)},
     ),
+    keys=(LEFT, RANK),
 )

@@ -31,6 +31,9 @@ from paper_checks.evidence.trials import (
 from sims.ensembles.ensembles import Ensemble
 from sims.ensembles.masks import Masks, masks
 
+ERROR = r"error at rank $k(T+1)$ over FT-2's prediction"
+FLOOR = r"least error at rank $k$ over its floor $\sum_{i>k} \sigma_i^2(W_{T+1} - A_{\mathrm{SR}})$"
+
 
 def check(
     instance: Instance,
@@ -44,7 +47,7 @@ def check(
     """Fine-tune at rank k(T'+1) after retraining on T' = 2..T tasks; and at rank k, where a floor stays."""
     line = Line(base=standard_base, rank=standard_rank, predicted_rank=rank, rate=rate, residual_rank=residual_rank)
     measured = grow(instance, profile, line, range(2, instance.truth.T + 1))
-    yield from measured.evidence(instance)
+    yield from measured.evidence(instance, key=ERROR)
     if instance.truth.T >= 3:
         yield slope_evidence(instance, measured)
     yield from _floor(instance, profile, base)
@@ -76,6 +79,7 @@ def _floor(instance: Instance, profile: Profile, base: Callable[[GroundTruth], n
             tolerance,
             "holds for every sample; rounding of max||W_t||_F over the root of the floor only",
             decidable=tolerance < 1e-2,
+            key=FLOOR,
         )
 
 
@@ -112,11 +116,11 @@ STAYS = Statement("error at rank k above sum_{i>k} sigma_i^2", stays_above, THRE
 
 CLAIM = Claim(
     id="SR-4",
-    title="After standard retraining the test error grows with T",
+    title="After standard retraining the test error grows with $T$",
     statement=(
-        "Fine-tuning A_SR at rank k(T+1) has the error of FT-2 with r = k(T+1), which grows with T until it "
-        "saturates at the full fit; at rank k the error never falls below sum_{i>k} sigma_i^2(W_{T+1} - A_SR), for "
-        "any n."
+        r"Fine-tuning $A_{\mathrm{SR}}$ at rank $k(T+1)$ has the error of FT-2 with $r = k(T+1)$, which grows "
+        r"with $T$ until it saturates at the full fit; at rank $k$ the error never falls below $\sum_{i>k} "
+        r"\sigma_i^2(W_{T+1} - A_{\mathrm{SR}})$, for any $n$."
     ),
     source="arXiv 2410.22264, theorem on standard retraining; proof in docs/theory.md, SR-4",
     nature="theorem",
@@ -157,4 +161,5 @@ CLAIM = Claim(
         },
     ),
     figure=growth_figure,
+    keys=(ERROR, FLOOR),
 )

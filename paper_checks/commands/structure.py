@@ -11,13 +11,15 @@ from loraml_theory.harness.errors import InputError
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import Seed, whole
 from paper_checks.commands.output import prepare_file, writing
+from paper_checks.legend import KINDS
+from paper_checks.notation import unicode
 
 
 @deferred
 def structure(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help="The kind, such as generic; an unknown word lists all kinds."),
+        typer.Argument(metavar="KIND", help=f"The kind. {'; '.join(f'{kind}: {unicode(KINDS[kind])}' for kind in KINDS)}."),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE.npz", help="The file to write.")],
     d: Annotated[int, typer.Option("--d", metavar="N", parser=whole(), help="The dimension.")] = 10,
@@ -34,15 +36,15 @@ def structure(
     import numpy as np
 
     from loraml_theory.harness.structure_file import MAX_ENTRIES, write_structure
-    from loraml_theory.zoo import KINDS
+    from loraml_theory import zoo
 
-    if kind not in KINDS:
-        raise InputError(f"KIND: got {kind!r}, expected one of {', '.join(sorted(KINDS))}")
+    if kind not in zoo.KINDS:
+        raise InputError(f"KIND: got {kind!r}, expected one of {', '.join(sorted(zoo.KINDS))}")
     if d * max(d, (T + 1) * k) > MAX_ENTRIES:
         raise InputError(f"--d, --k, --T: got {d}, {k}, {T}, expected at most {MAX_ENTRIES} numbers")
     prepare_file(out)
     try:
-        truth = KINDS[kind](np.random.default_rng(seed), d, k, T)
+        truth = zoo.KINDS[kind](np.random.default_rng(seed), d, k, T)
     except ValueError as problem:
         raise InputError(f"{kind} with d = {d}, k = {k}, T = {T}: {problem}") from None
     with writing(out):

@@ -18,6 +18,7 @@ from paper_checks.commands.progress import computing
 
 if TYPE_CHECKING:
     from paper_checks.claim import AnyClaim, Recorded
+    from paper_checks.evidence.empirical import EmpiricalClaim
     from paper_checks.evidence.instance import Instance
     from paper_checks.mutation.noticed import Matrix
     from paper_checks.verify import Run, Study
@@ -55,6 +56,7 @@ def verify(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for verdicts.json and report.html.")] = Path(
         "reports/verify"
     ),
+    unfolded: Annotated[bool, typer.Option("--unfolded", help="Write the page with all evidence open.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print verdicts.json instead of a table.")] = False,
     engine: Annotated[EngineName, one_of(EngineName, "The engine of the checks at scale of --profile full.")] = "auto",
     device: Device = None,
@@ -92,7 +94,7 @@ def verify(
         if mutants:
             run = replace(run, mutants=_mutants(run, progress))
         progress("report")
-        text = _write_reports(run, out, context.obj)
+        text = _write_reports(run, out, context.obj, unfolded=unfolded)
     return run.exit_status, text if as_json else _table(run, out)
 
 
@@ -117,10 +119,16 @@ def _with_records(
         chosen, without = judged(asked, experiments)
     except InputError as problem:
         raise InputError(f"--records: {problem}") from None
-    lines = [f"{claim.id} needs records: `{claim.command}`, then `loraml verify --records DIR`" for claim in without]
-    if lines and by_id:
-        raise InputError(f"--claim: {lines[0]}")
-    return chosen, experiments, [f"omitted: {line}" for line in lines]
+    if not without:
+        return chosen, experiments, []
+    if by_id:
+        raise InputError(f"--claim: {_needs_records(without[:1])}")
+    return chosen, experiments, [f"Omitted, {_needs_records(without)}"]
+
+
+def _needs_records(claims: Sequence[EmpiricalClaim[Any]]) -> str:
+    makers = ", ".join(f"{claim.id} (`{claim.command}`)" for claim in claims)
+    return f"for want of records of an experiment, which `--records DIR` gives: {makers}"
 
 
 def _given(structure: Path | None, seed: int, *, exact: bool) -> tuple[list[Instance] | None, list[str]]:
@@ -152,14 +160,14 @@ def _real_study() -> Study:
     return study
 
 
-def _write_reports(run: Run, out: Path, command: str) -> str:
+def _write_reports(run: Run, out: Path, command: str, *, unfolded: bool) -> str:
     """Write the reports and the certificates, and return the JSON text."""
     from loraml_theory.harness.versions import environment
     from paper_checks.report import html, verdicts
 
     made_by = environment(command)
     text = verdicts.dumps(verdicts.document(run, made_by))
-    page = html.render(run, made_by)
+    page = html.render(run, made_by, unfolded=unfolded)
     notes = [note for result in run.claims for note in result.notes]
     certificates = {note.file: note.certificate for note in notes if note.file and note.certificate}
     write_files(out, {**certificates, "verdicts.json": text, "report.html": page})

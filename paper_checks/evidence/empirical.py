@@ -23,6 +23,7 @@ from realdata.peft_ml.budget import Count
 POINTS = 100.0
 SCORE = "accuracy"  # of drawn records
 UNIT = "percentage points"
+AHEAD = "accuracy of the method claimed to be ahead minus the other's"
 FINE_TUNING = {"lora": "LoRA", "last-layer": "last layer", "full": "full fine-tuning"}
 
 
@@ -47,6 +48,7 @@ class EmpiricalClaim(AnyClaim[E]):
 
     nature: Nature = "empirical"
     unit: str = UNIT
+    keys: tuple[str, ...] = (AHEAD,)
     experiment: str
     described: Callable[[E], str]
     command: str
@@ -249,9 +251,10 @@ def _evidence(
         interval=(low, high),
         decidable=found.seeds > 1,
         decides=decides,
+        key=AHEAD if decides else "",
     )
 
 
 def _nothing(experiment: RecordedExperiment, what: str, margin: float) -> Evidence:
     reason = "too few records: at least two seeds that both have are needed"
-    return Evidence("statistical", experiment.name, what, nan, margin, "above", 0.0, reason, decidable=False)
+    return Evidence("statistical", experiment.name, what, nan, margin, "above", 0.0, reason, decidable=False, key=AHEAD)

@@ -73,13 +73,15 @@ def zero(instance: Instance, what: str, array: Rationals) -> Evidence:
     return evidence(instance, f"entries that are not 0 over Q: {what}", non_zero(array), 0)
 
 
-def signs(instance: Instance, what: str, M: Rationals, predicted: Sequence[int]) -> list[Evidence]:
-    """Compare the inertia of a symmetric matrix, (positive, negative), with a prediction."""
+def signs(
+    instance: Instance, what: str, M: Rationals, predicted: Sequence[int], *, key: str = ""
+) -> list[Evidence]:
+    """Compare the inertia of a symmetric matrix, (positive, negative), with a prediction; its rank is of `key`."""
     from loraml_theory.exact import inertia
 
     found = inertia(M)
     return [
-        evidence(instance, f"{sign} eigenvalues over Q of {what}", count, expected)
+        evidence(instance, f"{sign} eigenvalues over Q of {what}", count, expected).of(key if sign == "non-zero" else "")
         for sign, count, expected in (
             ("non-zero", sum(found), sum(predicted)),
             ("positive", found.positive, predicted[0]),

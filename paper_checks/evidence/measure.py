@@ -28,11 +28,13 @@ def inertia_evidence(
     factor: np.ndarray,
     smallest: float,
     predicted: tuple[int, int],
+    key: str = "",
 ) -> list[Evidence]:
     r"""Compare the inertia of M with a prediction, where theory says ``M = factor D factor^T``.
 
     Sylvester's law fixes the inertia; the `congruence_floor`, given the `smallest` non-zero ``|eig(D)|``, decides
-    whether float64 can see it: if it is not clearly above rounding, the count is decidable only where it agrees.
+    whether float64 can see it: if it is not clearly above rounding, the count is decidable only where it agrees. The rank, which is
+    the first row, is a value of `key`.
     """
     cut = level(instance)
     counts = inertia(M, np.asarray(cut))
@@ -61,6 +63,7 @@ def inertia_evidence(
                 0.0,
                 reason,
                 decidable=decidable,
+                key=key if sign == "non-zero" else "",
             )
         )
     return rows

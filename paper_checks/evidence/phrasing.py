@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
-from paper_checks.claim import Evidence, Outcome
+from paper_checks.claim import Evidence, Kind, Outcome
+from paper_checks.notation import unicode
+
+STRENGTH: tuple[Kind, ...] = ("exact", "certified", "numerical", "statistical")
+PROOFS = {"exact": "exact over Q", "certified": "certified"}
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -67,10 +71,47 @@ def comparison(evidence: Evidence) -> str:
     )
 
 
-def headline(evidence: Sequence[Evidence]) -> Evidence | None:
-    """Return the value that a table shows: the first deciding one that disagrees, is undecided, or agrees."""
-    for outcome in (Outcome.DISAGREES, Outcome.UNDECIDED, Outcome.AGREES):
-        for item in evidence:
-            if item.decides and item.outcome is outcome:
+def headline(evidence: Sequence[Evidence], keys: Sequence[str] = ()) -> Evidence | None:
+    """Return the value that a table shows.
+
+    It is the first deciding one that disagrees, or is undecided. Where all agree it is, of the first of the key
+    quantities that has values, the value that uses most of what is tolerated, of several such the strongest kind.
+    """
+    deciding = [item for item in evidence if item.decides]
+    for outcome in (Outcome.DISAGREES, Outcome.UNDECIDED):
+        for item in deciding:
+            if item.outcome is outcome:
                 return item
-    return None
+    of_keys = ([item for item in deciding if item.key == key] for key in keys)
+    return furthest_off(next(filter(None, of_keys), deciding))
+
+
+def furthest_off(agreeing: Sequence[Evidence]) -> Evidence | None:
+    """Return the value that uses most of what is tolerated, of several such the strongest kind."""
+    return max(agreeing, key=lambda item: (item.share, -STRENGTH.index(item.kind)), default=None)
+
+
+def quote(keys: Sequence[str], evidence: Sequence[Evidence], *, noun: str = "instance") -> str:
+    """Say what the key quantities are, each by the value that is furthest off; evidence that all agrees.
+
+    Examples
+    --------
+    >>> one = Evidence("exact", "integer d=4", "rank", 4, 4, "equal", 0.0, "counted", key="rank of $R_t$")
+    >>> quote(["rank of $R_t$"], [one])
+    'Rank of Rₜ: 4, expected 4 on integer d=4 (exact over Q)'
+    """
+    said = "; ".join(_quoted(key, found, noun) for key in keys if (found := [e for e in evidence if e.key == key]))
+    return said[:1].upper() + said[1:] if said[:2].isalpha() else said
+
+
+def _quoted(key: str, found: Sequence[Evidence], noun: str) -> str:
+    item = furthest_off(found)
+    assert item is not None
+    proved = {kind: {e.instance for e in found if e.kind == kind} for kind in PROOFS}
+    several = len(found) > 1
+    said = [f"{PROOFS[kind]}{f' on {len(on)}' if several else ''}" for kind, on in proved.items() if on]
+    if several:
+        places = plural(len({e.instance for e in found}), noun)
+        said.insert(0, f"{'the furthest off' if item.share else 'like all'} of {len(found)} values on {places}")
+    where = f" ({', '.join(said)})" if said else ""
+    return f"{unicode(key)}: {measured(item)}, expected {expected(item)} on {item.instance}{where}"

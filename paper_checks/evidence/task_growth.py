@@ -86,7 +86,7 @@ class Growth:
     predicted: tuple[float, ...]
     rounding: float
 
-    def evidence(self, instance: Instance) -> Iterator[Evidence | Note]:
+    def evidence(self, instance: Instance, *, key: str = "") -> Iterator[Evidence | Note]:
         """Compare the mean at every T with its prediction."""
         yield Note(
             instance.name,
@@ -101,7 +101,7 @@ class Growth:
                 bias=BIAS,
                 rounding=self.rounding,
                 reason=FIRST_ORDER,
-            )
+            ).of(key)
 
 
 def grow(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from loraml_theory.harness import plotting
 from loraml_theory.harness.plotting import CYCLE, GREY, INK, data_uri
 from paper_checks.claim import Evidence, Outcome
+from paper_checks.notation import unicode
 from paper_checks.verify import ClaimResult
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 MARKS = {Outcome.AGREES: ("o", CYCLE[2]), Outcome.DISAGREES: ("X", "#cf4637")}
 OPEN = ("o", GREY)
-CAPTION = "Share of its tolerance that each value uses; a value that uses more than all of it disagrees"
+CAPTION = (
+    "Share that each value uses of what is tolerated, its tolerance and half its interval; a value that uses more than "
+    "all of it disagrees"
+)
 FOREST = (
     "Measured values with their intervals; the statement is that they are above the line. Filled marks decide, hollow "
     "ones do not; green agrees, red disagrees, grey is undecided"
@@ -40,7 +44,7 @@ def picture(result: ClaimResult) -> Picture | None:
         subject = result.claim.most_telling(result.applied_to)
         with axes(height=3.2) as (figure, ax):
             result.claim.figure(ax, subject)
-            return Picture(data_uri(figure), f"{result.claim.title}, on {subject.name}")
+            return Picture(data_uri(figure), f"{unicode(result.claim.title)}, on {subject.name}")
     spread = [e for e in result.evidence if e.relation == "above" and e.interval]
     if spread:
         with axes(height=0.7 + 0.42 * len(spread)) as (figure, ax):
@@ -66,7 +70,7 @@ def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -
     ax.set_xlim(LEAST / 1.5, 1.5 * MOST)
     _name_rows(ax, rows)
     ax.minorticks_off()
-    ax.set_xlabel("share of the tolerance")
+    ax.set_xlabel("share of what is tolerated")
 
 
 def _draw_forest(ax: Axes, evidence: Sequence[Evidence], *, unit: str) -> None:
@@ -101,13 +105,8 @@ def _name_rows(ax: Axes, rows: Sequence[str]) -> None:
 
 
 def _used(item: Evidence) -> float:
-    """Return the wrong-side deviation of a value, or of its whole interval, over the tolerance; clipped to the axis."""
-    low, high = item.interval or (item.measured, item.measured)
-    above, below = low - item.predicted, item.predicted - high
-    wrong = {"at most": above, "at least": below}.get(item.relation, max(above, below))
-    if wrong <= LEAST * item.tolerance:
-        return LEAST
-    return MOST if wrong >= MOST * item.tolerance else wrong / item.tolerance
+    """Return the share of what is tolerated that a value uses, clipped to the axis."""
+    return min(max(item.share, LEAST), MOST)
 
 
 def _shortened(text: str, length: int = 72) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from itertools import groupby
+from dataclasses import dataclass
+from math import ceil, isnan
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from loraml_theory.harness.page import page
+from paper_checks import legend
 from paper_checks.claim import Evidence, Outcome, Verdict
 from paper_checks.evidence import error_budget
 from paper_checks.evidence.phrasing import expected, headline, measured, number, plural
+from paper_checks.notation import mathml
 from paper_checks.report.figures import picture
 from paper_checks.report.real import section
 from paper_checks.report.terminal import NOTICES
-from paper_checks.verify import AssumptionResult, Run
+from paper_checks.verify import AssumptionResult, ClaimResult, Run
 
 VERDICTS = {
     Verdict.SUPPORTED: ("✓", "supported"),
@@ -37,7 +40,7 @@ KINDS = {
     "probability.",
 }
 RELATIONS = {"equal": "=", "slope": "=", "at most": "≤", "at least": "≥", "above": ">"}
-HOLDS = {True: ("✓", "holds"), False: ("✗", "does not hold"), None: ("?", "cannot be told")}
+WORST_FIRST = (Outcome.DISAGREES, Outcome.UNDECIDED, Outcome.AGREES)
 
 SCRIPT = re.compile(r"(?<=[^\s_])(?P<sign>[_^])(?:\{(?P<braced>[^{}]+)\}|(?P<short>-?\d+|[A-Za-z]{1,2})(?![A-Za-z\d]))")
 POWER_OF_TEN = re.compile(r"(?<=\d)e([+-]?\d+)\b")
@@ -55,7 +58,7 @@ SYMBOLS = {
 }
 
 
-def render(run: Run, environment: dict[str, Any]) -> str:
+def render(run: Run, environment: dict[str, Any], *, unfolded: bool = False) -> str:
     """Return the page; every text in it is escaped.
 
     Parameters
@@ -64,30 +67,92 @@ def render(run: Run, environment: dict[str, Any]) -> str:
         The results.
     environment
         Versions and platform, see `loraml_theory.harness.versions.environment`.
+    unfolded
+        Whether all evidence is open.
     """
     controls = [control for result in run.claims for control in result.controls]
     values = {
         "run": run,
         "environment": environment,
-        "claims": [(result, headline(result.evidence), picture(result)) for result in run.claims],
+        "unfolded": unfolded,
+        "claims": [(result, headline(result.evidence, result.claim.keys), picture(result)) for result in run.claims],
         "real": section(run.real),
         "counts": Counter(result.verdict for result in run.claims),
         "controls": controls,
         "controls_refuted": sum(control.verdict is Verdict.REFUTED for control in controls),
-        "by_instance": _by_instance,
-        "by_assumption": _by_assumption,
+        "places": places,
         "verdicts": VERDICTS,
         "outcomes": OUTCOMES,
-        "holds": HOLDS,
         "relations": RELATIONS,
         "kinds": KINDS,
         "kinds_of": _kinds_of,
+        "symbols": legend.SYMBOLS,
+        "structures": legend.KINDS,
         "shares": [found for r in run.claims if (found := error_budget.share(r.claim.id, r.evidence))],
         "budget": error_budget,
         "notices": NOTICES,
     }
-    filters = {f.__name__: f for f in (formula, expected, measured, typeset, plural)}
+    filters = {f.__name__: f for f in (formula, expected, measured, typeset, plural, kind_of, percent)}
     return page("paper_checks.report", "report.html.j2", values, filters=filters)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What was found on one instance: its assumptions, and its evidence, of which `share` is the largest used.
+
+    `missing` is the assumption that it does not meet, or that cannot be told.
+    """
+
+    name: str
+    assumptions: list[AssumptionResult]
+    evidence: list[Evidence]
+
+    @property
+    def missing(self) -> AssumptionResult | None:
+        """The first assumption that does not hold, or cannot be told."""
+        return next((found for found in self.assumptions if not found.holds), None)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome of all its evidence that decides, None without any."""
+        found = {item.outcome for item in self.evidence if item.decides}
+        return next((outcome for outcome in WORST_FIRST if outcome in found), None)
+
+    @property
+    def share(self) -> float:
+        """The largest share of what is tolerated that a value which decides uses."""
+        return max((item.share for item in self.evidence if item.decides and not isnan(item.share)), default=0.0)
+
+
+def places(result: ClaimResult) -> list[Place]:
+    """Return what was found on every instance: what disagrees first, then by the share used, then what is not met."""
+    names = dict.fromkeys([*(a.instance for a in result.assumptions), *(e.instance for e in result.evidence)])
+    found = [
+        Place(
+            name,
+            [a for a in result.assumptions if a.instance == name],
+            [e for e in result.evidence if e.instance == name],
+        )
+        for name in names
+    ]
+    order = {outcome: position for position, outcome in enumerate((*WORST_FIRST, None))}
+    return sorted(found, key=lambda place: (bool(place.missing), order[place.outcome], -place.share))
+
+
+def kind_of(instance: str) -> str | None:
+    """Return the kind of structure that an instance is named after, None for any other name."""
+    return next((word for word in re.split(r"\W*[\s]\W*", instance) if word in legend.KINDS), None)
+
+
+def percent(share: float) -> str:
+    """Write a share in percent, rounded up.
+
+    Examples
+    --------
+    >>> percent(0.001), percent(0.234)
+    ('1 %', '24 %')
+    """
+    return f"{ceil(100 * share)} %"
 
 
 def typeset(value: float | str | None) -> Markup:
@@ -108,13 +173,17 @@ def _power_of_ten(found: re.Match[str]) -> str:
 
 
 def formula(text: str) -> Markup:
-    """Typeset the formulas in a claim's text: ``W_{T+1}``, ``sum_t``, ``10^-9``, ``<=``.
+    """Typeset the formulas in a text: LaTeX between dollar signs; elsewhere ``W_{T+1}``, ``sum_t``, ``10^-9``, ``<=``.
 
     Examples
     --------
     >>> print(formula("||W_{T+1} - A_SR|| <= 10^-9, not A_star"))
     ‖W<sub>T+1</sub> − A<sub>SR</sub>‖ ≤ 10<sup>−9</sup>, not A_star
     """
+    return mathml(text, words=_words)
+
+
+def _words(text: str) -> Markup:
     shown = str(escape(text))
     for pattern, symbol in SYMBOLS.items():
         shown = re.sub(pattern, symbol, shown)
@@ -131,15 +200,3 @@ def _kinds_of(evidence: Iterable[Evidence]) -> list[tuple[str, int]]:
     """Count evidence of each kind, the strongest first."""
     counts = Counter[str](item.kind for item in evidence)
     return [(kind, counts[kind]) for kind in KINDS if counts[kind]]
-
-
-def _by_instance(evidence: Iterable[Evidence]) -> list[tuple[str, list[Evidence]]]:
-    """Group evidence by instance."""
-    return [(name, list(items)) for name, items in groupby(evidence, key=lambda item: item.instance)]
-
-
-def _by_assumption(found: Iterable[AssumptionResult]) -> dict[str, list[AssumptionResult]]:
-    groups: dict[str, list[AssumptionResult]] = {}
-    for item in found:
-        groups.setdefault(item.what, []).append(item)
-    return groups

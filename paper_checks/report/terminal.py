@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from loraml_theory.harness.errors import one_line
-from paper_checks.claim import AnyClaim, Verdict
+from paper_checks.claim import AnyClaim, Evidence, Verdict
 from paper_checks.evidence.phrasing import expected, headline, measured
 from paper_checks.mutation.noticed import Matrix, Notice
+from paper_checks.notation import unicode
 from paper_checks.verify import ClaimResult, Run
 
 LOOKS = {
@@ -37,10 +38,8 @@ def show_run(console: Console, run: Run, report: str) -> None:
     """Print the table of verdicts, the reasons that matter, and the report's path."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("claim", no_wrap=True)
-    table.add_column("", ratio=1, min_width=14)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("measured", justify="right", no_wrap=True)
-    table.add_column("expected", no_wrap=True)
+    table.add_column("", ratio=1, min_width=24)
     table.add_column("controls", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
     for result in run.claims:
@@ -120,18 +119,21 @@ def show_claims(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:
 
 def _row(result: ClaimResult) -> list[Text]:
     sign, word, style = LOOKS[result.verdict]
-    item = headline(result.evidence)
+    item = headline(result.evidence, result.claim.keys)
     refuted = sum(control.verdict is Verdict.REFUTED for control in result.controls)
     controls = f"{refuted}/{len(result.controls)}" if result.controls else ""
     return [
         Text(result.claim.id, "bold"),
-        Text(result.claim.title),
         Text(f"{sign} {word}", style),
-        Text(measured(item) if item else ""),
-        Text(expected(item) if item else ""),
+        Text(unicode(result.claim.title)) + Text(f"\n{_value(item)}" if item else "", "dim"),
         Text(controls, "default" if refuted == len(result.controls) else "bold red"),
         Text(f"{result.seconds:.0f}", "dim"),
     ]
+
+
+def _value(item: Evidence) -> str:
+    """Name the value and compare it with its prediction."""
+    return f"{unicode(item.key or item.what)}: {measured(item)}, expected {expected(item)}"
 
 
 def _worth_saying(result: ClaimResult) -> list[str]:
@@ -145,8 +147,8 @@ def _worth_saying(result: ClaimResult) -> list[str]:
 
 
 def _show_head(console: Console, claim: AnyClaim[Any]) -> None:
-    console.print(Text(f"{claim.id}  {claim.title}", "bold") + Text(f"  {claim.nature}", "dim"))
-    _show_field(console, "", claim.statement)
+    console.print(Text(f"{claim.id}  {unicode(claim.title)}", "bold") + Text(f"  {claim.nature}", "dim"))
+    _show_field(console, "", unicode(claim.statement))
 
 
 def _show_field(console: Console, name: str, text: str) -> None:

@@ -15,10 +15,13 @@ import numpy as np
 
 from paper_checks.claim import Evidence
 from paper_checks.evidence import error_budget
+from paper_checks.evidence.phrasing import headline
 from paper_checks.mutation.noticed import Matrix
-from paper_checks.verify import ClaimResult, Run
+from paper_checks.notation import unicode
+from paper_checks.verify import ClaimResult, ControlResult, Run
 
 SCHEMA = 1
+DECIDED = ("kind", "measured", "predicted", "interval", "relation", "tolerance")
 
 
 def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
@@ -94,18 +97,19 @@ def plain(value: Any) -> Any:
 
 
 def _claim(result: ClaimResult) -> dict[str, Any]:
-    claim = result.claim
+    claim, key = result.claim, headline(result.evidence, result.claim.keys)
     return {
         "id": claim.id,
-        "title": claim.title,
+        "title": unicode(claim.title),
         "nature": claim.nature,
-        "statement": claim.statement,
+        "statement": unicode(claim.statement),
+        "key": None if key is None else _evidence(key),
         "source": claim.source,
         "verdict": result.verdict,
         "reason": result.reason,
-        "assumptions": [vars(assumption) for assumption in result.assumptions],
+        "assumptions": [{**vars(found), "what": unicode(found.what)} for found in result.assumptions],
         "evidence": [_evidence(item) for item in result.evidence],
-        "controls": [vars(control) for control in result.controls],
+        "controls": [_control(control) for control in result.controls],
         "kinds": Counter(item.kind for item in result.evidence),
         "notes": [{"instance": n.instance, "text": n.text, "certificate": n.file} for n in result.notes],
         "seconds": round(result.seconds, 3),
@@ -134,4 +138,17 @@ def _mutants(found: Matrix) -> dict[str, Any]:
 
 
 def _evidence(item: Evidence) -> dict[str, Any]:
-    return {**vars(item), "outcome": item.outcome}
+    return {**vars(item), "key": unicode(item.key), "outcome": item.outcome}
+
+
+def _control(control: ControlResult) -> dict[str, Any]:
+    """Return a control's verdict with the evidence that decided it."""
+    found = control.evidence
+    decided = {name: getattr(found, name, None) for name in DECIDED}
+    return {
+        "what": unicode(control.what),
+        "instance": control.instance,
+        "verdict": control.verdict,
+        "quantity": None if found is None else found.what,
+        **decided,
+    }
