@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf, isfinite
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from paper_checks.evidence.instance import Instance
 
@@ -204,6 +204,14 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """One figure: a data URI, and its caption."""
+
+    uri: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """Whether an assumption holds on a subject (None: float64 cannot tell), and the deciding number."""
 
@@ -284,6 +292,12 @@ class Given:
     experiments: Sequence[Recorded] = ()
 
 
+def _of_id(id_: str) -> AnyClaim[Any]:
+    from paper_checks import registry
+
+    return registry.get([id_])[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnyClaim(Generic[S]):
     """A statement of the paper with everything needed to check it.
@@ -328,6 +342,10 @@ class AnyClaim(Generic[S]):
     unit: str = ""
     keys: tuple[str, ...] = ()
     existential: bool = False
+
+    def __reduce__(self) -> tuple[Callable[[str], AnyClaim[Any]], tuple[str]]:
+        """Pickle a claim by its id: another process looks it up."""
+        return _of_id, (self.id,)
 
     def subjects(self, given: Given) -> Sequence[S]:
         """Return the subjects of the check."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import nan
 from time import perf_counter
 from typing import Any, TypeAlias, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.processes import Crew, Lost, Tick
 from paper_checks.claim import (
     AnyClaim,
     Check,
@@ -19,6 +20,7 @@ from paper_checks.claim import (
     Given,
     Note,
     Outcome,
+    Picture,
     Profile,
     Recorded,
     ScaleCheck,
@@ -32,9 +34,10 @@ from paper_checks.claim import (
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.phrasing import comparison, headline, number, plural, quote
 from paper_checks.mutation.noticed import Matrix
-from paper_checks.notation import unicode
 
 Study: TypeAlias = Callable[[str, int], dict[str, Any]]
+REAL = "real data"
+IMPORTS = ("paper_checks.registry", "paper_checks.claims.ft_2", "paper_checks.report.figures", "matplotlib.figure")
 S = TypeVar("S", bound=Subject)
 
 
@@ -78,6 +81,8 @@ class ClaimResult:
         The subjects that meet all assumptions.
     seconds
         Wall time.
+    picture
+        The claim's picture, if it was drawn.
     """
 
     claim: AnyClaim[Any]
@@ -89,6 +94,7 @@ class ClaimResult:
     controls: tuple[ControlResult, ...]
     applied_to: tuple[Any, ...]
     seconds: float
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,8 @@ def verify(
     experiments: Sequence[Recorded] = (),
     real: Study | None = None,
     notes: Iterable[str] = (),
-    progress: Callable[[str], None] = lambda _: None,
+    workers: int = 1,
+    found: Callable[[ClaimResult], None] = lambda _: None,
 ) -> Run:
     """Check claims: theorems on their own drawn instances or on the given ones, empirical claims on experiments.
 
@@ -144,19 +151,71 @@ def verify(
         The study of real data, called with the profile's name and the seed; none by default.
     notes
         Sentences about the input, shown with the results.
-    progress
-        Called with the name of the next step.
+    workers
+        Number of processes; the results do not depend on it.
+    found
+        Called with each result, in the order in which they come.
     """
-    results = []
-    there, at_scale = Given(seed, given, experiments), given is None and profile.structures > 0
-    for position, claim in enumerate(claims, start=1):
-        progress(f"{position}/{len(claims)}  {claim.id}  {unicode(claim.title)}")
-        results.append(check(claim, claim.subjects(there), profile, seed=seed, at_scale=at_scale))
-    study: dict[str, Any] = {}
-    if real is not None:
-        progress("real data")
-        study = real(profile.name, seed)
-    return Run(seed, profile, tuple(results), study, tuple(notes))
+    bench = Checks(tuple(claims), Given(seed, given, experiments), profile, real)
+    results: dict[str, Any] = {}
+    for job, result in _in_turn(bench) if workers == 1 else _side_by_side(bench, workers):
+        results[job] = result
+        if isinstance(result, ClaimResult):
+            found(result)
+    study = results.pop(REAL, {})
+    return Run(seed, profile, tuple(results[claim.id] for claim in claims), study, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Checks:
+    """A bench that checks each of some claims by its id, and runs the study of real data by the name `REAL`."""
+
+    claims: tuple[AnyClaim[Any], ...]
+    given: Given
+    profile: Profile
+    real: Study | None = None
+
+    @property
+    def jobs(self) -> list[str]:
+        """The claims in their order, then the study."""
+        return [*(claim.id for claim in self.claims), *([] if self.real is None else [REAL])]
+
+    def do(self, job: str, _tick: Tick = lambda _: None) -> ClaimResult | dict[str, Any]:
+        """Check a claim and draw its picture, or run the study."""
+        given, profile = self.given, self.profile
+        if job == REAL and self.real is not None:
+            return self.real(profile.name, given.seed)
+        claim = next(claim for claim in self.claims if claim.id == job)
+        at_scale = given.instances is None and profile.structures > 0
+        return drawn(check(claim, claim.subjects(given), profile, seed=given.seed, at_scale=at_scale))
+
+
+def _in_turn(bench: Checks) -> Iterator[tuple[str, Any]]:
+    for job in bench.jobs:
+        yield job, bench.do(job)
+
+
+def _side_by_side(bench: Checks, workers: int) -> Iterator[tuple[str, Any]]:
+    """Check claims in several processes, from the last job on: those take longest.
+
+    Raises
+    ------
+    RuntimeError
+        If one of them fails; its text has the traceback.
+    """
+    jobs = bench.jobs
+    with Crew(lambda: jobs.pop() if jobs else None, bench, size=workers, imports=IMPORTS) as crew:
+        for job, result in crew:
+            if isinstance(result, Lost):
+                raise RuntimeError(f"{job}: {result.what}\n{result.details}")
+            yield job, result
+
+
+def drawn(result: ClaimResult) -> ClaimResult:
+    """Return the result with its picture."""
+    from paper_checks.report.figures import picture
+
+    return replace(result, picture=picture(result.claim, result.applied_to, result.evidence))
 
 
 def check(

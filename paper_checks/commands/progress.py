@@ -8,26 +8,49 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
     from sims.sweep.running import SweepProgress
 
 
+class Shown:
+    """Shows the current step when called, and keeps lines above it; nothing where there is no terminal."""
+
+    def __init__(self, console: Console | None = None, status: Status | None = None) -> None:
+        self._console, self._status = console, status
+
+    def __call__(self, step: str) -> None:
+        """Show the current step in place of the last."""
+        from rich.text import Text
+
+        if self._status is not None:
+            self._status.update(Text(step))
+
+    def keep(self, line: str) -> None:
+        """Write a line that stays."""
+        from rich.text import Text
+
+        if self._console is not None:
+            self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
+
+
 @contextmanager
-def shown_progress() -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows the current step."""
+def shown_progress() -> Iterator[Shown]:
+    """Yield what shows the progress."""
     from rich.console import Console
-    from rich.text import Text
 
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        yield lambda _: None
+        yield Shown()
         return
     with console.status("") as status:
-        yield lambda text: status.update(Text(text))
+        yield Shown(console, status)
 
 
 @contextmanager
-def computing() -> Iterator[Callable[[str], None]]:
-    """Yield the same function, for work on many small matrices: one BLAS thread is faster than several on these."""
+def computing() -> Iterator[Shown]:
+    """Yield the same, for work on many small matrices: one BLAS thread is faster than several on these."""
     from threadpoolctl import threadpool_limits
 
     with shown_progress() as progress, threadpool_limits(limits=1, user_api="blas"):

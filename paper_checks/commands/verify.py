@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.processes import cores
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Device, EngineName, Ids, Profile, Seed, claim_ids, one_of
+from paper_checks.commands.options import Device, EngineName, Ids, Profile, Seed, claim_ids, one_of, whole
 from paper_checks.commands.output import prepare_folder, rendered, write_files
 from paper_checks.commands.progress import computing
 
@@ -58,6 +59,10 @@ def verify(
     ),
     unfolded: Annotated[bool, typer.Option("--unfolded", help="Write the page with all evidence open.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print verdicts.json instead of a table.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="W", parser=whole(1, 999), help="The number of processes: one per core if not given."),
+    ] = None,
     engine: Annotated[EngineName, one_of(EngineName, "The engine of the checks at scale of --profile full.")] = "auto",
     device: Device = None,
 ) -> Exit:
@@ -65,6 +70,7 @@ def verify(
     from paper_checks import registry
     from paper_checks.claim import PROFILES
     from paper_checks.evidence import exact_evidence
+    from paper_checks.report.terminal import one_row
     from paper_checks.verify import verify as run_checks
     from sims import engines
 
@@ -81,6 +87,7 @@ def verify(
         notes = [*notes, exact_evidence.OMITTED]
     prepare_folder(out)
     with computing() as progress:
+        progress(f"checking {len(chosen)} claims")
         run = run_checks(
             chosen,
             level,
@@ -89,7 +96,8 @@ def verify(
             experiments=experiments,
             real=_real_study() if structure is None and claim is None else None,
             notes=[*notes, *without],
-            progress=progress,
+            workers=min(workers or cores(), len(chosen) + 1),
+            found=lambda result: progress.keep(one_row(result)),
         )
         if mutants:
             run = replace(run, mutants=_mutants(run, progress))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loraml_theory.harness import plotting
 from loraml_theory.harness.plotting import CYCLE, GREY, INK, data_uri
-from paper_checks.claim import Evidence, Outcome
+from paper_checks.claim import AnyClaim, Evidence, Outcome, Picture, S
 from paper_checks.notation import unicode
-from paper_checks.verify import ClaimResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,27 +28,19 @@ FOREST = (
 LEAST, MOST = 1e-4, 10.0  # larger values are drawn at the edge
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One figure: a data URI, and its caption."""
-
-    uri: str
-    caption: str
-
-
-def picture(result: ClaimResult) -> Picture | None:
+def picture(claim: AnyClaim[S], applied_to: Sequence[S], evidence: Sequence[Evidence]) -> Picture | None:
     """Draw the claim's own figure on the most telling subject, or else intervals, or the values' deviations."""
-    if result.claim.figure is not None and result.applied_to:
-        subject = result.claim.most_telling(result.applied_to)
+    if claim.figure is not None and applied_to:
+        subject = claim.most_telling(applied_to)
         with axes(height=3.2) as (figure, ax):
-            result.claim.figure(ax, subject)
-            return Picture(data_uri(figure), f"{unicode(result.claim.title)}, on {subject.name}")
-    spread = [e for e in result.evidence if e.relation == "above" and e.interval]
+            claim.figure(ax, subject)
+            return Picture(data_uri(figure), f"{unicode(claim.title)}, on {subject.name}")
+    spread = [e for e in evidence if e.relation == "above" and e.interval]
     if spread:
         with axes(height=0.7 + 0.42 * len(spread)) as (figure, ax):
-            _draw_forest(ax, spread, unit=result.claim.unit)
+            _draw_forest(ax, spread, unit=claim.unit)
             return Picture(data_uri(figure), FOREST)
-    drawn = [e for e in result.evidence if e.outcome in MARKS]
+    drawn = [e for e in evidence if e.outcome in MARKS]
     if not drawn:
         return None
     rows = list(dict.fromkeys(e.instance for e in drawn))

@@ -17,7 +17,6 @@ from paper_checks.claim import Evidence, Outcome, Verdict
 from paper_checks.evidence import error_budget
 from paper_checks.evidence.phrasing import expected, headline, measured, number, plural
 from paper_checks.notation import mathml
-from paper_checks.report.figures import picture
 from paper_checks.report.real import section
 from paper_checks.report.terminal import NOTICES
 from paper_checks.verify import AssumptionResult, ClaimResult, Run
@@ -75,7 +74,7 @@ def render(run: Run, environment: dict[str, Any], *, unfolded: bool = False) -> 
         "run": run,
         "environment": environment,
         "unfolded": unfolded,
-        "claims": [(result, headline(result.evidence, result.claim.keys), picture(result)) for result in run.claims],
+        "claims": [(result, headline(result.evidence, result.claim.keys)) for result in run.claims],
         "real": section(run.real),
         "counts": Counter(result.verdict for result in run.claims),
         "controls": controls,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loraml_theory.harness.plotting import CYCLE, INK, data_uri
-from paper_checks.report.figures import Picture, axes
+from paper_checks.claim import Picture
+from paper_checks.report.figures import axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

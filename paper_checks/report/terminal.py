@@ -117,6 +117,13 @@ def show_claims(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:
         console.print()
 
 
+def one_row(result: ClaimResult) -> str:
+    """Return a claim's verdict and its key quantity in one line, as it comes."""
+    sign, word, _ = LOOKS[result.verdict]
+    item = headline(result.evidence, result.claim.keys)
+    return f"{sign} {result.claim.id} {word}{f': {_value(item)}' if item else ''}"
+
+
 def _row(result: ClaimResult) -> list[Text]:
     sign, word, style = LOOKS[result.verdict]
     item = headline(result.evidence, result.claim.keys)
