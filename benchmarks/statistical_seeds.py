@@ -14,7 +14,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from paper_checks import registry
-from paper_checks.claim import PROFILES, Claim, Evidence, Outcome, applicable, gather
+from paper_checks.claim import PROFILES, Claim, applicable, gather
+from paper_checks.evidence.evidence import Evidence, Outcome
 
 IDS = ("SR-4", "ML-7", "FT-2")
 

@@ -1,4 +1,4 @@
-"""What the symbols and the kinds of structures mean: one text for the report, the documentation and the command line."""
+"""What the symbols and the kinds of structures mean: one text for report, documentation and command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ SYMBOLS = {
     "k": "rank of every task's shift, and of the adapters unless said otherwise",
     "T": "number of retraining tasks; the test task is number $T + 1$",
     r"A^\star": "the base that the tasks share",
-    r"U_t^\star": r"factor of task $t$, a $d \times k$ matrix; independent: the columns of several are linearly independent",
+    r"U_t^\star": r"factor of task $t$, $d \times k$; independent tasks: all their columns are linearly independent",
     r"R_t^\star": r"shift of task $t$, $U_t^\star (U_t^\star)^\top$",
     "W_t": r"parameter of task $t$, $A^\star + R_t^\star$; its data are $y = W_t x + \varepsilon$",
     r"A_{\mathrm{SR}}": "base of standard retraining, one parameter for all tasks",

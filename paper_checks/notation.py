@@ -79,7 +79,7 @@ def unicode(text: str) -> str:
 def _rendered(latex: str) -> Markup:
     from latex2mathml.converter import convert
 
-    return Markup(convert(latex))  # noqa: S704 -- the formulas are this package's own
+    return Markup(convert(latex))
 
 
 def _plain(latex: str) -> str:

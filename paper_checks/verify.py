@@ -16,10 +16,7 @@ from paper_checks.claim import (
     AnyClaim,
     Check,
     Control,
-    Evidence,
     Given,
-    Note,
-    Outcome,
     Picture,
     Profile,
     Recorded,
@@ -31,6 +28,7 @@ from paper_checks.claim import (
     judge,
     parted,
 )
+from paper_checks.evidence.evidence import Evidence, Note, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.phrasing import comparison, headline, number, plural, quote
 from paper_checks.mutation.noticed import Matrix
@@ -158,7 +156,8 @@ def verify(
     """
     bench = Checks(tuple(claims), Given(seed, given, experiments), profile, real)
     results: dict[str, Any] = {}
-    for job, result in _in_turn(bench) if workers == 1 else _side_by_side(bench, workers):
+    workers = min(workers, len(bench.jobs))
+    for job, result in _in_turn(bench) if workers <= 1 else _side_by_side(bench, workers):
         results[job] = result
         if isinstance(result, ClaimResult):
             found(result)
@@ -239,8 +238,8 @@ def check(
             verdicts.append(Verdict.INCONCLUSIVE)
         else:
             seen, said = examine(claim.check, subject, profile)
-            found = any(item.decides for item in seen) or not claim.existential
-            verdicts.append(judge(seen) if found else Verdict.ASSUMPTIONS_NOT_MET)
+            existing = any(item.decides for item in seen) or not claim.existential
+            verdicts.append(judge(seen) if existing else Verdict.ASSUMPTIONS_NOT_MET)
             evidence += seen
             notes += said
             applied_to.append(subject)

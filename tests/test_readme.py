@@ -15,6 +15,7 @@ from loraml_theory.harness.structure_file import read_structure
 from paper_checks import claims, registry
 from paper_checks.claim import PROFILES, Claim, Verdict
 from paper_checks.cli import main
+from paper_checks.notation import unicode
 from paper_checks.verify import check
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +73,7 @@ def test_claim_table_matches_the_registry() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     table = text.partition("<!-- claims:begin -->")[2].partition("<!-- claims:end -->")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
-    assert [(row[0], row[1]) for row in rows] == [(claim.id, claim.title) for claim in registry.claims()]
+    assert [(row[0], row[1]) for row in rows] == [(claim.id, unicode(claim.title)) for claim in registry.claims()]
     assert {row[2].strip("`") for row in rows} <= set(Verdict)
 
 

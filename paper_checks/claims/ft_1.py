@@ -13,10 +13,11 @@ from loraml_theory.landscape import directional_curvature, most_negative_directi
 from loraml_theory.moments import Moments, draw
 from loraml_theory.objectives import FineTuning, task_losses
 from loraml_theory.solvers import gradient_descent, newton
-from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.evidence.drawn import carry, up_to
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 
 LEAST = "least loss that Newton finds over that of the closed form"

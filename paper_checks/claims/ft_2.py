@@ -11,10 +11,11 @@ import numpy as np
 from loraml_theory import moments
 from loraml_theory.rates import degrees_of_freedom, excess_rank_degrees, signal_to_noise
 from loraml_theory.structure import GroundTruth
-from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.evidence.drawn import carry, draw, with_one_integer
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import mean_evidence
 from paper_checks.evidence.trials import (

@@ -13,10 +13,11 @@ from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import numerical_rank, rounding_level
 from loraml_theory.structure import Array, GroundTruth
-from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.at_scale import Statement, at_scale
 from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import level, zero_evidence
 from paper_checks.evidence.minimisers import Minimiser, Points, all_minimisers, solve_each

@@ -14,11 +14,12 @@ from loraml_theory.closed_forms import boost, two_task_orbit
 from loraml_theory.libraries import array_namespace
 from loraml_theory.spectra import INDEPENDENT, congruence_floor, rounding_level, separation
 from loraml_theory.structure import Array, GroundTruth, frobenius, joint_factor, transpose
-from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import RETRAINING_PAIR_INDEPENDENT, TWO_TASKS
 from paper_checks.evidence.at_scale import Statement, at_scale
 from paper_checks.evidence.drawn import carry, draw, with_integers
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import inertia_evidence, level, zero_evidence
 from paper_checks.evidence.minimisers import Minimiser, draw_boost, minimiser, misfit, random_starts, solve, solve_each

@@ -17,11 +17,12 @@ from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.structure import Array, GroundTruth, frobenius, transpose
-from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import SOME_TRIPLE_INDEPENDENT, THREE_TASKS
 from paper_checks.evidence.at_scale import Statement, at_scale
 from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import zero_evidence
 from paper_checks.evidence.minimisers import (

@@ -15,14 +15,14 @@ from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.solvers.base import gradient_norm
-from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import TWO_TASKS
 from paper_checks.evidence.derivatives import derivative_evidence
 from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.minimisers import GLOBAL, random_starts, solve, stationary
-
 
 TRAPPED = "stationary points above the minimum without a way down"
 PROVED = "saddles whose way down is proved"

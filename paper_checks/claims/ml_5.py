@@ -12,11 +12,12 @@ from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers.base import gradient_norm
-from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import THREE_TASKS
 from paper_checks.evidence.derivatives import derivative_evidence
 from paper_checks.evidence.drawn import carry, draw
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.minimisers import random_starts, solve, stationary
 
@@ -56,6 +57,7 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
             "at least",
             0,
             "a search that finds none is no proof of absence",
+            decidable=False,
             decides=False,
         )
         return

@@ -10,11 +10,12 @@ import numpy as np
 from loraml_theory.closed_forms import SpectralRecovery, spectral_recovery
 from loraml_theory.moments import draw
 from loraml_theory.spectra import DEPENDENT
-from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.claims.ml_3 import dependent
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import SOME_TRIPLE_INDEPENDENT, THREE_TASKS
 from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import zero_evidence
 from paper_checks.evidence.minimisers import AMPLIFICATION

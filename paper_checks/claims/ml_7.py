@@ -17,13 +17,14 @@ from loraml_theory.rates import base_error, meta_rank, off_tangent_spectrum, sta
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import INDEPENDENT, best_triple_separation, separation
 from loraml_theory.structure import Array, GroundTruth
-from paper_checks.claim import Assumption, Claim, Control, Evidence, Finding, Note, Profile
+from paper_checks.claim import Assumption, Claim, Control, Finding, Profile
 from paper_checks.claims.ft_2 import deficient
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import ALL_TASKS_INDEPENDENT, SOME_TRIPLE_INDEPENDENT, TEST_FACTOR_OF_FULL_RANK
 from paper_checks.evidence.at_scale import Statement, at_scale
 from paper_checks.evidence.drawn import carry, with_one_integer
 from paper_checks.evidence.error_coverage import COVERAGE, Rank, covered, inside, unit_noise
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import mean_evidence
 from paper_checks.evidence.minimisers import asserted_condition, draw_boost, smallest_shift

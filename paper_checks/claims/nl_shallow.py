@@ -9,8 +9,9 @@ from math import nan
 
 import numpy as np
 
-from paper_checks.claim import Control, Evidence, Note, Outcome, Profile, judge
+from paper_checks.claim import Control, Profile, judge
 from paper_checks.evidence.empirical import EmpiricalClaim
+from paper_checks.evidence.evidence import Evidence, Note, Outcome
 from paper_checks.evidence.phrasing import number, plural
 from paper_checks.evidence.shallow_runs import ShallowRuns
 from sims.shallow.settings import RUNS, SOLVERS, VALUES, ShallowCell, cells

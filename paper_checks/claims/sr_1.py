@@ -15,12 +15,12 @@ from loraml_theory.moments import Moments, from_samples, population
 from loraml_theory.objectives import StandardRetraining
 from loraml_theory.solvers import newton
 from loraml_theory.structure import GroundTruth
-from paper_checks.claim import Claim, Control, Evidence, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import zero_evidence
-
 
 APART = r"distance of Newton's minimiser from $A^\star + \frac1T \sum_t R_t^\star$, over $\max_t \|W_t\|_F$"
 

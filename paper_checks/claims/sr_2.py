@@ -15,11 +15,12 @@ from loraml_theory.objectives import FineTuning
 from loraml_theory.solvers import newton
 from loraml_theory.spectra import congruence_floor, rounding_level
 from loraml_theory.structure import Array, GroundTruth, joint_factor
-from paper_checks.claim import Claim, Control, Evidence, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.evidence.at_scale import Statement, at_scale
 from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import inertia_evidence, level
 from sims.ensembles.ensembles import Ensemble

@@ -12,11 +12,12 @@ from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments
 from loraml_theory.rates import standard_rank
 from loraml_theory.structure import Array, GroundTruth, frobenius
-from paper_checks.claim import Claim, Control, Evidence, Note, Profile
+from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence.assumptions import ALL_TASKS_INDEPENDENT
 from paper_checks.evidence.at_scale import Statement, at_scale
 from paper_checks.evidence.drawn import all_but, carry
 from paper_checks.evidence.error_coverage import COVERAGE, Rank, covered, inside, unit_noise, with_noise
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import VISIBLE, level
 from paper_checks.evidence.task_growth import Line, grow, growth_figure, slope_evidence, standard_base

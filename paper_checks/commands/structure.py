@@ -14,12 +14,14 @@ from paper_checks.commands.output import prepare_file, writing
 from paper_checks.legend import KINDS
 from paper_checks.notation import unicode
 
+KINDS_SAID = "; ".join(f"{kind}: {unicode(line)}" for kind, line in KINDS.items())
+
 
 @deferred
 def structure(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help=f"The kind. {'; '.join(f'{kind}: {unicode(KINDS[kind])}' for kind in KINDS)}."),
+        typer.Argument(metavar="KIND", help=f"The kind. {KINDS_SAID}."),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE.npz", help="The file to write.")],
     d: Annotated[int, typer.Option("--d", metavar="N", parser=whole(), help="The dimension.")] = 10,
@@ -35,8 +37,8 @@ def structure(
     """Draw a structure and write it to a file that `verify --structure` reads."""
     import numpy as np
 
-    from loraml_theory.harness.structure_file import MAX_ENTRIES, write_structure
     from loraml_theory import zoo
+    from loraml_theory.harness.structure_file import MAX_ENTRIES, write_structure
 
     if kind not in zoo.KINDS:
         raise InputError(f"KIND: got {kind!r}, expected one of {', '.join(sorted(zoo.KINDS))}")

@@ -19,7 +19,6 @@ from paper_checks.commands.progress import computing
 
 if TYPE_CHECKING:
     from paper_checks.claim import AnyClaim, Recorded
-    from paper_checks.evidence.empirical import EmpiricalClaim
     from paper_checks.evidence.instance import Instance
     from paper_checks.mutation.noticed import Matrix
     from paper_checks.verify import Run, Study
@@ -96,7 +95,7 @@ def verify(
             experiments=experiments,
             real=_real_study() if structure is None and claim is None else None,
             notes=[*notes, *without],
-            workers=min(workers or cores(), len(chosen) + 1),
+            workers=workers or cores(),
             found=lambda result: progress.keep(one_row(result)),
         )
         if mutants:
@@ -130,13 +129,11 @@ def _with_records(
     if not without:
         return chosen, experiments, []
     if by_id:
-        raise InputError(f"--claim: {_needs_records(without[:1])}")
-    return chosen, experiments, [f"Omitted, {_needs_records(without)}"]
-
-
-def _needs_records(claims: Sequence[EmpiricalClaim[Any]]) -> str:
-    makers = ", ".join(f"{claim.id} (`{claim.command}`)" for claim in claims)
-    return f"for want of records of an experiment, which `--records DIR` gives: {makers}"
+        first = without[0]
+        how = f"`{first.command}`, then `loraml verify --records DIR`"
+        raise InputError(f"--claim: {first.id} needs records: {how}")
+    makers = ", ".join(f"{claim.id} (`{claim.command}`)" for claim in without)
+    return chosen, experiments, [f"Not checked without records, which `--records DIR` gives: {makers}"]
 
 
 def _given(structure: Path | None, seed: int, *, exact: bool) -> tuple[list[Instance] | None, list[str]]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from paper_checks.claim import AtScale, Evidence, Profile
+from paper_checks.claim import AtScale, Profile
 from paper_checks.evidence.error_budget import FALSE_ALARM
+from paper_checks.evidence.evidence import Evidence
 from sims.ensembles.ensembles import Ensemble
 from sims.ensembles.masks import Masks, Tally
 from sims.ensembles.proportions import clopper_pearson

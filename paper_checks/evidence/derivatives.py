@@ -9,7 +9,7 @@ import numpy as np
 from loraml_theory.adapters import Parameters
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
-from paper_checks.claim import Evidence
+from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.instance import Instance
 
 FIRST = {-2: 1.0, -1: -8.0, 1: 8.0, 2: -1.0}

@@ -11,7 +11,8 @@ from typing import ClassVar, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_checks.claim import AnyClaim, Assumption, Evidence, Finding, Given, Nature, Note, Recorded
+from paper_checks.claim import AnyClaim, Assumption, Finding, Given, Nature, Recorded
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.experiment import RecordedExperiment
 from paper_checks.evidence.phrasing import plural
 from realdata.experiments.grid import ADAPTED

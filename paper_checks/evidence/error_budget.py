@@ -24,7 +24,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from paper_checks.claim import Evidence, Profile
+from paper_checks.claim import Profile
+from paper_checks.evidence.evidence import Evidence
 
 BUDGET = 1e-4
 MOST_INTERVALS = {

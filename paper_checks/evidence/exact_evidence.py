@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from loraml_theory.structure import GroundTruth
-from paper_checks.claim import Evidence, Kind, Note, Relation
+from paper_checks.evidence.evidence import Evidence, Kind, Note, Relation
 from paper_checks.evidence.instance import Instance
 
 if TYPE_CHECKING:
@@ -73,21 +73,20 @@ def zero(instance: Instance, what: str, array: Rationals) -> Evidence:
     return evidence(instance, f"entries that are not 0 over Q: {what}", non_zero(array), 0)
 
 
-def signs(
-    instance: Instance, what: str, M: Rationals, predicted: Sequence[int], *, key: str = ""
-) -> list[Evidence]:
+def signs(instance: Instance, what: str, M: Rationals, predicted: Sequence[int], *, key: str = "") -> list[Evidence]:
     """Compare the inertia of a symmetric matrix, (positive, negative), with a prediction; its rank is of `key`."""
     from loraml_theory.exact import inertia
 
     found = inertia(M)
-    return [
-        evidence(instance, f"{sign} eigenvalues over Q of {what}", count, expected).of(key if sign == "non-zero" else "")
+    rows = [
+        evidence(instance, f"{sign} eigenvalues over Q of {what}", count, expected)
         for sign, count, expected in (
             ("non-zero", sum(found), sum(predicted)),
             ("positive", found.positive, predicted[0]),
             ("negative", found.negative, predicted[1]),
         )
     ]
+    return [rows[0].of(key), *rows[1:]]
 
 
 class ExactPoint(NamedTuple):

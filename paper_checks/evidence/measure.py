@@ -7,8 +7,8 @@ from math import sqrt
 import numpy as np
 
 from loraml_theory.spectra import Bracket, congruence_floor, inertia, rounding_level
-from paper_checks.claim import Evidence
 from paper_checks.evidence.error_budget import FALSE_ALARM, quantile, skewness
+from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.instance import Instance
 
 VISIBLE = 1e-2  # a share of rounding above this hides a value from float64
@@ -33,8 +33,8 @@ def inertia_evidence(
     r"""Compare the inertia of M with a prediction, where theory says ``M = factor D factor^T``.
 
     Sylvester's law fixes the inertia; the `congruence_floor`, given the `smallest` non-zero ``|eig(D)|``, decides
-    whether float64 can see it: if it is not clearly above rounding, the count is decidable only where it agrees. The rank, which is
-    the first row, is a value of `key`.
+    whether float64 can see it: if it is not clearly above rounding, the count is decidable only where it agrees. The
+    first row, the rank, is a value of `key`.
     """
     cut = level(instance)
     counts = inertia(M, np.asarray(cut))

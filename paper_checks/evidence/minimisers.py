@@ -17,7 +17,8 @@ from loraml_theory.rates import recovery_condition
 from loraml_theory.solvers import Solution, newton
 from loraml_theory.spectra import DEPENDENT, best_triple_separation
 from loraml_theory.structure import Array, GroundTruth
-from paper_checks.claim import Note, Profile
+from paper_checks.claim import Profile
+from paper_checks.evidence.evidence import Note
 from paper_checks.evidence.instance import Instance
 from sims.engines.staged import newton_in_stages
 

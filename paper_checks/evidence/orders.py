@@ -9,8 +9,9 @@ from typing import Any
 
 from loraml_theory.harness.errors import one_line
 from loraml_theory.harness.settings import differences
-from paper_checks.claim import Control, Evidence, Note, Profile
+from paper_checks.claim import Control, Profile
 from paper_checks.evidence.empirical import Order, Setting, order_evidence, uncounted, untrained_evidence
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.experiment import RecordedExperiment
 
 States = Callable[..., Iterable[Evidence | Note]]

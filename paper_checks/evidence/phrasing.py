@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
-from paper_checks.claim import Evidence, Kind, Outcome
+from paper_checks.evidence.evidence import Evidence, Kind, Outcome
 from paper_checks.notation import unicode
 
 STRENGTH: tuple[Kind, ...] = ("exact", "certified", "numerical", "statistical")

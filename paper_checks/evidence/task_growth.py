@@ -11,8 +11,9 @@ import numpy as np
 from loraml_theory.closed_forms import spectral_recovery, standard_retraining
 from loraml_theory.moments import population
 from loraml_theory.rates import meta_rank, signal_to_noise, standard_rank
-from paper_checks.claim import Evidence, Note, Profile
+from paper_checks.claim import Profile
 from paper_checks.evidence.error_budget import FALSE_ALARM, quantile, skewness
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.measure import RESOLUTION, VISIBLE, mean_evidence
 from paper_checks.evidence.minimisers import AMPLIFICATION
 from paper_checks.evidence.trials import (

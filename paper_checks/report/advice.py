@@ -11,8 +11,9 @@ from rich.text import Text
 from loraml_theory.harness.errors import one_line
 from loraml_theory.harness.page import page as rendered
 from loraml_theory.harness.plotting import CYCLE, INK, data_uri
+from paper_checks.claim import Picture
 from paper_checks.evidence.phrasing import number, plural
-from paper_checks.report.figures import Picture, axes
+from paper_checks.report.figures import axes
 from paper_checks.report.html import typeset
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from loraml_theory.harness import plotting
 from loraml_theory.harness.plotting import CYCLE, GREY, INK, data_uri
-from paper_checks.claim import AnyClaim, Evidence, Outcome, Picture, S
+from paper_checks.claim import AnyClaim, Picture, S
+from paper_checks.evidence.evidence import Evidence, Outcome
 from paper_checks.notation import unicode
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from markupsafe import Markup, escape
 
 from loraml_theory.harness.page import page
 from paper_checks import legend
-from paper_checks.claim import Evidence, Outcome, Verdict
+from paper_checks.claim import Verdict
 from paper_checks.evidence import error_budget
+from paper_checks.evidence.evidence import Evidence, Outcome
 from paper_checks.evidence.phrasing import expected, headline, measured, number, plural
 from paper_checks.notation import mathml
 from paper_checks.report.real import section
@@ -27,7 +28,7 @@ VERDICTS = {
     Verdict.ASSUMPTIONS_NOT_MET: ("–", "assumptions not met"),
     Verdict.INCONCLUSIVE: ("?", "inconclusive"),
 }
-OUTCOMES = {Outcome.AGREES: "✓", Outcome.DISAGREES: "✗", Outcome.UNDECIDED: "?"}
+OUTCOMES = {Outcome.AGREES: "✓", Outcome.DISAGREES: "✗", Outcome.UNDECIDED: "?", None: "–"}
 KINDS = {
     "exact": "over the rational numbers, compared without a tolerance: true of exactly this structure. It depends on "
     "the program and on the structure's numbers, not on rounding.",

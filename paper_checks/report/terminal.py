@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from loraml_theory.harness.errors import one_line
-from paper_checks.claim import AnyClaim, Evidence, Verdict
+from paper_checks.claim import AnyClaim, Verdict
+from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.phrasing import expected, headline, measured
 from paper_checks.mutation.noticed import Matrix, Notice
 from paper_checks.notation import unicode

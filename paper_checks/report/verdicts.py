@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from paper_checks.claim import Evidence
 from paper_checks.evidence import error_budget
+from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.phrasing import headline
 from paper_checks.mutation.noticed import Matrix
 from paper_checks.notation import unicode

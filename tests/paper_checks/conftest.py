@@ -43,6 +43,7 @@ def loraml(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     def run(*words: str | Path, known: Sequence[AnyClaim[Any]] = (fakes.claim(),)) -> Ended:
         monkeypatch.setattr(registry, "claims", lambda: tuple(known))
         monkeypatch.setattr(verify_command, "_real_study", lambda: study)
+        monkeypatch.setattr(verify_command, "cores", lambda: 1)  # no other process knows the fakes
         with pytest.raises(SystemExit) as ended:
             cli.main([str(word) for word in words])
         printed = capsys.readouterr()

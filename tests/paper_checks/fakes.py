@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from loraml_theory.structure import GroundTruth
-from paper_checks.claim import PROFILES, Assumption, Check, Claim, Control, Evidence, Finding, Note, Profile
+from paper_checks.claim import PROFILES, Assumption, Check, Claim, Control, Finding, Profile
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 
 QUICK = PROFILES["quick"]

@@ -157,14 +157,14 @@ def test_claims_draw_their_instances_from_the_seed_unless_some_are_given() -> No
     assert seeds == [7]
 
 
-def test_progress_and_the_study_of_real_data() -> None:
+def test_results_come_in_turn_and_the_study_of_real_data() -> None:
     said: list[str] = []
     run = verify(
         [claim(), claim(id="ML-1")],
         fakes.QUICK,
         seed=3,
         real=lambda profile, seed: {"summary": [f"{profile} {seed}"]},
-        progress=said.append,
+        found=lambda result: said.append(result.claim.id),
     )
     assert run.real == {"summary": ["quick 3"]}
-    assert said == ["1/2  SR-1  largest entry", "2/2  ML-1  largest entry", "real data"]
+    assert said == ["SR-1", "ML-1"]

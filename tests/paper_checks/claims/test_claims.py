@@ -11,7 +11,8 @@ from loraml_theory import zoo
 from loraml_theory.structure import GroundTruth
 from loraml_theory.testing import ground_truths, seeds, structures_violating
 from paper_checks import registry
-from paper_checks.claim import Claim, Evidence, Outcome, Profile, Verdict, gather, judge
+from paper_checks.claim import Claim, Profile, Verdict, gather, judge
+from paper_checks.evidence.evidence import Evidence, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.verify import check
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paper_checks.claim import Control, Evidence, Outcome, Verdict, gather, judge
+from paper_checks.claim import Control, Verdict, gather, judge
 from paper_checks.claims.nl_shallow import CLAIM, drawn_runs, ordered
+from paper_checks.evidence.evidence import Evidence, Outcome
 from paper_checks.evidence.shallow_runs import ShallowRuns
 from paper_checks.verify import ClaimResult, check
 from sims.methods import COMPARED
@@ -45,9 +46,10 @@ def test_supported_where_every_interval_of_every_axis_is_above_nought() -> None:
     assert [item.measured for item in deciding] == pytest.approx([1.0] * 17, abs=0.2)
     assert {control.verdict for control in result.controls} == {Verdict.REFUTED}
     axes = "d supported; T supported; N supported; n supported; k supported"
-    assert result.reason == (
-        f"Judged on 10 runs with the paper's settings. By axis: {axes}. 17 values on 1 experiment as predicted."
+    assert result.reason.startswith(
+        f"Judged on 10 runs with the paper's settings. By axis: {axes}. Median of log10(SR / LoRA-ML), the ratio of"
     )
+    assert result.reason.endswith("17 values on 1 experiment as predicted.")
     assert [note.text for note in result.notes] == axes.split("; ")
     assert len([item for item in result.evidence if not item.decides]) == 5
 
@@ -172,7 +174,8 @@ def test_what_the_figure_command_writes_can_be_judged(loraml: Loraml, tmp_path: 
 
 def test_without_tables_a_line_says_how_to_make_them(loraml: Loraml) -> None:
     said = "NL-shallow needs records: `loraml figure shallow --vary all --out DIR`, then `loraml verify --records DIR`"
-    assert f"omitted: {said}." in " ".join(loraml("verify", known=KNOWN).out.split())
+    made_by = "NL-shallow (`loraml figure shallow --vary all --out DIR`)"
+    assert made_by in " ".join(loraml("verify", known=KNOWN).out.split())
     assert loraml("verify", "--claim", "NL-shallow", known=KNOWN).err == f"loraml: error: --claim: {said}\n"
 
 

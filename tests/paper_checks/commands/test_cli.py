@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from loraml_theory.harness.structure_file import read_structure
-from paper_checks.claim import Note
+from paper_checks.evidence.evidence import Note
 from paper_checks.evidence.instance import Instance
 from tests.paper_checks import fakes
 from tests.paper_checks.conftest import Loraml
@@ -235,9 +237,33 @@ def test_ctrl_c_is_one_line_and_leaves_the_old_reports(tmp_path: Path) -> None:
     assert outside(tmp_path, "verify", "--claim", "SR-1").returncode == 0
     reports = tmp_path / "reports/verify"
     before = {path: path.read_bytes() for path in reports.iterdir()}
-    ended = outside(tmp_path, "verify", "--claim", "SR-1,ML-1")
+    ended = outside(tmp_path, "verify", "--claim", "SR-1,ML-1", "--workers", "1")
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "loraml: interrupted\n")
     assert {path: path.read_bytes() for path in reports.iterdir()} == before
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_all_processes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from paper_checks import cli; cli.main()", "verify", "--claim", "ML-7,FT-2"]
+    options: dict[str, Any] = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen([*command, "--workers", "2"], env=environment, process_group=0, **options) as running:
+        while not (working := children(running.pid)):
+            time.sleep(0.05)
+        time.sleep(1.0)
+        os.killpg(running.pid, signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, "", "loraml: interrupted\n")
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in working):
+        assert time.monotonic() < until, "a process is left"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[str]:
+    """Return the processes below a process."""
+    own = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
+    return [*own, *(below for child in own for below in children(int(child)))]
 
 
 @pytest.mark.long

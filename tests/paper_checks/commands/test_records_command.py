@@ -23,7 +23,7 @@ def test_without_records_theorems_alone_are_checked_and_a_line_says_so(loraml: L
     ended = loraml("verify", known=KNOWN)
     assert ended.status == 0
     assert "1 supported; 1 of 1 controls refuted." in ended.out
-    said = "omitted: NL-vision needs records: `loraml vision --out DIR`, then `loraml verify --records DIR`."
+    said = "Not checked without records, which `--records DIR` gives: NL-vision (`loraml vision --out DIR`)."
     assert said in " ".join(ended.out.split())
     (note,) = json.loads(loraml("verify", "--json", known=KNOWN).out)["notes"]
     assert note == said.rstrip(".")
@@ -36,7 +36,8 @@ def test_with_records_all_are_checked(loraml: Loraml, tmp_path: Path) -> None:
     assert (ended.status, ended.err) == (0, "")
     assert "2 supported; 4 of 4 controls refuted." in ended.out
     said = " ".join(ended.out.split())
-    assert "NL-vision Judged on digits, not CIFAR-10. 3 values on 1 experiment as predicted." in said
+    assert "NL-vision Judged on digits, not CIFAR-10. Accuracy of the method claimed to be ahead" in said
+    assert "3 values on 1 experiment as predicted." in said
     assert "left out" not in said
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from paper_checks.claim import AtScale, Evidence, Note, Profile, ScaleCheck, Verdict
+from paper_checks.claim import AtScale, Profile, ScaleCheck, Verdict
+from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.verify import verify
 from tests.paper_checks import fakes

@@ -11,9 +11,10 @@ import pytest
 
 from loraml_theory import zoo
 from paper_checks import registry
-from paper_checks.claim import PROFILES, AtScale, Outcome, Verdict, judge, parted
+from paper_checks.claim import PROFILES, AtScale, Verdict, judge, parted
 from paper_checks.claims import ml_1, ml_2, ml_3, sr_2, sr_4
 from paper_checks.evidence import at_scale, error_coverage, minimisers
+from paper_checks.evidence.evidence import Outcome
 from sims import engines
 from sims.engines import staged
 from sims.ensembles import ensembles, tallies

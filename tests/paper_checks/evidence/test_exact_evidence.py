@@ -16,10 +16,11 @@ from loraml_theory import zoo
 from loraml_theory.harness.structure_file import write_structure
 from loraml_theory.structure import GroundTruth
 from paper_checks import registry
-from paper_checks.claim import Check, Claim, Evidence, Outcome, Profile, Verdict, gather
+from paper_checks.claim import Check, Claim, Profile, Verdict, gather
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import ALL_TASKS_INDEPENDENT, SOME_TRIPLE_INDEPENDENT
 from paper_checks.evidence.drawn import draw
+from paper_checks.evidence.evidence import Evidence, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.verify import check
 from tests.paper_checks.conftest import Loraml
