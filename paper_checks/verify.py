@@ -31,7 +31,9 @@ from paper_checks.claim import (
 from paper_checks.evidence.evidence import Evidence, Note, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.phrasing import comparison, headline, number, plural, quote
+from paper_checks.evidence.structure_facts import Fact, facts
 from paper_checks.mutation.noticed import Matrix
+from paper_checks.notation import unicode
 
 Study: TypeAlias = Callable[[str, int], dict[str, Any]]
 REAL = "real data"
@@ -104,6 +106,7 @@ class Run:
     claims: tuple[ClaimResult, ...]
     real: dict[str, Any]
     notes: tuple[str, ...] = ()
+    facts: tuple[Fact, ...] = ()
     mutants: Matrix | None = None
 
     @property
@@ -162,7 +165,8 @@ def verify(
         if isinstance(result, ClaimResult):
             found(result)
     study = results.pop(REAL, {})
-    return Run(seed, profile, tuple(results[claim.id] for claim in claims), study, tuple(notes))
+    own = [fact for instance in given or () for fact in facts(instance, profile)]
+    return Run(seed, profile, tuple(results[claim.id] for claim in claims), study, tuple(notes), tuple(own))
 
 
 @dataclass(frozen=True)
@@ -324,7 +328,7 @@ def _reason(
             return f"Needs {_found(unmet)}."
         looked_for = next((item for item in evidence if not item.decides), None)
         if looked_for:
-            return f"Looked for and not found: {comparison(looked_for)}; {looked_for.reason}."
+            return f"Looked for and not found: {looked_for.what} on {looked_for.instance}; {looked_for.reason}."
         return f"There is no {claim.noun} to check it on."
     item = headline(evidence)
     if item and item.outcome is Outcome.DISAGREES:
@@ -340,4 +344,4 @@ def _reason(
 
 
 def _found(assumption: AssumptionResult) -> str:
-    return f"{assumption.what}; {assumption.instance} has {number(assumption.measured)}"
+    return f"{unicode(assumption.what)}; {assumption.instance} has {number(assumption.measured)}"

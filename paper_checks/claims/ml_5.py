@@ -51,7 +51,7 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
         yield Evidence(
             "numerical",
             instance.name,
-            "strict spurious minima found from random starts",
+            "strict spurious minima from random starts",
             0,
             1,
             "at least",

@@ -63,7 +63,8 @@ def _identified(instance: Instance) -> Finding:
 
 
 IDENTIFIED = Assumption(
-    "T >= 3: some three of U_1*..U_T* are jointly independent; T = 2: assumption I (measured: smallest singular value)",
+    r"$T \ge 3$: some three of $U_1^\star, \ldots, U_T^\star$ are jointly independent; $T = 2$: assumption I "
+    "(measured: smallest singular value)",
     _identified,
 )
 

@@ -48,13 +48,14 @@ def _decide(
 
 
 ALL_TASKS_INDEPENDENT: Assumption[Instance] = Assumption(
-    "I: [U_1*, .., U_{T+1}*] has full column rank k(T+1) <= d "
+    r"I: $[U_1^\star, \ldots, U_{T+1}^\star]$ has full column rank $k(T+1) \le d$ "
     "(measured: its smallest singular value, columns normalised)",
     lambda instance: _independent(instance, slice(None)),
 )
 
 RETRAINING_PAIR_INDEPENDENT: Assumption[Instance] = Assumption(
-    "[U_1*, U_2*] has full column rank 2k <= d (measured: its smallest singular value, columns normalised)",
+    r"$[U_1^\star, U_2^\star]$ has full column rank $2k \le d$ "
+    "(measured: its smallest singular value, columns normalised)",
     lambda instance: _independent(instance, slice(2)),
 )
 
@@ -67,16 +68,16 @@ def _triple(instance: Instance) -> Finding:
 
 
 SOME_TRIPLE_INDEPENDENT = Assumption(
-    "some three of U_1*..U_T* are jointly independent, so d >= 3k (measured: largest smallest singular value of a "
-    "triple, columns normalised)",
+    r"some three of $U_1^\star, \ldots, U_T^\star$ are jointly independent, so $d \ge 3k$ "
+    "(measured: largest smallest singular value of a triple, columns normalised)",
     _triple,
 )
 
 TEST_FACTOR_OF_FULL_RANK: Assumption[Instance] = Assumption(
-    "U_{T+1}* has full column rank k (measured: its smallest singular value, columns normalised)",
+    r"$U_{T+1}^\star$ has full column rank $k$ (measured: its smallest singular value, columns normalised)",
     lambda instance: _independent(instance, slice(-1, None)),
 )
 
-TWO_TASKS = Assumption("T = 2 (measured: T)", _decide(lambda i: i.truth.T == 2, lambda i: i.truth.T))
+TWO_TASKS = Assumption("$T = 2$ (measured: $T$)", _decide(lambda i: i.truth.T == 2, lambda i: i.truth.T))
 
-THREE_TASKS = Assumption("T >= 3 (measured: T)", _decide(lambda i: i.truth.T >= 3, lambda i: i.truth.T))
+THREE_TASKS = Assumption(r"$T \ge 3$ (measured: $T$)", _decide(lambda i: i.truth.T >= 3, lambda i: i.truth.T))

@@ -45,6 +45,11 @@ def show_run(console: Console, run: Run, report: str) -> None:
     table.add_column("s", justify="right", no_wrap=True)
     for result in run.claims:
         table.add_row(*_row(result))
+    for fact in run.facts:
+        said = Text(f"{unicode(fact.what)}: ") + Text(fact.value, "bold")
+        console.print(said + Text(f"  {unicode(fact.beside)}", "dim"))
+    if run.facts:
+        console.print()
     console.print(table)
     for result in run.claims:
         for sentence in _worth_saying(result):
@@ -100,7 +105,7 @@ def show_list(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:
     """Print every claim with its statement, assumptions and source."""
     for claim in claims:
         _show_head(console, claim)
-        assumptions = "; ".join(assumption.what for assumption in claim.assumptions) or "none"
+        assumptions = "; ".join(unicode(assumption.what) for assumption in claim.assumptions) or "none"
         _show_field(console, "needs", assumptions)
         _show_field(console, "source", claim.source)
         console.print()
@@ -111,7 +116,7 @@ def show_claims(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:
     for claim in claims:
         _show_head(console, claim)
         for assumption in claim.assumptions:
-            _show_field(console, "needs", assumption.what)
+            _show_field(console, "needs", unicode(assumption.what))
         for control in claim.controls:
             _show_field(console, "refutes", control.what)
         _show_field(console, "source", claim.source)

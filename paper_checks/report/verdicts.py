@@ -47,6 +47,9 @@ def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
             "environment": environment,
             "notes": run.notes,
             "claims": [_claim(result) for result in run.claims],
+            "structure": [
+                {"what": unicode(fact.what), "value": fact.value, "beside": unicode(fact.beside)} for fact in run.facts
+            ],
             "real": run.real,
             "statistics": _statistics(run),
             **({} if run.mutants is None else {"mutants": _mutants(run.mutants)}),
