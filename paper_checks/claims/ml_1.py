@@ -150,7 +150,7 @@ CLAIM = Claim(
         r"LoRA-ML attains 0 in the population; at every global minimiser $\operatorname{rank}(A - A^\star) \le "
         r"2k$ and $\operatorname{rank}(W_{T+1} - A) \le 3k$, for every $T$."
     ),
-    source="arXiv 2410.22264, theorem on the adaptability of LoRA-ML; proof in docs/theory.md, ML-1",
+    source="arXiv 2410.22264v1, Theorem 2; proof in docs/theory.md, ML-1",
     nature="theorem",
     assumptions=(),
     check=check,

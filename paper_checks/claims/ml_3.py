@@ -195,7 +195,7 @@ CLAIM = Claim(
         r"If some three of $U_1^\star, \ldots, U_T^\star$ are jointly independent, every global minimiser of "
         r"LoRA-ML has $A = A^\star$ and $U_t U_t^\top = R_t^\star$: rank $k$ is enough to fine-tune."
     ),
-    source="arXiv 2410.22264, theorem on exact recovery for T >= 3; proof in docs/theory.md, ML-3",
+    source="arXiv 2410.22264v1, Theorem 3; proof in docs/theory.md, ML-3",
     nature="theorem",
     assumptions=(THREE_TASKS, SOME_TRIPLE_INDEPENDENT),
     check=check,

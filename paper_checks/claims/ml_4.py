@@ -227,7 +227,7 @@ CLAIM = Claim(
         "At $T = 2$ every second-order stationary point of LoRA-ML in the population is a global minimum, for "
         "every $k$: at any other stationary point a direction of negative curvature can be constructed."
     ),
-    source="arXiv 2410.22264, theorem on the T = 2 landscape; proof in docs/theory.md, ML-4",
+    source="arXiv 2410.22264v1, Theorem 4; proof in docs/theory.md, ML-4",
     nature="theorem",
     assumptions=(TWO_TASKS,),
     check=check,

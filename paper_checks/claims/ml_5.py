@@ -171,7 +171,7 @@ CLAIM = Claim(
         r"global minimiser is the truth; one instance at $d = 3$, $T = 3$, $k = 1$ settles every $d \ge 3$ by "
         "padding with zeros."
     ),
-    source="arXiv 2410.22264, remark on T >= 3; proof in docs/theory.md, ML-5",
+    source="arXiv 2410.22264v1, Appendix D.2; proof in docs/theory.md, ML-5",
     nature="theorem",
     assumptions=(THREE_TASKS,),
     check=check,

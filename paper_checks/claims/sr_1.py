@@ -123,7 +123,7 @@ CLAIM = Claim(
         r"\sum_t R_t^\star$. From samples it is $(\sum_t N_t C_t)(\sum_t N_t S_t)^{-1}$ where $\sum_t N_t S_t$ "
         "is positive definite."
     ),
-    source="arXiv 2410.22264, section 3; proof in docs/theory.md, SR-1",
+    source="arXiv 2410.22264v1, Theorem 1 with Corollary 1; proof in docs/theory.md, SR-1",
     nature="theorem",
     assumptions=(),
     check=check,

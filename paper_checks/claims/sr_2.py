@@ -144,7 +144,7 @@ CLAIM = Claim(
         "$kT$ negative eigenvalues, hence rank $k(T+1)$: adapters of any smaller rank cannot reach the test "
         r"task. Symmetric adapters $UU^\top$ reach it at no rank."
     ),
-    source="arXiv 2410.22264, proposition on standard retraining; proof in docs/theory.md, SR-2",
+    source="arXiv 2410.22264v1, Theorem 1 with Corollary 1; proof in docs/theory.md, SR-2",
     nature="theorem",
     assumptions=(ALL_TASKS_INDEPENDENT,),
     check=check,

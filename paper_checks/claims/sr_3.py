@@ -210,7 +210,7 @@ CLAIM = Claim(
         r"For $r < k(T+1)$ the least loss over rank-$r$ shifts of the standard base is $\frac12 \sum_{i>r} "
         r"\sigma_i^2(W_{T+1} - A_{\mathrm{SR}}) > 0$, for every sample, however many test samples there are."
     ),
-    source="arXiv 2410.22264, corollary on standard retraining (Eckart-Young); proof in docs/theory.md, SR-3",
+    source="arXiv 2410.22264v1, Theorem 1 with Corollary 1 (Eckart and Young); proof in docs/theory.md, SR-3",
     nature="theorem",
     assumptions=(ALL_TASKS_INDEPENDENT,),
     check=check,
