@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import re
 
 import pytest
@@ -41,3 +42,9 @@ def test_every_claim_is_found_and_complete() -> None:
         assert claim.controls, claim.id
         assert claim.statement.endswith("."), claim.id
         assert claim.source, claim.id
+        assert claim.keys, claim.id
+
+
+def test_a_claim_is_pickled_by_its_id() -> None:
+    for claim in registry.claims():
+        assert pickle.loads(pickle.dumps(claim)) is claim

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from math import inf
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from paper_checks import registry
 from paper_checks.claim import Claim, Verdict
+from paper_checks.evidence.evidence import Evidence, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.verify import ClaimResult, check, verify
 from tests.paper_checks import fakes
@@ -168,3 +174,63 @@ def test_results_come_in_turn_and_the_study_of_real_data() -> None:
     )
     assert run.real == {"summary": ["quick 3"]}
     assert said == ["SR-1", "ML-1"]
+
+
+@pytest.mark.long
+def test_the_results_do_not_depend_on_the_number_of_processes() -> None:
+    claims = registry.get(["SR-1", "ML-2", "FT-1"])
+    one, two = (verify(claims, fakes.QUICK, seed=5, workers=workers) for workers in (1, 2))
+    assert [replace(result, seconds=0.0, applied_to=()) for result in one.claims] == [
+        replace(result, seconds=0.0, applied_to=()) for result in two.claims
+    ]
+
+
+@st.composite
+def values(draw: st.DrawFn) -> Evidence:
+    number = st.floats(-10, 10, allow_subnormal=False)
+    measured, below, above = draw(number), draw(st.floats(0, 3)), draw(st.floats(0, 3))
+    interval = draw(st.sampled_from([None, (measured - below, measured + above)]))
+    relation = draw(st.sampled_from(["equal", "at most", "at least", "slope"]))
+    changes = {
+        "measured": measured,
+        "predicted": draw(number),
+        "tolerance": draw(st.floats(0, 3)),
+        "interval": interval,
+    }
+    return fakes.evidence(relation=relation, **changes)
+
+
+@given(values())
+def test_more_is_used_than_is_tolerated_where_the_evidence_disagrees(item: Evidence) -> None:
+    assume(not 1 - 1e-9 < item.share < 1 + 1e-9)
+    assert (item.outcome is Outcome.AGREES) == (item.share <= 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        ({"measured": 1.05}, 0.5),
+        ({"measured": 1.2}, 2.0),
+        ({"measured": 1.05, "interval": (0.95, 1.15)}, 0.25),
+        ({"measured": 0.9, "relation": "at most"}, 0.0),
+        ({"measured": 1.0, "tolerance": 0.0}, 0.0),
+        ({"measured": 1.1, "tolerance": 0.0}, inf),
+        ({"measured": 2.0, "relation": "above", "interval": (1.5, 2.5)}, 0.0),
+    ],
+)
+def test_share_of_what_is_tolerated(changes: dict[str, Any], share: float) -> None:
+    assert fakes.evidence(**changes).share == pytest.approx(share)
+
+
+def test_an_existential_claim_looks_and_says_that_it_did_not_find() -> None:
+    beside = fakes.measures_size(1.0, decides=False)
+    result = check(claim(check=beside, existential=True, controls=()), [SMALL], fakes.QUICK, seed=0)
+    assert result.verdict is Verdict.ASSUMPTIONS_NOT_MET
+    assert result.reason.startswith("Looked for and not found: largest entry on ")
+    assert check(claim(check=beside, controls=()), [SMALL], fakes.QUICK, seed=0).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_control_has_the_evidence_that_refuted_it() -> None:
+    (control,) = check(claim(), [SMALL], fakes.QUICK, seed=0).controls
+    assert control.evidence is not None
+    assert (control.evidence.outcome, control.evidence.predicted) == (Outcome.DISAGREES, 2.0)

@@ -39,6 +39,18 @@ def test_controls_are_refuted_on_their_own_instances(claim: Claim) -> None:
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_the_check_measures_the_key_quantities_and_no_others(claim: Claim) -> None:
+    evidence = [item for subject in claim.instances(0) for item in _gathered(claim, subject) if item.key]
+    assert {item.key for item in evidence} == set(claim.keys)
+    assert all(item.decides for item in evidence)
+
+
+def _gathered(claim: Claim, subject: Instance) -> list[Evidence]:
+    small = subject.truth.d <= 12 and all(assumption.test(subject).holds for assumption in claim.assumptions)
+    return gather(claim.check, subject, SMALL)[0] if small else []
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 @few
 @given(truth=ground_truths(k=st.integers(1, 2), T=st.integers(2, 4), independent=True), seed=seeds())
 @pytest.mark.long
