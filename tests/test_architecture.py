@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -147,13 +148,13 @@ print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - b
 
 
 def imported(program: str = IMPORTED) -> set[str]:
-    """Return the packages that importing the core loads beside NumPy and the standard library."""
+    """Return the packages of installed distributions that importing the core loads beside NumPy."""
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(json.loads(done.stdout)) - sys.stdlib_module_names - {"numpy"}
+    return set(json.loads(done.stdout)) & set(packages_distributions()) - {"numpy"}
 
 
 def test_core_imports_nothing_heavy() -> None:
-    assert imported() == {"loraml_theory", "array_api_compat"}
+    assert imported() <= {"loraml_theory", "array_api_compat"}
 
 
 def test_the_harness_imports_nothing_heavy() -> None:
