@@ -7,7 +7,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help verify test coverage test-long test-portable test-gpu lint format clean
+.PHONY: help verify test coverage test-long test-portable test-gpu docs lint format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test-portable: $(VENV)/dev.stamp  ## Run the tests that compare libraries as oth
 
 test-gpu: $(VENV)/gpu.stamp  ## Run the tests that need an NVIDIA GPU; installs CuPy
 	$(VENV)/bin/python -m pytest -m gpu $(ARGS)
+
+docs: $(VENV)/docs.stamp reports/verify/verdicts.json  ## Build the documentation into build/docs, with the results of make verify
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --quiet && echo build/docs/index.html
 
 lint: $(VENV)/dev.stamp  ## Check style, format and types
 	$(VENV)/bin/ruff check
@@ -60,6 +63,13 @@ $(VENV)/runtime.stamp: pyproject.toml constraints.txt | $(VENV)/created.stamp
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/created.stamp
 	@echo "Installing loraml-theory and what its tests need into $(VENV)"
 	@$(PIP) setuptools && $(PIP) --no-build-isolation --editable '.[dev]' && touch $(VENV)/runtime.stamp $@
+
+$(VENV)/docs.stamp: $(VENV)/runtime.stamp
+	@echo "Installing what builds the documentation into $(VENV)"
+	@$(PIP) --no-build-isolation --editable '.[docs]' && touch $@
+
+reports/verify/verdicts.json: | $(VENV)/runtime.stamp
+	$(VENV)/bin/loraml verify
 
 $(VENV)/gpu.stamp: $(VENV)/dev.stamp
 	@echo "Installing CuPy and CUDA's libraries into $(VENV)"

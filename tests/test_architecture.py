@@ -154,7 +154,8 @@ def imported(program: str = IMPORTED) -> set[str]:
 
 
 def test_core_imports_nothing_heavy() -> None:
-    assert imported() <= {"loraml_theory", "array_api_compat"}
+    of_numpy = {"charset_normalizer"}  # its f2py tries it
+    assert imported() - of_numpy <= {"loraml_theory", "array_api_compat"}
 
 
 def test_the_harness_imports_nothing_heavy() -> None:

@@ -6,5 +6,5 @@
 - `optimum` encloses the least loss of fine-tuning (FT-1);
 - `saddles` encloses stationary points at T = 2 and bounds their curvature along an escape direction.
 
-All but `check` need python-flint (``pip install 'loraml-theory[exact]'``). docs/certificates.md has the mathematics.
+All but `check` need python-flint (the extra ``exact``). docs/certificates.md has the mathematics.
 """

@@ -4,7 +4,7 @@ Every float64 is a rational number, so a structure in floating point is one over
 is true of exactly that structure. Arrays are NumPy arrays of rationals (python-flint's `fmpq`), so that a formula
 reads as it does in floating point: `RationalTruth` has the attributes of `GroundTruth`.
 
-Needs python-flint (``pip install 'loraml-theory[exact]'``); nothing else in the package imports this one.
+Needs python-flint (the extra ``exact``); nothing else in the package imports this one.
 
 Examples
 --------
@@ -24,7 +24,7 @@ try:
     import flint as _flint  # noqa: F401 - what everything here needs; without it, say so once
 except ModuleNotFoundError as problem:
     raise ModuleNotFoundError(
-        "exact arithmetic needs python-flint: pip install 'loraml-theory[exact]'", name="flint"
+        "exact arithmetic needs python-flint: pip install '.[exact]' in a clone of loraml-theory", name="flint"
     ) from problem
 
 from loraml_theory.exact.closed_forms import (

@@ -30,3 +30,14 @@ class InputError(ValueError):
     def __init__(self, text: str) -> None:
         line = one_line(text)
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}")
+
+
+def install(extra: str) -> str:
+    """Return how an optional part is installed: the package is not on an index.
+
+    Examples
+    --------
+    >>> install("sims")
+    "pip install '.[sims]' in a clone of loraml-theory"
+    """
+    return f"pip install '.[{extra}]' in a clone of loraml-theory"

@@ -9,7 +9,7 @@ from os.path import lexists
 from pathlib import Path
 from typing import Any
 
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, install
 from loraml_theory.harness.input_files import InputFileError, check_regular
 from loraml_theory.harness.settings import differences
 
@@ -42,7 +42,7 @@ def locked(path: Path, *, inside: Sequence[str] = ()) -> Iterator[None]:
     try:
         from filelock import FileLock, Timeout
     except ImportError:
-        raise FolderError("filelock is not installed: pip install 'loraml-theory[sims]'") from None
+        raise FolderError(f"filelock is not installed: {install('sims')}") from None
     check_folder(path)
     path.mkdir(parents=True, exist_ok=True)
     for name in inside:

@@ -7,7 +7,7 @@ all spectra shrink to ones, so a failing example is reported as a short call of 
 `loraml_theory.constructions` that can be pasted into a test, such as
 ``truth_with_spectrum(d=4, k=1, T=3, seed=0, spectrum=(1.0, 1.0, 1.0, 1.0))``.
 
-Needs Hypothesis (``pip install loraml-theory[testing]``); nothing else in the package imports this module.
+Needs Hypothesis (``pip install '.[testing]'`` in a clone); nothing else in the package imports this module.
 docs/testing.md shows how to test a retraining method against the theory, and how to find a counterexample.
 
 Examples

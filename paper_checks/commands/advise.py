@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, install
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import Seed, real, whole
 from paper_checks.commands.output import prepare_folder, rendered, write_files, writing
@@ -58,7 +58,7 @@ def advise(
         from realdata.advisor import AdviceSettings, open_tasks
         from realdata.advisor import advise as look
     except ImportError as problem:
-        raise InputError(f"advise: needs {problem.name}; install loraml-theory[realdata]") from None
+        raise InputError(f"advise: needs {problem.name}: {install('realdata')}") from None
     given = open_tasks(tasks, base=base, ignore=ignore or [])
     prepare_folder(out)
     if write_base is not None:

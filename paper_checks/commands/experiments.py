@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraml_theory.harness.errors import InputError, one_line
+from loraml_theory.harness.errors import InputError, install, one_line
 from paper_checks.commands.deferred import Exit
 from paper_checks.commands.options import listed, one_of, whole, whole_numbers
 from paper_checks.commands.output import prepare_folder, writing
@@ -75,7 +75,7 @@ def require_extra(more: Sequence[str] = ()) -> None:
     """Raise `InputError` that says how to install a missing package of the extra ``realdata``."""
     for module in (*EXTRA, *more):
         if find_spec(module) is None:
-            raise InputError(f"experiments need {module}: pip install 'loraml-theory[realdata]'")
+            raise InputError(f"experiments need {module}: {install('realdata')}")
 
 
 @contextmanager

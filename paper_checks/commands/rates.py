@@ -127,11 +127,23 @@ def _show(console: Console, found: Sequence[Rate], criteria: Criteria) -> None:
             f"{MARKS[rate.verdict]} {rate.verdict}",
         )
     console.print(table)
+    for rate, name in zip(found, names, strict=True):
+        if rate.verdict == "undecided":
+            console.print(f"{name}, {rate.data.axis}: {_what_would_decide(rate)}")
     console.print(
         f"theory: slope of the predicted curve over the same points; agrees within {criteria.margin:g}\n"
         f"level: measured over predicted error, agrees within {criteria.level_margin:g} unless marked\n"
         f"error probability over all {len(found)} slopes: {criteria.alpha:g} (Holm)"
     )
+
+
+def _what_would_decide(rate: Rate) -> str:
+    """Say how many seeds would decide a slope, as an estimate."""
+    now, margin = len(rate.data.table.errors), rate.criteria.margin
+    if rate.would_decide is None:
+        return f"{rate.data.unconverged} of {rate.data.rows} rows did not converge; more seeds would not decide"
+    said = f"would show agreement within {margin:g} (if it holds, 4 times of 5)"
+    return f"about {rate.would_decide} seeds, not {now}, {said}"
 
 
 def _names(found: Sequence[Rate]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, install
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import Device, Engine, one_of, whole
 from paper_checks.commands.output import writing
@@ -67,7 +67,7 @@ def require_pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        raise InputError("sweeps need pyarrow: pip install 'loraml-theory[sims]'") from None
+        raise InputError(f"sweeps need pyarrow: {install('sims')}") from None
 
 
 def _executor(name: ExecutorName, scheduler: str | None, workers: int | None) -> AbstractContextManager[Executor]:

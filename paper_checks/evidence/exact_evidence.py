@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from loraml_theory.harness.errors import install
 from loraml_theory.structure import GroundTruth
 from paper_checks.evidence.evidence import Evidence, Kind, Note, Relation
 from paper_checks.evidence.instance import Instance
@@ -17,7 +18,7 @@ from paper_checks.evidence.instance import Instance
 if TYPE_CHECKING:
     from loraml_theory.exact import Rationals, RationalTruth
 
-MISSING = "needs python-flint: pip install 'loraml-theory[exact]'"
+MISSING = f"needs python-flint: {install('exact')}"
 OMITTED = f"Exact and certified evidence is left out: it {MISSING}"
 OVER_Q = "decided over the rational numbers: there is no rounding"
 LARGEST = 64  # largest dimension of exact evidence

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from loraml_theory.harness.errors import install
 from loraml_theory.harness.input_files import decoded, json_document
 from loraml_theory.harness.parquet_files import open_parquet as open_parquet_file
 from realdata.vision.cifar_batches import CIFAR_10_CLASSES, CIFAR_10_SHAPE
@@ -195,7 +196,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        raise ImageDataError(f"{path}: Parquet needs pyarrow: pip install 'loraml-theory[realdata]'") from None
+        raise ImageDataError(f"{path}: Parquet needs pyarrow: {install('realdata')}") from None
     columns = [f"{name}.bytes" for name in IMAGE_COLUMNS]
     with open_parquet_file(path, expected="a whole Parquet file", row_bytes=ROW_BYTES, as_numbers=columns) as file:
         yield file

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, install
 from sims.engines.engine import Engine
 
 NAMES = ("auto", "cpu", "torch", "cupy")
@@ -51,9 +51,7 @@ def _load(name: str, needed: str, *, extra: str) -> ModuleType:
     try:
         import_module(needed)
     except ImportError as error:
-        raise InputError(
-            f"engine {name}: needs {needed}, install it with: pip install 'loraml-theory[{extra}]' ({error})"
-        ) from error
+        raise InputError(f"engine {name}: needs {needed}, install it with: {install(extra)} ({error})") from error
     return import_module(f"sims.engines.{name}_engine")
 
 

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from loraml_theory.adapters import Parameters
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, install
 from loraml_theory.moments import Moments
 from sims.engines.cuda_kernels import REAL, Kernel, pack, source, trials_at_once
 from sims.engines.engine import Iterates, Schedule, map_arrays, recorded_steps, require_batch
 
-INSTALL = "pip install 'loraml-theory[cupy]'"
+INSTALL = install("cupy")
 
 Batch: TypeAlias = tuple[np.ndarray, tuple[int, ...]]  # an array (B, ...) on the host and the shape for one trial
 

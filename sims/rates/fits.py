@@ -16,6 +16,7 @@ from loraml_theory.harness.atomic import write_whole
 from sims.rates.slopes import (
     RESAMPLES,
     Fit,
+    clusters_for_power,
     departure_p,
     departure_power,
     equivalence_p,
@@ -69,6 +70,7 @@ class Rate:
     verdict: Verdict
     level_verdict: Verdict
     powers: tuple[float, float]
+    would_decide: int | None
     criteria: Criteria
 
     @property
@@ -101,6 +103,7 @@ class Rate:
                 "p_different_holm": self.adjusted[1],
                 "power": self.powers[0],
                 "power_different": self.powers[1],
+                "truths_to_decide": self.would_decide,
                 "level": exp(self.level.difference),
                 "level_low": exp(least),
                 "level_high": exp(most) if isfinite(most) else most,
@@ -166,12 +169,21 @@ def fit_rates(
             _verdict(corrected, data, slope, criteria.alpha),
             _verdict(of_level, data, level, criteria.alpha),
             (equivalence_power(slope, criteria.margin, each), departure_power(slope, criteria.margin, each)),
+            _would_decide(slope, data, criteria.margin, each),
             criteria,
         )
         for data, slope, level, p, corrected, of_level in zip(
             tables, slopes, levels, p_values, adjusted, of_levels, strict=True
         )
     ]
+
+
+def _would_decide(slope: Fit, data: AxisTable, margin: float, alpha: float) -> int | None:
+    """Return about how many truths decide; None where none do, since too many rows did not converge."""
+    if data.unconverged > MISSING * data.rows:
+        return None
+    found = clusters_for_power(slope, len(data.table.errors), margin, alpha)
+    return None if found is None else max(found, LEAST_TRUTHS)
 
 
 def default_spec() -> Spec:

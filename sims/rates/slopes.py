@@ -12,8 +12,8 @@ curve comes from the same weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf, isfinite
+from dataclasses import dataclass, replace
+from math import inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ RESAMPLES = 4000
 BLOCK = 4_000_000  # numbers in one array of the resampling, at most
 FAR = 300.0  # an end of an interval that lies further off than this, e^300 as a level, is infinite
 LEAST_SPREAD = 1e-300  # replaces 0 in a denominator
+POWER = 0.8  # of a number of clusters that would decide
+MOST = 10**7  # clusters
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +214,30 @@ def equivalence_power(fit: Fit, margin: float, alpha: float) -> float:
         return 0.0
     low, high, reach = _thresholds(fit, margin, alpha)
     return float(np.mean((fit.difference_pivots >= high - reach) & (fit.difference_pivots <= reach - low)))
+
+
+def clusters_for_power(fit: Fit, clusters: int, margin: float, alpha: float, *, power: float = POWER) -> int | None:
+    """Estimate how many clusters would find equivalence with this probability if the prediction is right.
+
+    Standard errors are taken to fall as the root of the number of clusters, and the pivots to stay as they are. None
+    where one cluster does not determine a spread, or `MOST` clusters would not do.
+    """
+    if not isfinite(fit.difference_error):
+        return None
+
+    def enough(count: int) -> bool:
+        scaled = replace(fit, difference_error=fit.difference_error * sqrt(clusters / count))
+        return equivalence_power(scaled, margin, alpha) >= power
+
+    few, many = 1, clusters
+    while not enough(many):
+        if many >= MOST:
+            return None
+        few, many = many, 2 * many
+    while many - few > max(1, many // 50):
+        middle = (few + many) // 2
+        few, many = (few, middle) if enough(middle) else (middle, many)
+    return many
 
 
 def departure_power(fit: Fit, margin: float, alpha: float) -> float:

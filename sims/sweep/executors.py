@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from loraml_theory.harness.errors import InputError, reason
+from loraml_theory.harness.errors import InputError, install, reason
 from loraml_theory.harness.processes import Crew, Lost, Tick, cores
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def dask(scheduler: str | None = None, workers: int | None = None) -> Iterator[E
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise ExecutorError("Dask is not installed: pip install 'loraml-theory[dask]'") from None
+        raise ExecutorError(f"Dask is not installed: {install('dask')}") from None
     if scheduler is not None:
         with _connected(scheduler) as client:
             yield Dask(client)

@@ -142,6 +142,6 @@ def test_without_flint_proving_is_an_error_and_checking_is_not(loraml: Loraml, m
     ended = loraml("certify", "spurious", "--search", "4,1,3", "--out", "c.json")
     assert (ended.status, ended.err) == (
         2,
-        "loraml: error: certify spurious: needs python-flint: pip install 'loraml-theory[exact]'\n",
+        "loraml: error: certify spurious: needs python-flint: pip install '.[exact]' in a clone of loraml-theory\n",
     )
     assert loraml("certify", "check", points.SHIPPED[0]).status == 0

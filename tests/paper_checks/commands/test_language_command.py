@@ -168,4 +168,7 @@ def test_missing_packages_are_one_line_with_what_to_install(
     )
     monkeypatch.setattr(experiments, "EXTRA", ("torch", "no_such_package"))
     ended = loraml("language")
-    assert ended.err == "loraml: error: experiments need no_such_package: pip install 'loraml-theory[realdata]'\n"
+    assert (
+        ended.err
+        == "loraml: error: experiments need no_such_package: pip install '.[realdata]' in a clone of loraml-theory\n"
+    )

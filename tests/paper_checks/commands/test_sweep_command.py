@@ -109,4 +109,4 @@ def test_pyarrow_that_is_not_installed(loraml: Loraml, tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     ended = loraml("sweep", "spec.toml", "--out", "out")
     assert (ended.status, ended.out) == (2, "")
-    assert ended.err == "loraml: error: sweeps need pyarrow: pip install 'loraml-theory[sims]'\n"
+    assert ended.err == "loraml: error: sweeps need pyarrow: pip install '.[sims]' in a clone of loraml-theory\n"

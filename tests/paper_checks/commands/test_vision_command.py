@@ -133,7 +133,10 @@ def test_a_missing_package_is_one_line(loraml: Loraml, monkeypatch: pytest.Monke
     monkeypatch.setattr(experiments, "EXTRA", ("torch", "no_such_package"))
     ended = loraml("vision")
     assert ended.status == 2
-    assert ended.err == "loraml: error: experiments need no_such_package: pip install 'loraml-theory[realdata]'\n"
+    assert (
+        ended.err
+        == "loraml: error: experiments need no_such_package: pip install '.[realdata]' in a clone of loraml-theory\n"
+    )
 
 
 def test_the_report_of_a_folder(loraml: Loraml, tmp_path: Path) -> None:

@@ -221,11 +221,12 @@ def test_without_flint_exact_evidence_is_left_out_and_that_is_said(
     write_structure(tmp_path / "whole.npz", integers(6, 1, 3).truth)
     ended = loraml("verify", "--json", "--structure", "whole.npz", known=[CLAIMS["SR-2"], CLAIMS["ML-5"]])
     assert kinds(ended.out) == {"numerical"}
-    text = "Exact and certified evidence is left out: it needs python-flint: pip install 'loraml-theory[exact]'"
+    how = "pip install '.[exact]' in a clone of loraml-theory"
+    text = f"Exact and certified evidence is left out: it needs python-flint: {how}"
     assert json.loads(ended.out)["notes"] == [text]
     assert text in " ".join(loraml("verify").out.split())
     ended = loraml("verify", "--structure", "whole.npz", "--exact")
     assert (ended.status, ended.err) == (
         2,
-        "loraml: error: --exact: needs python-flint: pip install 'loraml-theory[exact]'\n",
+        "loraml: error: --exact: needs python-flint: pip install '.[exact]' in a clone of loraml-theory\n",
     )

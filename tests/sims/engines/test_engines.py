@@ -35,7 +35,7 @@ def test_auto_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_with_a_device_asks_for_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "_cuda_is_there", lambda: True)
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(InputError, match=r"engine cupy: .*pip install 'loraml-theory\[cupy\]'"):
+    with pytest.raises(InputError, match=r"engine cupy: .*pip install '\.\[cupy\]'"):
         engines.get()
 
 
@@ -59,7 +59,7 @@ def test_what_does_not_exist_is_refused(name: str, device: str | None, message: 
 )
 def test_what_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch, name: str, module: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)  # its import fails
-    with pytest.raises(InputError, match=rf"needs {module}, install it with: pip install 'loraml-theory\[{extra}\]'"):
+    with pytest.raises(InputError, match=rf"needs {module}, install it with: pip install '\.\[{extra}\]'"):
         engines.get(name)
 
 

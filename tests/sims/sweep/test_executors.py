@@ -168,7 +168,7 @@ def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_dask_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ExecutorError, match=r"pip install 'loraml-theory\[dask\]'"), executors.dask():
+    with pytest.raises(ExecutorError, match=r"pip install '\.\[dask\]'"), executors.dask():
         pass
 
 
