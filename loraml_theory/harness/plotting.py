@@ -6,6 +6,8 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from io import BytesIO
 from math import isnan
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loraml_theory.harness.atomic import write_whole
+from loraml_theory.harness.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,33 +55,86 @@ STYLE: dict[str, Any] = {
 }
 
 
+SIZES = ("font.size", "axes.titlesize", "axes.linewidth", "grid.linewidth", "lines.linewidth", "lines.markersize")
+LEGIBLE = 5.0
+UNDATED = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None, "Creator": None}}
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that a picture is written to: their formats, and their width in inches if not the picture's own."""
+
+    formats: tuple[str, ...] = ("png",)
+    width: float | None = None
+
+
+_files: ContextVar[Files | None] = ContextVar("files", default=None)
+
+
+@contextmanager
+def written_as(files: Files) -> Iterator[None]:
+    """Draw and write all pictures of a block in these formats and this width."""
+    token = _files.set(files)
+    try:
+        yield
+    finally:
+        _files.reset(token)
+
+
 @contextmanager
 def figure(width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure that user settings and other figures do not influence; sizes in inches."""
+    """Yield an empty figure that user settings and other figures do not influence; sizes in inches.
+
+    Inside of `written_as` with a width the whole figure, text included, is scaled to that.
+
+    Raises
+    ------
+    InputError
+        If the text would be smaller than `LEGIBLE` points.
+    """
     from cycler import cycler
     from matplotlib import style
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
-    with style.context({**STYLE, "axes.prop_cycle": cycler(color=CYCLE)}, after_reset=True):
-        yield Figure(figsize=(width, height), layout=layout)
+    scale = _scale(width)
+    layout = ConstrainedLayoutEngine(w_pad=0.1 * scale, h_pad=0.06 * scale)
+    sizes = {name: scale * STYLE[name] for name in SIZES}
+    with style.context({**STYLE, **sizes, "axes.prop_cycle": cycler(color=CYCLE)}, after_reset=True):
+        yield Figure(figsize=(scale * width, scale * height), layout=layout)
 
 
-def save(picture: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, the same every time."""
-    write_whole(path, _encoded(picture, "png", {"Software": None}))
+def _scale(width: float) -> float:
+    """Return the width that was asked for over a picture's own."""
+    asked = (_files.get() or Files()).width
+    if asked is None:
+        return 1.0
+    least = LEGIBLE / STYLE["font.size"] * width
+    if asked < least:
+        raise InputError(
+            f"--width: got {asked:g}, expected at least {least:.2g} inches for a picture that is {width:.2g} wide by "
+            f"itself: its text would be smaller than {LEGIBLE:g} points"
+        )
+    return asked / width
+
+
+def save(picture: Figure, path: Path) -> list[Path]:
+    """Write a figure in the formats of `written_as`, or as PNG, whole or not at all, the same every time."""
+    paths = [path.with_suffix(f".{kind}") for kind in (_files.get() or Files()).formats]
+    for place in paths:
+        write_whole(place, _encoded(picture, place.suffix[1:]))
+    return paths
 
 
 def data_uri(picture: Figure) -> str:
     """Return a figure as the data URI of an SVG for a page, which may be dark, the same every time."""
-    return f"data:image/svg+xml;base64,{b64encode(_encoded(picture, 'svg', {'Date': None, 'Creator': None})).decode()}"
+    return f"data:image/svg+xml;base64,{b64encode(_encoded(picture, 'svg', transparent=True)).decode()}"
 
 
-def _encoded(picture: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+def _encoded(picture: Figure, kind: str, *, transparent: bool = False) -> bytes:
     page = BytesIO()
     _with_plain_powers(picture)
-    picture.savefig(page, format=kind, metadata=metadata, transparent=kind == "svg")
+    picture.savefig(page, format=kind, metadata=UNDATED[kind], transparent=transparent)
     return page.getvalue()
 
 

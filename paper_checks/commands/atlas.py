@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Device, Engine, Profile, Seed
+from paper_checks.commands.options import Device, Engine, Formats, Profile, Seed, Width
 from paper_checks.commands.output import prepare_folder, writing
 from paper_checks.commands.progress import computing
 
@@ -27,8 +27,11 @@ def atlas(
     engine: Engine = "auto",
     device: Device = None,
     seed: Seed = 0,
+    formats: Formats = ("png",),
+    width: Width = None,
 ) -> Exit:
     """Map how often descents end in spurious minima, over k/d, T, noise and starts."""
+    from loraml_theory.harness.plotting import Files, written_as
     from sims import engines
     from sims.atlas.landscape import SCALES, survey
     from sims.atlas.report import draw, write_table
@@ -38,10 +41,10 @@ def atlas(
     with computing() as progress:
         cells = survey(SCALES[profile], ready, seed=seed, progress=progress)
         progress("picture")
-        with writing(out):
+        with writing(out), written_as(Files(tuple(formats), width)):
             write_table(cells, out / "atlas.csv")
-            draw(cells, out / "atlas.png")
-    return 0, summary(cells) + f"Picture and table: {out / 'atlas.png'}, {out / 'atlas.csv'}\n"
+            pictures = draw(cells, out / "atlas.png")
+    return 0, summary(cells) + f"Picture and table: {', '.join(map(str, pictures))}, {out / 'atlas.csv'}\n"
 
 
 def summary(cells: Sequence[MapCell]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Device, Engine, Seed, one_of, whole
+from paper_checks.commands.options import Device, Engine, Formats, Seed, Width, one_of, whole
 from paper_checks.commands.output import prepare_folder, rendered, writing
 from paper_checks.commands.progress import computing
 
@@ -45,15 +45,18 @@ def linear(
     engine: Engine = "auto",
     device: Device = None,
     seed: Seed = 0,
+    formats: Formats = ("png",),
+    width: Width = None,
 ) -> Exit:
     """Draw test error against fine-tuning iteration, as in the paper, and compare it with theory."""
+    from loraml_theory.harness.plotting import Files, written_as
     from sims.engines import get
     from sims.linear.figures import linear_figure
     from sims.linear.settings import VALUES
 
     prepare_folder(out)
     lines = []
-    with writing(out), computing() as progress:
+    with writing(out), written_as(Files(tuple(formats), width)), computing() as progress:
         runner = get(engine, device)
         for axis in VALUES if vary == "all" else (vary,):
             began = perf_counter()
@@ -90,14 +93,17 @@ def shallow(
         PrecisionName, one_of(PrecisionName, "The precision of AdamW; errors are always computed in float64.")
     ] = "float32",
     seed: Seed = 0,
+    formats: Formats = ("png",),
+    width: Width = None,
 ) -> Exit:
     """Retrain two-layer networks by both methods, fine-tune them, and draw their errors; run it again to continue."""
+    from loraml_theory.harness.plotting import Files, written_as
     from sims.shallow.descent import get
     from sims.shallow.results import Study
     from sims.shallow.settings import VALUES, ShallowCell
 
     prepare_folder(out)
-    with writing(out):
+    with writing(out), written_as(Files(tuple(formats), width)):
         runner = get(engine, device, precision=precision)
         study = Study(runner, seed=seed, runs=runs, folder=out, solver=solver)
         base = replace(ShallowCell(), epochs=epochs, tuning_epochs=tuning_epochs)

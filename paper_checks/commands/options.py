@@ -68,6 +68,11 @@ def listed(what: str, item: Callable[[str], Value]) -> Parser[Sequence[Value]]:
     return expecting(f"{what} with commas between them", lambda text: _split(text, item))
 
 
+def picture_format(word: str) -> str:
+    """Return a format of pictures; a ValueError says that it is none."""
+    return _within(word in ("png", "pdf", "svg"), word)
+
+
 def one_of(words: Any, what: str) -> Any:
     """Return an option whose value is one of the words of a Literal; `what` is its help."""
     allowed = get_args(words)
@@ -106,4 +111,19 @@ EngineName = Literal["auto", "cpu", "torch", "cupy"]
 Profile = Annotated[ProfileName, one_of(ProfileName, "How much work to do.")]
 Engine = Annotated[EngineName, one_of(EngineName, "The engine; auto is cupy on a CUDA device, else cpu.")]
 Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="The device to compute on, such as cpu or cuda.")]
+Formats = Annotated[
+    Sequence[str],
+    typer.Option(
+        "--format",
+        metavar="png,pdf,svg",
+        parser=listed("png, pdf or svg", picture_format),
+        help="The formats of the pictures.",
+    ),
+]
+Width = Annotated[
+    float | None,
+    typer.Option(
+        metavar="INCHES", parser=real(above=0, at_most=100), help="The pictures' width; text is scaled with them."
+    ),
+]
 Seed = Annotated[int, typer.Option(metavar="S", parser=whole(), help="The seed of every random number.")]

@@ -16,7 +16,7 @@ from loraml_theory.harness.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-WRITTEN = (".csv", ".html", ".json", ".md", ".png")  # entries that commands write into a folder
+WRITTEN = (".csv", ".html", ".json", ".md", ".pdf", ".png", ".svg")  # entries that commands write into a folder
 
 
 @contextmanager

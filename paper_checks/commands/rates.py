@@ -10,7 +10,7 @@ import typer
 
 from loraml_theory.harness.errors import InputError, one_line
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Engine, one_of, real, whole
+from paper_checks.commands.options import Engine, Formats, Width, one_of, real, whole
 from paper_checks.commands.output import prepare_folder, rendered, writing
 from paper_checks.commands.progress import computing, shown_chunks
 from paper_checks.commands.sweep import require_pyarrow
@@ -47,11 +47,14 @@ def rates(
     ] = 0.05,
     engine: Engine = "auto",
     seed: Annotated[int, typer.Option(metavar="S", parser=whole(), help="The seed of the resampling.")] = 0,
+    formats: Formats = ("png",),
+    width: Width = None,
 ) -> Exit:
     """Fit errors against n, d, k, T and N, and test whether the slopes agree with theory.
 
     The exit status is 1 if a slope or a level differs from theory.
     """
+    from loraml_theory.harness.plotting import Files, written_as
     from sims.rates.fits import Criteria
 
     if folder is None and not default:
@@ -62,7 +65,7 @@ def rates(
     source = folder or out / "sweep"
     if default:
         _run_default(source, engine)
-    with writing(out), computing() as progress:
+    with writing(out), written_as(Files(tuple(formats), width)), computing() as progress:
         found = _fitted(source, out, statistic, criteria, progress)
     text = rendered(lambda console: _show(console, found, criteria))
     status = int(any("differs" in (rate.verdict, rate.level_verdict) for rate in found))

@@ -80,8 +80,8 @@ def write_table(cells: Sequence[MapCell], path: Path) -> None:
     write_whole(path, text.getvalue())
 
 
-def draw(cells: Sequence[MapCell], path: Path) -> None:
-    """Draw a map of squares for every method and sample size: T to the right, k/d upwards, shares as areas."""
+def draw(cells: Sequence[MapCell], path: Path) -> list[Path]:
+    """Draw a map of squares for every method and sample size, T to the right, k/d upwards; return the files."""
     from matplotlib.patches import Patch
 
     cells = [cell for cell in cells if cell.kind == "generic"]
@@ -97,14 +97,14 @@ def draw(cells: Sequence[MapCell], path: Path) -> None:
                 _map(ax, here, tasks, ranks)
             line[0].set_ylabel("population" if isinf(N) else f"N = {N:g}, σ = {SIGMA:g}", labelpad=8)
         for ax, (solver, start) in zip(axes[0], order, strict=True):
-            ax.set_title(f"{start} start\n{SHORT[solver]}", fontsize=9, loc="center")
+            ax.set_title(f"{start} start\n{SHORT[solver]}", fontsize="small", loc="center")
         d = cells[0].d
         axes[0, 0].set_yticks(range(len(ranks)), [f"k/d = {Fraction(k, d)}" for k in ranks])
         axes[0, 0].set_xticks(range(len(tasks)), [f"T = {T}" if tasks[0] == T else str(T) for T in tasks])
         handles = [Patch(color=COLOURS[outcome], label=WORDS[outcome]) for outcome in OUTCOMES]
         handles.append(Patch(facecolor="none", edgecolor=plotting.FAINT, label="no spectral form: T < 3 or 3k > d"))
-        picture.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
-        plotting.save(picture, path)
+        picture.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize="small")
+        return plotting.save(picture, path)
 
 
 def _map(ax: Axes, cells: Sequence[MapCell], tasks: Sequence[int], ranks: Sequence[int]) -> None:
@@ -125,7 +125,7 @@ def _map(ax: Axes, cells: Sequence[MapCell], tasks: Sequence[int], ranks: Sequen
             ax.add_patch(Rectangle(corner, side, side * share, color=COLOURS[outcome], linewidth=0))
         if trapped:
             percent = f"{100 * trapped:.{int(trapped < 0.01)}f}"
-            text = ax.text(left + side / 2, bottom + side * 0.62, percent, fontsize=8)
+            text = ax.text(left + side / 2, bottom + side * 0.62, percent, fontsize="small")
             text.set(ha="center", va="center", fontweight="bold", color="#7d3500")
     ax.set(xlim=(-0.6, len(tasks) - 0.4), ylim=(-0.6, len(ranks) - 0.4), aspect="equal")
     ax.grid(visible=False)

@@ -51,9 +51,7 @@ def linear_figure(
     names = (f"linear-{vary}.png", f"linear-{vary}.csv", f"linear-{vary}-theory.png")
     plain, table, theory = (out / name for name in names)
     write_whole(table, as_csv(found))
-    draw_plain(found, plain)
-    draw_theory(found, theory)
-    return [plain, table, theory]
+    return [*draw_plain(found, plain), table, *draw_theory(found, theory)]
 
 
 def as_csv(found: Sequence[Curve]) -> str:
@@ -73,22 +71,22 @@ def as_csv(found: Sequence[Curve]) -> str:
     return page.getvalue()
 
 
-def draw_plain(found: Sequence[Curve], path: Path) -> None:
-    """Draw the paper's figure: every curve in one panel."""
+def draw_plain(found: Sequence[Curve], path: Path) -> list[Path]:
+    """Draw the paper's figure, every curve in one panel; return the files."""
     with plotting.figure(7.6, 4.8) as picture:
         ax = picture.subplots()
         for curve in found:
             _draw_curve(ax, curve, _colour(curve, found), "-" if curve.method == "LoRA-ML" else (0, (4, 1.5)))
         _frame(ax, found)
         ax.set_ylabel(found[0].variant.label)
-        ax.set_title(_title(found), fontsize=10, pad=10)
+        ax.set_title(_title(found), fontsize="medium", pad=10)
         ends = [(_end(c), f"{c.method}, {c.vary} = {c.value}", _colour(c, found)) for c in found]
         plotting.label_ends(ax, ends, x=float(found[0].steps[-1]))
-        plotting.save(picture, path)
+        return plotting.save(picture, path)
 
 
-def draw_theory(found: Sequence[Curve], path: Path) -> None:
-    """Draw one panel per value, with the closed-form optimum and the predicted floor of both methods."""
+def draw_theory(found: Sequence[Curve], path: Path) -> list[Path]:
+    """Draw one panel per value, with both methods' closed-form optimum and predicted floor; return the files."""
     panels = [list(group) for _, group in groupby(found, key=lambda curve: curve.value)]
     with plotting.figure(3.4 * len(panels) + 1.2, 4.6) as picture:
         row = np.atleast_1d(picture.subplots(1, len(panels), sharey=True))
@@ -98,14 +96,16 @@ def draw_theory(found: Sequence[Curve], path: Path) -> None:
                 _draw_curve(ax, curve, colour, "-")
                 ax.axhline(float(curve.optimum.mean()), color=dark, linestyle=OPTIMUM, linewidth=1.3)
                 ax.axhline(float(curve.floor.mean()), color=plotting.INK, linestyle=FLOOR, linewidth=1.5)
-            ax.set_title(f"{group[0].vary} = {group[0].value}, adapters of rank {group[0].cell.rank}", fontsize=10)
+            ax.set_title(
+                f"{group[0].vary} = {group[0].value}, adapters of rank {group[0].cell.rank}", fontsize="medium"
+            )
             _frame(ax, found)
         row[0].set_ylabel(found[0].variant.label)
         ends = [(_end(c), c.method, plotting.SHADES[c.method][1]) for c in panels[-1]]
         plotting.label_ends(row[-1], ends, x=float(found[0].steps[-1]))
         _theory_legend(picture)
-        picture.suptitle(_title(found), fontsize=10, x=0.01, horizontalalignment="left")
-        plotting.save(picture, path)
+        picture.suptitle(_title(found), fontsize="medium", x=0.01, horizontalalignment="left")
+        return plotting.save(picture, path)
 
 
 def _draw_curve(ax: Axes, curve: Curve, colour: str, line: Any) -> None:

@@ -33,15 +33,14 @@ ERRORS = {
 
 def write_pictures(out: Path, rates: Sequence[Rate], *, statistic: str = "parameter") -> list[Path]:
     """Write ``rates-<axis>.png`` for every axis that was fitted; return the paths."""
-    paths = []
+    paths: list[Path] = []
     for axis in dict.fromkeys(rate.data.axis for rate in rates):
         chosen = [rate for rate in rates if rate.data.axis == axis]
-        paths.append(out / f"rates-{axis}.png")
-        _picture(paths[-1], chosen, ERRORS[statistic])
+        paths += _picture(out / f"rates-{axis}.png", chosen, ERRORS[statistic])
     return paths
 
 
-def _picture(path: Path, rates: Sequence[Rate], error: str) -> None:
+def _picture(path: Path, rates: Sequence[Rate], error: str) -> list[Path]:
     across = min(WIDE, len(rates))
     down = -(-len(rates) // across)
     with plotting.figure(4.9 * across, 4.6 * down) as picture:
@@ -56,11 +55,11 @@ def _picture(path: Path, rates: Sequence[Rate], error: str) -> None:
         axis, level = rates[0].data.axis, rates[0].criteria.confidence
         picture.suptitle(
             f"Error against the {NAMES[axis]}: means over truths with {100 * level:g} % intervals; lines: theory",
-            fontsize=10,
+            fontsize="medium",
             x=0.01,
             horizontalalignment="left",
         )
-        plotting.save(picture, path)
+        return plotting.save(picture, path)
 
 
 def _panel(ax: Axes, rate: Rate) -> list[tuple[float, str, str]]:
@@ -91,7 +90,7 @@ def _panel(ax: Axes, rate: Rate) -> list[tuple[float, str, str]]:
     ax.set_title(
         f"{TITLES[data.group['method']]}, rank {data.group['rank_rule']}\n"
         f"slope {slope} [{low}, {high}], predicted {predicted_slope}: {rate.verdict}",
-        fontsize=9,
+        fontsize="small",
     )
     return ends if varying else []
 

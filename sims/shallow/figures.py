@@ -37,12 +37,12 @@ def shallow_figure(
     picture, curves, runs = (out / f"shallow-{vary}{end}" for end in (".png", ".csv", "-runs.csv"))
     write_whole(curves, curves_csv(found, study, chosen))
     write_whole(runs, runs_csv(run_rows(found, study)))
-    draw(found, picture, chosen, solver=study.solver)
-    return [picture, curves, runs], found
+    pictures = draw(found, picture, chosen, solver=study.solver)
+    return [*pictures, curves, runs], found
 
 
-def draw(found: Sequence[Result], path: Path, variant: Variant, *, solver: str) -> None:
-    """Draw one panel per value: median and central range of both methods, at every rank that was fine-tuned."""
+def draw(found: Sequence[Result], path: Path, variant: Variant, *, solver: str) -> list[Path]:
+    """Draw one panel per value: both methods' median and central range, at every rank; return the files."""
     panels = [list(group) for _, group in groupby(found, key=lambda result: result.value)]
     with plotting.figure(3.2 * len(panels) + 1.4, 4.4) as picture:
         row = picture.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -54,8 +54,8 @@ def draw(found: Sequence[Result], path: Path, variant: Variant, *, solver: str) 
         for ax, group in zip(row, panels, strict=True):
             if len(group) > 1 or ax is row[-1]:
                 _label(ax, group, variant)
-        picture.suptitle(_title(found, variant, solver), fontsize=10, x=0.01, horizontalalignment="left")
-        plotting.save(picture, path)
+        picture.suptitle(_title(found, variant, solver), fontsize="medium", x=0.01, horizontalalignment="left")
+        return plotting.save(picture, path)
 
 
 def _draw_result(ax: Axes, result: Result, variant: Variant, dashes: Any) -> None:
@@ -75,7 +75,7 @@ def _frame(ax: Axes, group: Sequence[Result]) -> None:
     ax.set_xlim(10 if last >= LONG else 0, max(last, 1))
     ax.set_xlabel("fine-tuning iteration")
     ranks = " and ".join(str(result.rank) for result in group)
-    ax.set_title(f"{group[0].vary} = {group[0].value}, adapters of rank {ranks}", fontsize=10)
+    ax.set_title(f"{group[0].vary} = {group[0].value}, adapters of rank {ranks}", fontsize="medium")
 
 
 def _label(ax: Axes, group: Sequence[Result], variant: Variant) -> None:

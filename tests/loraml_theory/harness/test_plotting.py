@@ -8,7 +8,8 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from loraml_theory.harness.plotting import CYCLE, data_uri, figure, label_ends, save
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.plotting import CYCLE, Files, data_uri, figure, label_ends, save, written_as
 
 PREFIX = "data:image/svg+xml;base64,"
 
@@ -41,3 +42,29 @@ def test_a_picture_inside_a_page_is_svg_without_a_date() -> None:
     text = b64decode(uris[0].removeprefix(PREFIX)).decode()
     assert "<svg" in text
     assert "<dc:date>" not in text
+
+
+def test_formats_and_width_of_a_block(tmp_path: Path) -> None:
+    with written_as(Files(("pdf", "svg", "png"), 3.0)), figure(6, 2) as picture:
+        assert tuple(picture.get_size_inches()) == (3, 1)
+        paths = save(picture, tmp_path / "one.png")
+    assert [path.name for path in paths] == ["one.pdf", "one.svg", "one.png"]
+    assert [path.read_bytes()[:5] for path in paths] == [b"%PDF-", b"<?xml", b"\x89PNG\r"]
+    with figure(6, 2) as picture:
+        assert save(picture, tmp_path / "two.png") == [tmp_path / "two.png"]
+
+
+def test_a_width_at_which_nothing_can_be_read_is_refused() -> None:
+    refused = pytest.raises(InputError, match="--width: got 1, expected at least 3 inches")
+    with refused, written_as(Files(width=1.0)), figure(6, 2):
+        pass
+
+
+def test_a_picture_is_the_same_in_every_format(tmp_path: Path) -> None:
+    def written(folder: str) -> list[bytes]:
+        (tmp_path / folder).mkdir()
+        with written_as(Files(("pdf", "svg"))), figure(3, 2) as picture:
+            picture.subplots().loglog([1, 10], [1, 100])
+            return [path.read_bytes() for path in save(picture, tmp_path / folder / "one.png")]
+
+    assert written("a") == written("b")
