@@ -11,7 +11,7 @@ import numpy as np
 from array_api_compat import device
 
 from loraml_theory.libraries import array_namespace
-from loraml_theory.structure import Array, require_real_floating, transpose
+from loraml_theory.structure import Array, require_generator, require_one_library, require_real_floating, transpose
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -112,7 +112,13 @@ class Moments:
 
         On a singular S the part of `base` outside the range of S is invisible and stays in the difference;
         it does not change the loss.
+
+        Raises
+        ------
+        TypeError
+            If `base` is not an array of the moments' library.
         """
+        require_one_library(moments=self.W, base=base)
         return replace(self, W=self.W - base)
 
     def ridge(self, strength: float) -> Moments:
@@ -156,9 +162,12 @@ def from_samples(X: Array, Y: Array) -> Moments:
     """
     require_real_floating("X", X)
     require_real_floating("Y", Y)
+    require_one_library(X=X, Y=Y)
     if X.ndim < 2 or Y.ndim < 2 or X.shape[-1] != Y.shape[-1] or X.shape[-1] < 1 or X.shape[:-2] != Y.shape[:-2]:
         shapes = f"{tuple(X.shape)} and {tuple(Y.shape)}"
-        raise ValueError(f"X, Y: got shapes {shapes}, expected (..., d_in, n) and (..., d_out, n), n >= 1")
+        raise ValueError(
+            f"X, Y: got shapes {shapes}, expected (..., d_in, n) and (..., d_out, n), n >= 1: a sample is a column"
+        )
     n = int(X.shape[-1])
     S = X @ transpose(X) / n
     W = (Y @ transpose(X) / n) @ symmetric_power(S, -1)
@@ -223,6 +232,7 @@ def draw(
     """
     _require_scales(sigma_x, sigma)
     require_real_floating("W", W)
+    require_generator(rng)
     if n != int(n) or n < 1:
         raise ValueError(f"n: got {n}, expected a whole number >= 1")
     xp = array_namespace(W)

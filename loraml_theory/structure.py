@@ -32,6 +32,34 @@ def joint_factor(U: Array) -> Array:
     return xp.reshape(xp.moveaxis(U, -3, -2), (*U.shape[:-3], d, m * k))
 
 
+def require_one_library(**arrays: Array) -> None:
+    """Raise unless all arrays are of one library.
+
+    Raises
+    ------
+    TypeError
+        If they are of several, such as NumPy and torch.
+    """
+    libraries = {
+        name: array_namespace(value).__name__.removeprefix("array_api_compat.") for name, value in arrays.items()
+    }
+    if len(set(libraries.values())) > 1:
+        found = ", ".join(f"{name} of {library}" for name, library in libraries.items())
+        raise TypeError(f"{', '.join(arrays)}: got {found}, expected arrays of one library")
+
+
+def require_generator(rng: object) -> None:
+    """Raise unless `rng` draws random numbers as NumPy's generators do.
+
+    Raises
+    ------
+    TypeError
+        If it does not, such as a seed.
+    """
+    if not hasattr(rng, "standard_normal"):
+        raise TypeError(f"rng: got {type(rng).__name__}, expected a generator, such as numpy.random.default_rng(0)")
+
+
 def require_real_floating(name: str, value: Array) -> None:
     """Raise unless `value` is a finite array of float64.
 
@@ -88,6 +116,7 @@ class GroundTruth:
         """Check the arguments; nothing downstream checks them again."""
         require_real_floating("A_star", self.A_star)
         require_real_floating("U_star", self.U_star)
+        require_one_library(A_star=self.A_star, U_star=self.U_star)
         A_shape, U_shape = tuple(self.A_star.shape), tuple(self.U_star.shape)
         if len(A_shape) < 2 or A_shape[-1] != A_shape[-2] or A_shape[-1] < 1:
             raise ValueError(f"A_star: got shape {A_shape}, expected (..., d, d)")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from loraml_theory.closed_forms import boost
-from loraml_theory.structure import GroundTruth, transpose
+from loraml_theory.structure import GroundTruth, require_generator, transpose
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -128,6 +128,7 @@ KINDS: dict[str, Kind] = {
 
 def _square(rng: Generator, d: int, k: int, T: int, batch: Batch) -> np.ndarray:
     """Draw A* after checking the sizes that every kind needs."""
+    require_generator(rng)
     _require(d >= 1, f"d: got {d}, expected at least 1")
     _require(1 <= k <= d, f"k: got {k}, expected 1 <= k <= d = {d}")
     _require(T >= 2, f"T: got {T}, expected at least 2 retraining tasks")

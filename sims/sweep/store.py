@@ -182,7 +182,7 @@ def read_begun(folder: Path) -> dict[str, Any]:
     return begun
 
 
-def read_table(folder: Path) -> pa.Table:
+def read_table(folder: str | Path) -> pa.Table:
     """Return a sweep's finished rows in the order of the spec, also while it is running or after a kill.
 
     Raises
@@ -190,13 +190,14 @@ def read_table(folder: Path) -> pa.Table:
     FolderError
         If the folder does not hold a sweep.
     """
+    folder = Path(folder)
     if not lexists(folder / SPEC):
         raise FolderError(f"{folder}: does not hold a sweep (no {SPEC})")
     read_begun(folder)
     return _all_rows(folder)[0]
 
 
-def read_rows(folder: Path) -> dict[str, np.ndarray]:
+def read_rows(folder: str | Path) -> dict[str, np.ndarray]:
     """Return the columns of `read_table` as arrays; whole numbers that are null are -1."""
     table = read_table(folder)
     columns = {}
