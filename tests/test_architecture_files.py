@@ -26,15 +26,14 @@ ALLOWED = {
         "json.loads",
     ): "shares no code with anything; its text was read by the harness",
     ("sims/sweep/store.py", "os.open"): "a folder, to flush it",
-    ("realdata/advisor/document.py", "json.loads"): "of a resource of the package",
     ("realdata/advisor/merging.py", "path.open"): "reads back what was just written",
     ("realdata/advisor/safetensors_file.py", "safe_open"): "after check_regular",
     ("realdata/advisor/torch_file.py", "ZipFile"): "of what open_input gives",
     ("realdata/advisor/torch_file.py", "torch.load"): "after check_regular, and a look at the pickles in it",
+    ("loraml_theory/harness/json_schema.py", "json.loads"): "of a resource of the package",
     ("realdata/experiments/folder.py", "json.loads"): "of what json.dumps has just made",
     ("realdata/experiments/jobs.py", "self.spec.open"): "opens an experiment, not a file",
     ("realdata/experiments/runner.py", "request.spec.open"): "opens an experiment, not a file",
-    ("realdata/experiments/schemas.py", "json.loads"): "of a resource of the package",
     ("realdata/language/encoders.py", "AutoModelForSequenceClassification.from_pretrained"): "after check_regular",
     ("realdata/language/encoders.py", "AutoTokenizer.from_pretrained"): "after check_regular",
     ("realdata/peft_ml/bundle.py", "PeftConfig.from_pretrained"): "after read_json",
@@ -47,7 +46,6 @@ ALLOWED = {
     ("paper_checks/commands/output.py", "(out / name).read_bytes"): "reads back what was just written",
     ("paper_checks/cli.py", "os.open"): "the null device, in the place of a closed standard output",
     ("paper_checks/evidence/orders.py", "json.loads"): "of what json.dumps has just made",
-    ("paper_checks/report/verdicts.py", "json.loads"): "of a resource of the package",
 }
 """By module and call, why what is opened there is not a user's file, or was looked at before."""
 

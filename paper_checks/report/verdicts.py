@@ -6,13 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from enum import Enum
-from functools import cache
-from importlib import resources
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
+from loraml_theory.harness.json_schema import validator
 from paper_checks.evidence import error_budget
 from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.phrasing import headline
@@ -55,22 +54,8 @@ def document(run: Run, environment: dict[str, Any]) -> dict[str, Any]:
             **({} if run.mutants is None else {"mutants": _mutants(run.mutants)}),
         }
     )
-    validate(made)
+    validator("paper_checks.report", "verdicts").validate(made)
     return dict(made)
-
-
-@cache
-def schema() -> dict[str, Any]:
-    """Return the packaged JSON schema of `verdicts.json`."""
-    text = resources.files("paper_checks.report").joinpath("verdicts.schema.json").read_text("utf-8")
-    return dict(json.loads(text))
-
-
-def validate(made: dict[str, Any]) -> None:
-    """Raise `jsonschema.ValidationError` unless a document meets the schema."""
-    from jsonschema import Draft202012Validator
-
-    Draft202012Validator(schema()).validate(made)
 
 
 def dumps(made: dict[str, Any]) -> str:

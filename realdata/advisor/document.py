@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
+from loraml_theory.harness.json_schema import validator
 from realdata.advisor.advising import Advice
 from realdata.advisor.layer import SHOWN, LayerAdvice
 from realdata.advisor.words import cannot_tell, findings, layer_sentence, overall
@@ -118,14 +117,5 @@ def _rounded(value: float | None) -> float | None:
 
 def dumps(found: Mapping[str, Any]) -> str:
     """Return the JSON text, checked against the schema."""
-    import jsonschema
-
-    jsonschema.validate(found, schema())
+    validator("realdata.advisor", "advice").validate(found)
     return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-@cache
-def schema() -> dict[str, Any]:
-    """Return the JSON schema."""
-    loaded: dict[str, Any] = json.loads(files("realdata.advisor").joinpath("advice.schema.json").read_text("utf-8"))
-    return loaded

@@ -24,7 +24,7 @@ from loraml_theory.harness import folders
 from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.folders import FolderError
 from loraml_theory.harness.input_files import MEBIBYTE, read_json
-from realdata.experiments.schemas import first_problem
+from loraml_theory.harness.json_schema import first_problem
 
 FORMAT = 1
 BEGUN = "experiment.json"
@@ -131,7 +131,7 @@ def read_experiment(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "format" not in document:
         raise FolderError(f"{file}: is not what an experiment writes, use another folder")
     folders.check_format(file, document["format"], written=FORMAT)
-    if (departure := first_problem(document, "experiment")) is not None:
+    if (departure := first_problem(document, "realdata.experiments", "experiment")) is not None:
         raise FolderError(f"{file}: {departure}; use another folder")
     if document["score"] not in document["scores"]:
         raise FolderError(f"{file}: score: got {document['score']!r}, which is not among scores")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import MEBIBYTE, read_json
-from realdata.experiments.schemas import first_problem
+from loraml_theory.harness.json_schema import first_problem
 from realdata.peft_ml.budget import Count
 
 FORMAT = 1
@@ -224,7 +224,7 @@ def _scores(scores: dict[str, float]) -> dict[str, float]:
 
 def _check(document: Any, path: Path) -> dict[str, Any]:
     """Return the document if it is the one of a run: the schema, equal columns, quirks in order, finite numbers."""
-    if (problem := first_problem(document, "record")) is not None:
+    if (problem := first_problem(document, "realdata.experiments", "record")) is not None:
         raise InputError(f"{path}: {problem}")
     for name in ("retraining_curve", "curve"):
         lengths = {column: len(values) for column, values in document[name].items()}

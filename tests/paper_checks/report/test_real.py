@@ -14,6 +14,7 @@ from jsonschema import ValidationError
 from rich.console import Console
 
 from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.json_schema import validator
 from paper_checks.report import html, verdicts
 from paper_checks.report.real import section
 from paper_checks.report.terminal import show_run
@@ -57,7 +58,7 @@ def test_the_record_meets_the_schema(study: Callable[[str, int], dict[str, Any]]
     del without_overall["real"]["overall"]
     for broken in (without_errors, without_overall):
         with pytest.raises(ValidationError):
-            verdicts.validate(broken)
+            validator("paper_checks.report", "verdicts").validate(broken)
 
 
 def test_the_page_shows_every_class_and_escapes_its_name(study: Callable[[str, int], dict[str, Any]]) -> None:

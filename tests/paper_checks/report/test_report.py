@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from loraml_theory.harness.json_schema import validator
 from loraml_theory.harness.versions import environment
 from paper_checks.claim import AnyClaim, Verdict, judge
 from paper_checks.claims import nl_vision
@@ -59,7 +60,7 @@ def page(run: Run) -> tuple[str, Loads]:
 
 
 def test_the_schema_is_one() -> None:
-    Draft202012Validator.check_schema(verdicts.schema())
+    Draft202012Validator.check_schema(validator("paper_checks.report", "verdicts").schema)
 
 
 def test_the_document_has_the_fields_of_the_contract() -> None:

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.json_schema import validator
 from realdata.advisor.advising import Advice, advise
-from realdata.advisor.document import document, dumps, schema
+from realdata.advisor.document import document, dumps
 from realdata.advisor.layer import AdviceSettings
 from realdata.advisor.tasks import open_tasks
 from tests.realdata.advisor.networks import SHAPES, drawn_adapter, planted, random, states, write
@@ -197,7 +198,7 @@ def test_advice_does_not_depend_on_the_order_of_layers(tmp_path: Path) -> None:
 
 
 def test_the_schema_is_one_and_refuses_other_documents(tmp_path: Path) -> None:
-    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.Draft202012Validator.check_schema(validator("realdata.advisor", "advice").schema)
     found = document(look(planted(tmp_path, T=3)))
     for break_it in ({"layers": [{"name": "x"}]}, {"schema": "other"}, {"more": 1}, {"tasks": ["a"]}):
         with pytest.raises(jsonschema.ValidationError):
