@@ -31,7 +31,7 @@ test-gpu: $(VENV)/gpu.stamp  ## Run the tests that need an NVIDIA GPU; installs 
 	$(VENV)/bin/python -m pytest -m gpu $(ARGS)
 
 docs: $(VENV)/docs.stamp reports/verify/verdicts.json  ## Build the documentation into build/docs, with the results of make verify
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --quiet && echo build/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build && echo build/docs/index.html
 
 lint: $(VENV)/dev.stamp  ## Check style, format and types
 	$(VENV)/bin/ruff check

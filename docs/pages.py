@@ -1,7 +1,7 @@
 """The pages of the site that are made when it is built: the claims, the legend, and the project's own files.
 
 `mkdocs.yml` names this module as a hook. The results on the pages of the claims are those of the last `make verify`, if
-there was one.
+there was one; a page says which. Formulas are written as code hosts show them, $`LaTeX`$, and become MathML.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import dataclass
 from os.path import normpath, relpath
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mkdocs.structure.files import File, Files
 
 from paper_checks import legend, registry
 from paper_checks.claim import AnyClaim, Given, applicable
-from paper_checks.notation import mathml
+from paper_checks.notation import mathml, unicode
 from paper_checks.report.figures import picture
 
 ROOT = Path(__file__).parent.parent
@@ -28,15 +29,23 @@ TARGETS = {path: f"{name}.md" for name, path in FILES.items()} | {
     "README.md": "index.md",
     "tests/README.md": "testing.md",
 }
-FORMULA = re.compile(r"<code>\$(.*?)\$</code>")
+FORMULA = re.compile(r"\$<code>(.*?)</code>\$")
 LINK = re.compile(r"\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\((?![a-z]+:|#)([^)#\s]+)(#[^)]*)?\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the claims to the navigation."""
+    (section,) = (part["Claims"] for part in config.nav if "Claims" in part)
+    section[1:1] = [{f"{claim.id} {unicode(claim.title)}": f"claims/{claim.id}.md"} for claim in registry.claims()]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
     pages = {f"{name}.md": (ROOT / path).read_text("utf-8") for name, path in FILES.items()}
-    pages |= {"legend.md": legend_page(), "claims/index.md": claims_page(results())}
-    pages |= {f"claims/{claim.id}.md": claim_page(claim, results().get(claim.id)) for claim in registry.claims()}
+    run = last_run()
+    pages |= {"legend.md": legend_page(), "claims/index.md": claims_page(run)}
+    pages |= {f"claims/{claim.id}.md": claim_page(claim, run) for claim in registry.claims()}
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
@@ -61,51 +70,73 @@ def on_page_content(content: str, **_: Any) -> str:
     return FORMULA.sub(lambda found: str(mathml(f"${html.unescape(found[1])}$")), content)
 
 
-def results() -> dict[str, Any]:
-    """Return the results of the last `make verify` by claim."""
+@dataclass(frozen=True)
+class Run:
+    """The results of the last `make verify` by claim, and where they come from."""
+
+    claims: dict[str, Any]
+    origin: str
+
+
+def last_run() -> Run:
+    """Read `reports/verify/verdicts.json`."""
     if not VERDICTS.exists():
-        return {}
-    return {claim["id"]: claim for claim in json.loads(VERDICTS.read_text("utf-8"))["claims"]}
+        return Run({}, "Not checked yet: `make verify` does.")
+    found = json.loads(VERDICTS.read_text("utf-8"))
+    made = found["environment"]
+    commit = f", commit {made['commit']}" if made["commit"] else ""
+    origin = f"From `{made['command']}`, seed {found['seed']}, version {made['version']}{commit}."
+    return Run({claim["id"]: claim for claim in found["claims"]}, origin)
 
 
 def text(latex: str) -> str:
     """Return a text of a claim as Markdown, its formulas as code between dollar signs."""
-    return re.sub(r"\$[^$]+\$", lambda found: f"`{found[0]}`", latex.replace("*", r"\*"))
+    plain = latex.replace("*", r"\*").replace("docs/theory.md", "[the theory](../theory.md)")
+    return re.sub(r"\$([^$]+)\$", r"$`\1`$", plain)
 
 
-def claims_page(found: dict[str, Any]) -> str:
+def claims_page(run: Run) -> str:
     """List the claims with their verdicts."""
-    verdicts = {id_: result["verdict"] for id_, result in found.items()}
+    said = f"{run.origin} The NL claims are findings, judged by the records of experiments."
     rows = [
-        f"| [{claim.id}]({claim.id}.md) | {text(claim.title)} | {verdicts.get(claim.id, 'not checked yet')} |"
-        for claim in registry.claims()
+        f"| [{claim.id}]({claim.id}.md) | {text(claim.title)} | {verdict(claim, run)} |" for claim in registry.claims()
     ]
-    said = "Each claim is checked by `make verify`; empirical ones (NL) need the records of an experiment."
     return "\n".join(["# The claims", "", said, "", "| claim | title | verdict |", "| --- | --- | --- |", *rows, ""])
 
 
-def claim_page(claim: AnyClaim[Any], found: dict[str, Any] | None) -> str:
+def verdict(claim: AnyClaim[Any], run: Run) -> str:
+    """Return a claim's verdict in the last run, or what gives one."""
+    if claim.id in run.claims:
+        return f"{run.claims[claim.id]['verdict']}"
+    return "not checked yet" if claim.nature == "theorem" else f"[records](../{claim.id.removeprefix('NL-')}.md)"
+
+
+def claim_page(claim: AnyClaim[Any], run: Run) -> str:
     """Write a claim's page: statement, result, figure, assumptions, proof, controls."""
+    found = run.claims.get(claim.id)
     assumptions = "\n".join(f"- {text(assumption.what)}" for assumption in claim.assumptions)
+    keys = "\n".join(f"- {text(key)}" for key in claim.keys)
     parts = (
+        f"---\ntitle: {json.dumps(f'{claim.id}: {unicode(claim.title)}')}\n---",
         f"# {claim.id}: {text(claim.title)}",
         f"{text(claim.statement)}\n{{ .statement }}",
         f"*{claim.nature.capitalize()}. {text(claim.source)}.*",
-        result(found),
+        result(found, run.origin),
         figure(claim),
         f"## What it needs\n\n{assumptions}" if assumptions else "",
         proof(claim.id),
+        f"## What is measured\n\n{keys}" if keys else "",
         f"## What its check must refute\n\n{controls(claim, found)}",
         f"```sh\nloraml verify --claim {claim.id}\n```" if claim.nature == "theorem" else "",
     )
     return "\n\n".join(part for part in parts if part)
 
 
-def result(found: dict[str, Any] | None) -> str:
+def result(found: dict[str, Any] | None, origin: str) -> str:
     """Quote the result of the last run."""
     if found is None:
         return ""
-    return f'!!! success "{found["verdict"]}"\n\n    {text(found["reason"])}'
+    return f'!!! success "{found["verdict"]}"\n\n    {text(found["reason"])}\n\n    {origin}\n    {{ .origin }}'
 
 
 def figure(claim: AnyClaim[Any]) -> str:
@@ -124,7 +155,7 @@ def proof(id_: str) -> str:
     theory = (ROOT / "docs/theory.md").read_text("utf-8")
     paragraph = rf"^\*\*{re.escape(id_)}(?: \(\+\))?\.\*\*(.*?)(?=^\*\*[A-Z]+-|^#)"
     found = re.search(paragraph, theory, re.MULTILINE | re.DOTALL)
-    return f"## Proof\n\n{found[1].strip()}" if found else ""
+    return "## Proof\n\n" + found[1].strip().replace("](", "](../") if found else ""
 
 
 def controls(claim: AnyClaim[Any], found: dict[str, Any] | None) -> str:
@@ -138,13 +169,19 @@ def refuted(control: dict[str, Any] | None) -> str:
     if control is None or control["measured"] is None:
         return ""
     measured, predicted = (f"{control[name]:.4g}" for name in ("measured", "predicted"))
-    return f": refuted on {control['instance']}, {text(control['quantity'])} is {measured} rather than {predicted}"
+    relation = "" if control["relation"] == "equal" else f"{control['relation']} "
+    quantity = control["quantity"].partition(": ")[0]
+    return f"<br>*{control['instance']}*: `{quantity}` is {measured}, expected {relation}{predicted}"
 
 
 def legend_page() -> str:
     """List symbols and kinds of structures."""
-    symbols = [f"| `${symbol}$` | {text(line)} |" for symbol, line in legend.SYMBOLS.items()]
+    symbols = [f"| $`{symbol}`$ | {text(line)} |" for symbol, line in legend.SYMBOLS.items()]
     kinds = [f"| {kind} | {text(line)} |" for kind, line in legend.KINDS.items()]
-    head = ["| | |", "| --- | --- |"]
-    sections = ["# Symbols and structures", "", "## Symbols", "", *head, *symbols]
-    return "\n".join([*sections, "", "## Kinds of structures", "", *head, *kinds, ""])
+    parts = ["# Symbols and structures", "## Symbols", table("symbol", symbols), "## Kinds of structures"]
+    return "\n\n".join([*parts, table("kind", kinds)])
+
+
+def table(first: str, rows: list[str]) -> str:
+    """Write a table of meanings."""
+    return "\n".join([f"| {first} | meaning |", "| --- | --- |", *rows, ""])

@@ -14,12 +14,7 @@ from pathlib import Path
 from loraml_theory.harness.plotting import figure, save
 from sims import read_rows
 
-SPEC = """
-method = ["sr", "lora-ml-spectral"]
-T = [3, 4, 6, 8]
-N = "inf"
-seeds = 50
-"""
+SPEC = 'method = ["sr", "lora-ml-spectral"]\nT = [3, 4, 6, 8]\nN = "inf"\nseeds = 50\n'
 
 
 def main(folder: Path) -> None:
@@ -30,7 +25,7 @@ def main(folder: Path) -> None:
     rows = read_rows(folder / "sweep")
     with figure(5, 3.4) as picture:
         ax = picture.subplots()
-        for method in ("sr", "lora-ml-spectral"):
+        for method in sorted(set(rows["method"])):
             mine = rows["method"] == method
             tasks = sorted(set(rows["T"][mine]))
             errors = [rows["parameter_error"][mine & (rows["T"] == T)].mean() for T in tasks]

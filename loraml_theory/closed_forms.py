@@ -153,7 +153,7 @@ def two_task_orbit(truth: GroundTruth, H: Array) -> tuple[Array, Array]:
 class SpectralRecovery(NamedTuple):
     r"""Result of `spectral_recovery`.
 
-    Parameters
+    Attributes
     ----------
     A
         Recovered base, ``(..., d, d)``.

@@ -17,7 +17,7 @@ Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
 class Batch(NamedTuple):
     """Some examples of one task, or of several one after another.
 
-    Parameters
+    Attributes
     ----------
     inputs
         Rows of the model. An example may take several rows, the same number each: the candidates of a turn.

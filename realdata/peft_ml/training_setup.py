@@ -32,7 +32,7 @@ _PURPOSE = {"train": "train on", "validation": "select on", "test": "test on"}
 class EpochProgress(NamedTuple):
     """How far a training is.
 
-    Parameters
+    Attributes
     ----------
     epoch, epochs
         Epochs finished, and in all.
