@@ -29,13 +29,13 @@ def blocks(document: str, language: str) -> list[str]:
 
 def test_python_writes_a_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(blocks("README.md", "python")[0], {})
+    exec(blocks("docs/formats.md", "python")[0], {})
     truth, notes = read_structure("my.npz")
     assert (truth.d, truth.k, truth.T, notes) == (8, 2, 3, [])
 
 
 def test_python_example_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    example = blocks("README.md", "python")[2]
+    example = blocks("README.md", "python")[1]
     exec(example, {})
     assert capsys.readouterr().out == blocks("README.md", "text")[0]
     assert len([line for line in example.splitlines() if line]) == 10
@@ -49,7 +49,7 @@ def test_retraining_in_ten_lines() -> None:
     tasks, first = ("a", "b"), nn.Linear(5, 8)
     model = nn.Sequential(first, nn.GELU(), nn.Linear(8, 2))
     batch = torch.randn(6, 5), torch.tensor([0, 1] * 3), ["a"] * 3 + ["b"] * 3
-    example = blocks("README.md", "python")[1]
+    example = blocks("README.md", "python")[0]
     names: dict[str, Any] = {"model": model, "tasks": tasks, "batches": [batch] * 3}
     exec(example, names)
     assert len([line for line in example.splitlines() if line]) == 10
