@@ -6,6 +6,9 @@ FIGURE_NAMES = {"lora-ml": "LoRA-ML", "sr": "SR"}
 COMPARED = tuple(FIGURE_NAMES.values())
 """The two methods that every figure of the paper compares, in the order in which their runs are stacked."""
 
+FAMILIES = {"LoRA-ML": "LoRA-ML", "SR": "standard retraining (SR)"}
+"""The titles of their panels."""
+
 TITLES = {
     "sr": "standard retraining",
     "sr-gd": "standard retraining by descent",

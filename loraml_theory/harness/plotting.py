@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 INK, FAINT, GREY = "#2b2e34", "#e3e1dc", "#6b7078"
 # Okabe and Ito's blue and vermilion, from light to dark: distinct for any colour vision, and in grey
 SHADES = {"LoRA-ML": ("#4fa6dc", "#0072b2", "#00365a"), "SR": ("#ec8b47", "#d55e00", "#7d3500")}
+METHOD_MARKERS = {"LoRA-ML": "o", "SR": "s"}
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#4d4d4d", "#7a2e8e")
 MARKERS = "os^DvPX*"
 POWERS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -177,6 +178,32 @@ def decimals(value: float | None, places: int = 3) -> str:
     if value is None or isnan(value):
         return "–"
     return f"{round(value, places) + 0.0:.{places}f}".replace("inf", "∞")
+
+
+def setting(name: str, value: float) -> str:
+    """Write a setting in a picture.
+
+    Examples
+    --------
+    >>> setting("N", float("inf")), setting("sigma", 0.1)
+    ('N = ∞', 'σ = 0.1')
+    """
+    return f"{name} = {value:g}".replace("inf", "∞").replace("sigma", "σ")
+
+
+def heading(picture: Figure, text: str) -> None:
+    """Write what all panels of a figure show, above them."""
+    picture.suptitle(text, fontsize="medium", x=0.01, horizontalalignment="left")
+
+
+def band(ax: Axes, x: Any, low: Any, high: Any, colour: str) -> None:
+    """Fill between two curves, and outline the band so that it is seen where others overlap it."""
+    ax.fill_between(x, low, high, facecolor=(colour, 0.14), edgecolor=(colour, 0.55), linewidth=0.6)
+
+
+def line(ax: Axes, x: Any, y: Any, colour: str, *, place: int = 0, **look: Any) -> None:
+    """Draw a curve with a few hollow markers, elsewhere for each place, so that curves that coincide are both seen."""
+    ax.plot(x, y, color=colour, markerfacecolor="white", markevery=(0.05 + 0.05 * place, 0.15), **look)
 
 
 def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, gap: float = 0.047) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from loraml_theory.harness.atomic import write_whole
 from sims.engines.engine import Engine
 from sims.linear.runs import Curve, curves
 from sims.linear.settings import LinearCell
+from sims.methods import COMPARED, FAMILIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,8 @@ MEANINGS: dict[str, str] = {
     "n": "number n of the test task's samples",
     "k": "rank k of each task's shift",
 }
-OPTIMUM, FLOOR = (0, (5, 3)), (0, (1, 1.6))
+RANKS = {"T": "k, 3k at T = 2", "k": "k"}  # of the adapters, where it depends on what varies
+OPTIMUM, FLOOR = (8, (4, 4)), (4, (1, 3))  # period of the dashes, and the dashes
 LONG = 5000
 COLUMNS = (
     *("variant", "quantity", "axis", "value", "method", "d", "k", "T", "N", "n", "sigma", "noise", "rank", "runs"),
@@ -72,64 +74,89 @@ def as_csv(found: Sequence[Curve]) -> str:
 
 
 def draw_plain(found: Sequence[Curve], path: Path) -> list[Path]:
-    """Draw the paper's figure, every curve in one panel; return the files."""
-    with plotting.figure(7.6, 4.8) as picture:
-        ax = picture.subplots()
-        for curve in found:
-            _draw_curve(ax, curve, _colour(curve, found), "-" if curve.method == "LoRA-ML" else (0, (4, 1.5)))
-        _frame(ax, found)
-        ax.set_ylabel(found[0].variant.label)
-        ax.set_title(_title(found), fontsize="medium", pad=10)
-        ends = [(_end(c), f"{c.method}, {c.vary} = {c.value}", _colour(c, found)) for c in found]
-        plotting.label_ends(ax, ends, x=float(found[0].steps[-1]))
+    """Draw the paper's figure, one panel per method with a shade and a marker for each value; return the files."""
+    with plotting.figure(8.8, 4.6) as picture:
+        row = picture.subplots(1, len(COMPARED), sharey=True)
+        ends = [_draw_method(ax, found, method) for ax, method in zip(row, COMPARED, strict=True)]
+        row[0].set_ylabel(_error(found))
+        for ax, labels in zip(row, ends, strict=True):  # once both panels have widened the shared axis
+            plotting.label_ends(ax, labels, x=float(found[0].steps[-1]))
+        plotting.heading(picture, _title(found))
         return plotting.save(picture, path)
+
+
+def _draw_method(ax: Axes, found: Sequence[Curve], method: str) -> list[tuple[float, str, str]]:
+    """Draw a method's curves, the bands below all lines; return each curve's end, label and colour."""
+    mine = [curve for curve in found if curve.method == method]
+    for place, (curve, colour) in enumerate(zip(mine, plotting.SHADES[method], strict=True)):
+        _draw_curve(ax, curve, colour, plotting.MARKERS[place], place)
+    ax.set_title(FAMILIES[method], fontsize="medium")
+    _frame(ax, found)
+    return [
+        (_end(curve), f"{curve.vary} = {curve.value}{_rank(curve)}", colour)
+        for curve, colour in zip(mine, plotting.SHADES[method], strict=True)
+    ]
 
 
 def draw_theory(found: Sequence[Curve], path: Path) -> list[Path]:
     """Draw one panel per value, with both methods' closed-form optimum and predicted floor; return the files."""
     panels = [list(group) for _, group in groupby(found, key=lambda curve: curve.value)]
-    with plotting.figure(3.4 * len(panels) + 1.2, 4.6) as picture:
+    with plotting.figure(2.8 * len(panels) + 1, 4.2) as picture:
         row = np.atleast_1d(picture.subplots(1, len(panels), sharey=True))
         for ax, group in zip(row, panels, strict=True):
-            for curve in group:
-                _, colour, dark = plotting.SHADES[curve.method]
-                _draw_curve(ax, curve, colour, "-")
-                ax.axhline(float(curve.optimum.mean()), color=dark, linestyle=OPTIMUM, linewidth=1.3)
-                ax.axhline(float(curve.floor.mean()), color=plotting.INK, linestyle=FLOOR, linewidth=1.5)
-            ax.set_title(
-                f"{group[0].vary} = {group[0].value}, adapters of rank {group[0].cell.rank}", fontsize="medium"
-            )
+            for place, curve in enumerate(group):
+                _draw_with_theory(ax, curve, place)
+            ax.set_title(f"{group[0].vary} = {group[0].value}{_rank(group[0], 'adapters of rank')}", fontsize="medium")
             _frame(ax, found)
-        row[0].set_ylabel(found[0].variant.label)
+        row[0].set_ylabel(_error(found))
         ends = [(_end(c), c.method, plotting.SHADES[c.method][1]) for c in panels[-1]]
         plotting.label_ends(row[-1], ends, x=float(found[0].steps[-1]))
         _theory_legend(picture)
-        picture.suptitle(_title(found), fontsize="medium", x=0.01, horizontalalignment="left")
+        plotting.heading(picture, _title(found))
         return plotting.save(picture, path)
 
 
-def _draw_curve(ax: Axes, curve: Curve, colour: str, line: Any) -> None:
-    ax.fill_between(curve.steps, curve.errors.min(0), curve.errors.max(0), color=colour, alpha=0.16, linewidth=0)
-    ax.plot(curve.steps, curve.errors.mean(0), color=colour, linestyle=line)
+def _draw_with_theory(ax: Axes, curve: Curve, place: int) -> None:
+    """Draw a curve, its optimum and its floor; the dashes of one method lie in the gaps of the other's."""
+    _, colour, dark = plotting.SHADES[curve.method]
+    _draw_curve(ax, curve, colour, plotting.METHOD_MARKERS[curve.method], place)
+    for level, (period, dashes), width in ((curve.optimum, OPTIMUM, 1.3), (curve.floor, FLOOR, 1.7)):
+        ax.axhline(float(level.mean()), color=dark, linestyle=(place * period / 2, dashes), linewidth=width)
+
+
+def _draw_curve(ax: Axes, curve: Curve, colour: str, marker: str, place: int) -> None:
+    shown = curve.steps >= first_shown(curve.steps)
+    steps, errors = curve.steps[shown], curve.errors[:, shown]
+    plotting.band(ax, steps, errors.min(0), errors.max(0), colour)
+    plotting.line(ax, steps, errors.mean(0), colour, place=place, marker=marker)
+
+
+def first_shown(steps: np.ndarray) -> int:
+    """Return the first iteration shown; a long descent, most of which is in its first tenth, has a logarithmic axis."""
+    return max(int(steps[1]), 10) if steps[-1] >= LONG else 0
 
 
 def _frame(ax: Axes, found: Sequence[Curve]) -> None:
-    """Set the axes; iterations are logarithmic, since most of a long descent happens in its first tenth."""
     steps = found[0].steps
     ax.set_yscale("log")
     if steps[-1] >= LONG:
         ax.set_xscale("log")
-    ax.set_xlim(max(float(steps[1]), 10) if steps[-1] >= LONG else 0, float(steps[-1]))
+    ax.set_xlim(first_shown(steps), float(steps[-1]))
     ax.set_xlabel("fine-tuning iteration")
+
+
+def _error(found: Sequence[Curve]) -> str:
+    return f"{found[0].variant.label}, lower is better"
 
 
 def _end(curve: Curve) -> float:
     return float(curve.errors[:, -1].mean())
 
 
-def _colour(curve: Curve, found: Sequence[Curve]) -> str:
-    values = sorted({other.value for other in found})
-    return plotting.SHADES[curve.method][values.index(curve.value)]
+def _rank(curve: Curve, what: str = "rank") -> str:
+    """Say the adapters' rank, if it depends on what varies."""
+    rank = f"{curve.cell.rank} (3k)" if curve.cell.T == 2 else str(curve.cell.rank)
+    return f", {what} {rank}" if curve.vary in RANKS else ""
 
 
 def _title(found: Sequence[Curve]) -> str:
@@ -137,9 +164,10 @@ def _title(found: Sequence[Curve]) -> str:
     curve = found[0]
     cell, variant = curve.cell, curve.variant
     fixed = ", ".join(f"{name} = {getattr(cell, name)}" for name in "dkTNn" if name != curve.vary)
+    rank = RANKS.get(curve.vary, str(cell.rank))
     return (
-        f"Varying the {MEANINGS[curve.vary]}: mean and range of {len(curve.errors)} runs\n"
-        f"{fixed}, noise {variant.noise(cell):g}; variant: {variant.name}"
+        f"Varying the {MEANINGS[curve.vary]}. Lines: mean of {len(curve.errors)} runs; bands: least to largest\n"
+        f"{fixed}, noise {variant.noise(cell):g}; adapters of rank {rank}; variant: {variant.name}"
     )
 
 
@@ -148,7 +176,7 @@ def _theory_legend(picture: Figure) -> None:
 
     entries = [
         Line2D([], [], color=plotting.GREY, label="gradient descent"),
-        Line2D([], [], color=plotting.GREY, linestyle=OPTIMUM, linewidth=1.3, label="closed-form optimum"),
-        Line2D([], [], color=plotting.INK, linestyle=FLOOR, linewidth=1.5, label="predicted floor"),
+        Line2D([], [], color=plotting.GREY, linestyle=(0, OPTIMUM[1]), linewidth=1.3, label="closed-form optimum"),
+        Line2D([], [], color=plotting.GREY, linestyle=(0, FLOOR[1]), linewidth=1.7, label="predicted floor"),
     ]
     picture.legend(handles=entries, loc="outside lower center", ncols=3)

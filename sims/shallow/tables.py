@@ -216,7 +216,19 @@ def central(errors: np.ndarray, variant: Variant) -> tuple[np.ndarray, np.ndarra
     """Return median, low and high over runs, the first axis; of ten the 4th and the 8th, as in the paper."""
     x, runs = np.sort(errors, axis=0), len(errors)
     median = x[(runs - 1) // 2] if variant.lower_median else np.median(x, axis=0)
-    return median, x[3 * runs // 10], x[runs - 1 - 2 * runs // 10]
+    low, high = central_places(runs)
+    return median, x[low - 1], x[high - 1]
+
+
+def central_places(runs: int) -> tuple[int, int]:
+    """Return the first and the last place of the central range of ordered runs, counted from 1.
+
+    Examples
+    --------
+    >>> central_places(10), central_places(2)
+    ((4, 8), (1, 2))
+    """
+    return 3 * runs // 10 + 1, runs - 2 * runs // 10
 
 
 def _typed(row: dict[str, str]) -> dict[str, Any]:
