@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from array_api_compat import device
 
+from loraml_theory.arguments import require_count, require_kind, require_real_floating
 from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments, symmetric_power
 from loraml_theory.structure import Array, GroundTruth, transpose
@@ -31,6 +32,7 @@ def standard_retraining(moments: Moments, *, ridge: float = 0.0) -> Array:
     -------
     A_SR, ``(..., d_out, d_in)``.
     """
+    require_kind("moments", moments, Moments)
     moments = moments.ridge(ridge)
     xp = array_namespace(moments.W)
     S, C, weights = moments.S, moments.C, moments.weights
@@ -70,6 +72,7 @@ def reduced_rank_regression(moments: Moments, rank: int, *, ridge: float = 0.0) 
     rank
         At least 0; from min(d_out, d_in) on, the unconstrained fit.
     """
+    require_kind("moments", moments, Moments)
     moments = moments.ridge(ridge)
     root, inverse_root = symmetric_power(moments.S, 0.5, -0.5)
     return truncate(moments.W @ root, rank) @ inverse_root
@@ -89,6 +92,8 @@ def fine_tune(moments: Moments, base: Array, rank: int, *, ridge: float = 0.0) -
     ridge
         Strength of a penalty ``(ridge/2) ||shift||_F^2``.
     """
+    require_kind("moments", moments, Moments)
+    require_real_floating("base", base)
     return base + reduced_rank_regression(moments.around(base), rank, ridge=ridge)
 
 
@@ -140,6 +145,8 @@ def two_task_orbit(truth: GroundTruth, H: Array) -> tuple[Array, Array]:
     ValueError
         If the truth does not have two retraining tasks.
     """
+    require_kind("truth", truth, GroundTruth)
+    require_real_floating("H", H)
     if truth.T != 2:
         raise ValueError(f"truth: got T = {truth.T}, expected T = 2")
     xp, k = array_namespace(truth.U_star), truth.k
@@ -197,8 +204,11 @@ def spectral_recovery(W: Array, k: int) -> SpectralRecovery:
     ValueError
         If T < 3 or 3k > d.
     """
-    T, d = int(W.shape[-3]), int(W.shape[-1])
-    if T < 3 or k < 1 or 3 * k > d:
+    require_real_floating("W", W)
+    if W.ndim < 3 or W.shape[-1] != W.shape[-2]:
+        raise ValueError(f"W: got shape {tuple(W.shape)}, expected (..., T, d, d)")
+    T, d, k = int(W.shape[-3]), int(W.shape[-1]), require_count("k", k)
+    if T < 3 or 3 * k > d:
         raise ValueError(f"W, k: got T = {T}, d = {d}, k = {k}, expected T >= 3 and 1 <= k <= d/3")
     xp = array_namespace(W)
     eigen = {(t, s): _outer_eigenpairs(W[..., t, :, :] - W[..., s, :, :], k) for t, s in combinations(range(T), 2)}
@@ -263,6 +273,4 @@ def _spread(values: Array) -> Array:
 
 def _rank_in_range(rank: int, M: Array) -> int:
     """Return `rank`, cut to the largest that matrices of this shape have."""
-    if rank != int(rank) or rank < 0:
-        raise ValueError(f"rank: got {rank}, expected a whole number >= 0 (matrices are {tuple(M.shape[-2:])})")
-    return min(int(rank), *(int(n) for n in M.shape[-2:]))
+    return min(require_count("rank", rank, least=0), *(int(n) for n in M.shape[-2:]))

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from array_api_compat import device
 
+from loraml_theory.arguments import (
+    require_batch,
+    require_count,
+    require_generator,
+    require_one_library,
+    require_real_floating,
+    require_scale,
+)
 from loraml_theory.libraries import array_namespace
-from loraml_theory.structure import Array, require_generator, require_one_library, require_real_floating, transpose
+from loraml_theory.structure import Array, transpose
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -132,8 +140,7 @@ class Moments:
         ValueError
             If strength is negative or not finite.
         """
-        if not 0 <= strength < inf:
-            raise ValueError(f"strength: got {strength}, expected a finite number >= 0")
+        require_scale("ridge", strength)
         if strength == 0:
             return self
         xp = array_namespace(self.S)
@@ -186,8 +193,7 @@ def population(W: Array, *, sigma_x: float = 1.0, sigma: float = 0.0) -> Moments
     sigma_x, sigma
         Standard deviations of each entry of x and of eps.
     """
-    _require_scales(sigma_x, sigma)
-    require_real_floating("W", W)
+    _require_model(W, sigma_x, sigma)
     xp = array_namespace(W)
     d_out, d_in = W.shape[-2:]
     eye = xp.eye(d_in, dtype=W.dtype, device=device(W))
@@ -230,21 +236,19 @@ def draw(
     From C given S: ``C = W S + (sigma / sqrt(n)) G L^T``, hence
     ``C S^{-1} = W + (sigma / sqrt(n)) G L^{-1}``.
     """
-    _require_scales(sigma_x, sigma)
-    require_real_floating("W", W)
+    _require_model(W, sigma_x, sigma)
     require_generator(rng)
-    if n != int(n) or n < 1:
-        raise ValueError(f"n: got {n}, expected a whole number >= 1")
+    n = require_count("n", n)
     xp = array_namespace(W)
     d_out, d_in = W.shape[-2:]
-    lead = (*batch, *W.shape[:-2])
+    lead = (*require_batch(batch), *W.shape[:-2])
 
     def array(values: np.ndarray) -> Array:
         return xp.asarray(values, dtype=W.dtype, device=device(W))
 
     if n < d_in:
-        X = array(sigma_x * rng.standard_normal((*lead, d_in, int(n))))
-        return from_samples(X, W @ X + array(sigma * rng.standard_normal((*lead, d_out, int(n)))))
+        X = array(sigma_x * rng.standard_normal((*lead, d_in, n)))
+        return from_samples(X, W @ X + array(sigma * rng.standard_normal((*lead, d_out, n))))
     L = array(sigma_x / np.sqrt(n) * bartlett_factor(rng, lead, d_in, n))
     G = array(rng.standard_normal((*lead, d_out, d_in)))
     error = sigma / sqrt(n) * transpose(xp.linalg.solve(transpose(L), transpose(G)))
@@ -260,8 +264,9 @@ def bartlett_factor(rng: Generator, lead: tuple[int, ...], d: int, n: int) -> np
     return L
 
 
-def _require_scales(sigma_x: float, sigma: float) -> None:
-    if not 0 < sigma_x < inf:
-        raise ValueError(f"sigma_x: got {sigma_x}, expected a finite number > 0")
-    if not 0 <= sigma < inf:
-        raise ValueError(f"sigma: got {sigma}, expected a finite number >= 0")
+def _require_model(W: Array, sigma_x: float, sigma: float) -> None:
+    require_scale("sigma_x", sigma_x, positive=True)
+    require_scale("sigma", sigma)
+    require_real_floating("W", W)
+    if W.ndim < 2 or min(W.shape[-2:]) < 1:
+        raise ValueError(f"W: got shape {tuple(W.shape)}, expected (..., d_out, d_in), both at least 1")

@@ -29,6 +29,7 @@ from loraml_theory.adapters import (
     shift,
     shift_derivative,
 )
+from loraml_theory.arguments import require_kind
 from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments, symmetric_power
 from loraml_theory.structure import Array, frobenius
@@ -71,6 +72,12 @@ class Objective(Protocol):
 
 class Differentiable:
     """`hessian_vector` by `linearise`."""
+
+    moments: Moments
+
+    def __post_init__(self) -> None:
+        """Check the data; nothing downstream checks them again."""
+        require_kind("moments", self.moments, Moments)
 
     def linearise(self, at: Parameters) -> Linear:
         """Return the second derivative at `at` as a linear function of the direction."""

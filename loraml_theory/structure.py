@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from array_api_compat import device, is_array_api_obj
+from array_api_compat import device
 
+from loraml_theory.arguments import require_one_library, require_real_floating
 from loraml_theory.libraries import array_namespace
 
 Array: TypeAlias = Any  # an array of any array-API library; the standard has no static type yet
@@ -30,53 +31,6 @@ def joint_factor(U: Array) -> Array:
     xp = array_namespace(U)
     m, d, k = U.shape[-3:]
     return xp.reshape(xp.moveaxis(U, -3, -2), (*U.shape[:-3], d, m * k))
-
-
-def require_one_library(**arrays: Array) -> None:
-    """Raise unless all arrays are of one library.
-
-    Raises
-    ------
-    TypeError
-        If they are of several, such as NumPy and torch.
-    """
-    libraries = {
-        name: array_namespace(value).__name__.removeprefix("array_api_compat.") for name, value in arrays.items()
-    }
-    if len(set(libraries.values())) > 1:
-        found = ", ".join(f"{name} of {library}" for name, library in libraries.items())
-        raise TypeError(f"{', '.join(arrays)}: got {found}, expected arrays of one library")
-
-
-def require_generator(rng: object) -> None:
-    """Raise unless `rng` draws random numbers as NumPy's generators do.
-
-    Raises
-    ------
-    TypeError
-        If it does not, such as a seed.
-    """
-    if not hasattr(rng, "standard_normal"):
-        raise TypeError(f"rng: got {type(rng).__name__}, expected a generator, such as numpy.random.default_rng(0)")
-
-
-def require_real_floating(name: str, value: Array) -> None:
-    """Raise unless `value` is a finite array of float64.
-
-    Raises
-    ------
-    TypeError
-        If it is not an array of the array API, or its dtype is not float64.
-    ValueError
-        If it holds NaN or infinity.
-    """
-    if not is_array_api_obj(value):
-        raise TypeError(f"{name}: got {type(value).__name__}, expected an array of float64")
-    xp = array_namespace(value)
-    if value.dtype != xp.float64:
-        raise TypeError(f"{name}: got dtype {value.dtype}, expected float64")
-    if not bool(xp.all(xp.isfinite(value))):
-        raise ValueError(f"{name}: holds NaN or infinity, expected finite numbers")
 
 
 @dataclass(frozen=True, eq=False)

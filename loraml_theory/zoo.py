@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from loraml_theory.arguments import require_batch, require_count, require_generator
 from loraml_theory.closed_forms import boost
-from loraml_theory.structure import GroundTruth, require_generator, transpose
+from loraml_theory.structure import GroundTruth, transpose
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -129,9 +130,10 @@ KINDS: dict[str, Kind] = {
 def _square(rng: Generator, d: int, k: int, T: int, batch: Batch) -> np.ndarray:
     """Draw A* after checking the sizes that every kind needs."""
     require_generator(rng)
-    _require(d >= 1, f"d: got {d}, expected at least 1")
-    _require(1 <= k <= d, f"k: got {k}, expected 1 <= k <= d = {d}")
-    _require(T >= 2, f"T: got {T}, expected at least 2 retraining tasks")
+    require_count("d", d)
+    _require(require_count("k", k) <= d, f"k: got {k}, expected 1 <= k <= d = {d}")
+    require_count("T", T, least=2)
+    require_batch(batch)
     return rng.standard_normal((*batch, d, d))
 
 

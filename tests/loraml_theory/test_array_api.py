@@ -11,6 +11,7 @@ import pytest
 from loraml_theory import closed_forms, landscape, moments, rates, spectra, zoo
 from loraml_theory import objectives as objective
 from loraml_theory.adapters import Parameters, shift
+from loraml_theory.arguments import require_real_floating
 from loraml_theory.moments import Moments
 from loraml_theory.solvers import (
     alternating_gradient_descent,
@@ -19,7 +20,7 @@ from loraml_theory.solvers import (
     newton,
 )
 from loraml_theory.solvers.base import Solution
-from loraml_theory.structure import GroundTruth, frobenius, joint_factor, require_real_floating, transpose
+from loraml_theory.structure import GroundTruth, frobenius, joint_factor, transpose
 from loraml_theory.testing import boost_with, moments_with_spectrum, orthogonal_matrix, point
 from tests.loraml_theory.conftest import Backend
 from tests.loraml_theory.problems import stationary_point

@@ -103,7 +103,7 @@ def test_truncation_leaves_the_smaller_singular_values(seed: int, spectrum: tupl
 @pytest.mark.parametrize("rank", [-1, 1.5])
 def test_ranks_are_whole_numbers(rank: float) -> None:
     for function in (best_rank_error, truncate):
-        with pytest.raises(ValueError, match=rf"rank: got {rank}, expected .* >= 0 \(matrices are \(2, 3\)\)"):
+        with pytest.raises(ValueError, match=rf"rank: got {rank}, expected a whole number >= 0"):
             function(np.ones((4, 2, 3)), rank)  # type: ignore[arg-type]
 
 

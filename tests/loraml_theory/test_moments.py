@@ -75,7 +75,7 @@ def test_ridge_zero_changes_nothing_and_bad_strengths_are_refused() -> None:
     m = moments_with_spectrum(d_out=1, tasks=2, spectrum=(1.0, 1.0))
     assert m.ridge(0.0) is m
     for strength in (-1.0, inf, float("nan")):
-        with pytest.raises(ValueError, match=f"strength: got {strength}, expected a finite number >= 0"):
+        with pytest.raises(ValueError, match=f"ridge: got {strength}, expected a finite number >= 0"):
             m.ridge(strength)
 
 

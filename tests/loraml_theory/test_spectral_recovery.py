@@ -128,7 +128,7 @@ def test_noisy_parameters_give_an_estimator() -> None:
     assert medians[1] >= 0.5 * 0.01 * 100 / (10**6 * 3)  # not below half of sigma^2 d^2 / (n T)
 
 
-@pytest.mark.parametrize(("shape", "k"), [((2, 9, 9), 1), ((3, 5, 5), 2), ((3, 5, 5), 0)])
+@pytest.mark.parametrize(("shape", "k"), [((2, 9, 9), 1), ((3, 5, 5), 2)])
 def test_sizes_that_cannot_hold_a_triple_are_refused(shape: tuple[int, ...], k: int) -> None:
     with pytest.raises(ValueError, match=rf"W, k: got T = {shape[0]}, d = {shape[1]}, k = {k}, expected T >= 3"):
         spectral_recovery(np.zeros(shape), k)

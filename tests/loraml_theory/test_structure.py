@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraml_theory.structure import GroundTruth, frobenius, require_real_floating, transpose
+from loraml_theory.arguments import require_real_floating
+from loraml_theory.structure import GroundTruth, frobenius, transpose
 from loraml_theory.testing import ground_truths, orthogonal_matrix, seeds, truth_with_spectrum
 
 EPS = float(np.finfo(float).eps)

@@ -182,7 +182,7 @@ WRONG_WORDS = {
     ),
     "unknown kind": (["structure", "odd", "--out", "x"], "KIND: got 'odd', expected one of asymmetric"),
     "sizes": (["structure", "generic", "--k", "11", "--out", "x"], "k: got 11, expected 1 <= k <= d = 10"),
-    "no dimension": (["structure", "generic", "--d", "0", "--out", "x"], "d: got 0, expected at least 1"),
+    "no dimension": (["structure", "generic", "--d", "0", "--out", "x"], "d: got 0, expected a whole number >= 1"),
     "huge sizes": (["structure", "generic", "--d", "99999", "--out", "x"], "--d, --k, --T: got 99999, 1, 3"),
     "no number": (
         ["structure", "generic", "--T", "2.5", "--out", "x"],
