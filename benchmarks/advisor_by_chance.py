@@ -31,9 +31,12 @@ class Case(NamedTuple):
 
 DECAYING = (1.0, 0.6, 0.3, 0.15)
 UNRELATED = (
+    *(Case(T=T, shape=shape, rank=1, scales=(1.0,)) for T in (3, 4) for shape in ((24, 20), (8, 12))),
     Case(rank=2, scales=(1.0, 1.0)),
+    Case(rank=8, scales=(1.0,) * 8),
     *(Case(T=T, scales=scales, asked=k) for T in (3, 4) for scales in (Case().scales, DECAYING) for k in (None, 1, 2)),
     Case(T=5, scales=DECAYING, asked=1),
+    Case(T=8, scales=DECAYING, asked=2),
     Case(shape=(8, 12), scales=DECAYING, asked=1),
     Case(shape=(64, 48), rank=8, scales=(*DECAYING, *DECAYING), asked=2),
 )

@@ -48,9 +48,11 @@ def _to_learn_more(advice: Advice, found: Overall) -> str:
         return f"give three or more tasks {learn}"
     if found.aligned_p is None:
         return f"give the base of the tasks with --base {learn}"
-    if found.aligned and trivial(advice):
+    if not found.aligned:
+        return "that the LoRA-ML base would do with a smaller rank may be chance"
+    if trivial(advice):
         return f"ask with a smaller --rank {learn}"
-    return "whether meta-learned retraining would help cannot be told from these weights"
+    return "whether meta-learned retraining would help cannot be told: no base is clearly determined by these tasks"
 
 
 def _known_ranks(found: Overall) -> list[tuple[Start, int]]:

@@ -93,11 +93,14 @@ def test_one_adapter_with_its_factors_turned_is_one(tmp_path: Path) -> None:
     assert found["findings"] == ["Use one model for all tasks: they do not differ in any analysed weight."]
 
 
-def test_turns_within_the_same_rows_and_columns_determine_no_base(tmp_path: Path) -> None:
-    drawn = Drawn(2)
+@pytest.mark.parametrize("seed", range(3))
+def test_turns_within_the_same_rows_and_columns_determine_no_base(tmp_path: Path, seed: int) -> None:
+    drawn = Drawn(seed)
     A, B = (torch.linalg.qr(drawn.normal(n, 4))[0] for n in (20, 24))
     found = told(tmp_path, [(drawn.turn() @ A.T, B) for _ in range(4)])
-    assert found["verdict"] == "no help"
+    lower = found["rank_ml_share"] < min(found["rank_base_share"], found["rank_sr_share"])
+    assert found["verdict"] == ("cannot tell" if lower else "no help")
+    assert lower == ("may be chance" in found["findings"][0])
     assert any("their shifts use the same rows or columns" in sentence for sentence in found["findings"])
 
 
