@@ -163,15 +163,35 @@ def _alike(parts: list[list[str]]) -> int:
     return same.index(False) if False in same else len(same)
 
 
-def _table(found: Document) -> tuple[Table, str]:
+HEADS = ("shape", "k", "p", "base", "average", "LoRA-ML")
+
+
+def middle_cut(name: str, width: int) -> str:
+    """Return a name of at most so many characters, its middle left out: layers differ at the begin and at the end.
+
+    Examples
+    --------
+    >>> middle_cut("0.mlp.experts.gate_up_proj", 20), middle_cut("0.q_proj", 20)
+    ('0.mlp.….gate_up_proj', '0.q_proj')
+    """
+    if len(name) <= width:
+        return name
+    begin = max(width // 3, 1)
+    return f"{name[:begin]}…{name[len(name) - (width - 1 - begin) :]}"
+
+
+def _table(found: Document, width: int) -> tuple[Table, str]:
     """Return one line per layer, and what all names have in common."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     names, common = without_common([one_line(layer["name"]) for layer in found["layers"]])
-    table.add_column("layer", no_wrap=True, overflow="ellipsis", ratio=1)
-    for head in ("shape", "k", "p", "base", "average", "LoRA-ML"):
+    rows = [[*_shifts(layer), *_by_share(layer)] for layer in found["layers"]]
+    taken = sum(max(map(len, column)) + 2 for column in zip(HEADS, *rows, strict=True))
+    room = max(width - taken - 2, len("layer"))
+    table.add_column("layer", no_wrap=True)
+    for head in HEADS:
         table.add_column(head, justify="left" if head == "shape" else "right", no_wrap=True)
-    for name, layer in zip(names, found["layers"], strict=True):
-        table.add_row(Text(name), *(Text(cell) for cell in [*_shifts(layer), *_by_share(layer)]))
+    for name, cells in zip(names, rows, strict=True):
+        table.add_row(Text(middle_cut(name, room)), *map(Text, cells))
     return table, common
 
 
@@ -180,7 +200,7 @@ def summary(console: Console, found: Document, path: str) -> None:
     first, *why = found["overall"]["findings"]
     console.print(Text(first, "bold"))
     if found["layers"]:
-        table, common = _table(found)
+        table, common = _table(found, console.width)
         share = f"{100 * found['settings']['share']:g} %"
         where = f", for {common}" if common else ""
         console.print(Text(f"The rank for {share} of the energy from base, average and LoRA-ML base{where}", "dim"))

@@ -66,6 +66,13 @@ class Overall(NamedTuple):
         base, sr = self.rank_base_share, self.rank_sr_share
         return ("base", base) if base is not None and (sr is None or base <= sr) else ("sr", sr)
 
+    @property
+    def advised(self) -> tuple[Start, int | None]:
+        """The start that is advised, the LoRA-ML base where it helps, and the rank from there."""
+        if self.verdict not in ("helps", "expected to help"):
+            return self.start
+        return "ml", self.rank_ml_share if self.verdict == "helps" else self.k
+
 
 def overall(advice: Advice) -> Overall:
     """Sum up the layers."""
