@@ -36,7 +36,6 @@ UNRELATED = (
     Case(rank=8, scales=(1.0,) * 8),
     *(Case(T=T, scales=scales, asked=k) for T in (3, 4) for scales in (Case().scales, DECAYING) for k in (None, 1, 2)),
     Case(T=5, scales=DECAYING, asked=1),
-    Case(T=8, scales=DECAYING, asked=2),
     Case(shape=(8, 12), scales=DECAYING, asked=1),
     Case(shape=(64, 48), rank=8, scales=(*DECAYING, *DECAYING), asked=2),
 )

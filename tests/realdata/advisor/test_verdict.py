@@ -84,6 +84,15 @@ def test_adapters_with_nothing_in_common_are_not_helped(
     assert found["findings"][0].startswith(f"Use rank {found['rank_base_share']} from the base as it is;")
 
 
+def test_one_start_of_lora_a_is_nothing_in_common(tmp_path: Path) -> None:
+    """Adapters of one seed begin with one lora_A, and stay near it; what they learn is in lora_B."""
+    drawn = Drawn(8)
+    start = drawn.normal(4, 20)
+    found = told(tmp_path, [(start + 0.3 * drawn.normal(4, 20), drawn.normal(24, 4)) for _ in range(4)])
+    assert found["verdict"] == "no help"
+    assert found["aligned_p"] > 0.05
+
+
 def test_one_adapter_with_its_factors_turned_is_one(tmp_path: Path) -> None:
     drawn = Drawn(1)
     A, B = drawn.new()
