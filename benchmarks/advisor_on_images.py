@@ -112,8 +112,8 @@ def study(seed: int, *, data: Path | None, profile: str, ranks: tuple[int, ...],
     found: dict[str, Any] = {}
     for rank in (None, *ASKED):
         name = "LoRA-ML by weights" + ("" if rank is None else f", {rank}")
-        found[name], bases[name] = _advised(states, rank, folder)
-    control, base = _advised(merged, None, folder)
+        found[name], bases[name] = _advised(states, start, rank, folder)
+    control, base = _advised(merged, start, None, folder)
     away = {name: float((base[name] - W).norm() / W.norm()) for name, W in start.items() if W.ndim > 1}
     for rank in ASKED:
         bases[f"LoRA-ML by data, {rank}"] = made.retrained("lora-ml", rank).state_dict()
@@ -130,9 +130,9 @@ def _average(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _advised(
-    states: Mapping[str, dict[str, Tensor]], rank: int | None, folder: Path
+    states: Mapping[str, dict[str, Tensor]], start: Mapping[str, Tensor], rank: int | None, folder: Path
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the advice on checkpoints, and the base that it wrote."""
+    """Return the advice on checkpoints that were fine-tuned from the start, and the base that it wrote."""
     from safetensors.torch import load_file, save_file
 
     from realdata.advisor.advising import advise
@@ -140,10 +140,11 @@ def _advised(
     from realdata.advisor.layer import AdviceSettings
     from realdata.advisor.tasks import open_tasks
 
-    for name, state in states.items():
+    for name, state in {**states, "start": start}.items():
         save_file({key: tensor.contiguous() for key, tensor in state.items()}, str(folder / f"{name}.safetensors"))
     path = folder / "base.safetensors"
-    tasks = open_tasks([f"{name}={folder / name}.safetensors" for name in states])
+    words = [f"{name}={folder / name}.safetensors" for name in states]
+    tasks = open_tasks(words, base=folder / "start.safetensors")
     found = document(advise(tasks, AdviceSettings(rank=rank), write_base=path))
     return found, {name: tensor.clone() for name, tensor in load_file(path).items()}
 
@@ -162,8 +163,10 @@ def lines(results: list[dict[str, Any]]) -> Iterator[str]:
                 "null_p",
                 "independent",
                 "fit_status",
+                "rank_base",
                 "rank_sr",
                 "rank_ml",
+                "rank_base_share",
                 "rank_sr_share",
                 "rank_ml_share",
                 "share_left",

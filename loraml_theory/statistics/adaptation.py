@@ -13,6 +13,7 @@ from math import sqrt
 import numpy as np
 
 from loraml_theory.solvers import Status
+from loraml_theory.statistics.alignment import Groups
 from loraml_theory.statistics.noise_rank import Noise
 from loraml_theory.statistics.shared_base import SharedBase, fit_shared_base
 from loraml_theory.statistics.task_span import TaskSpan
@@ -23,11 +24,13 @@ RIDGE = 0.1
 """Ridge of the fit, over the squared ratio of the noise's edge to a shift's smallest singular value."""
 BASE_ERROR = 2.0
 """Allowed error of a base, over that of a mean of as many tasks."""
+LEAST = 3
+"""Fewer tasks do not determine a base."""
 
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """The differences of held-out tasks from a base of the others, ``W_t - base``.
+    """The differences of held-out tasks from one start, ``W_t - start``.
 
     Parameters
     ----------
@@ -35,10 +38,17 @@ class Apart:
         Number of singular values above the noise, for each task.
     left
         ``sum_{i > r} s_i^2`` for r = 0, 1, .., ``(tasks, ranks)``; r goes as far as the span shows.
+    variance
+        Variance of the noise in an entry of a difference.
     """
 
     ranks: tuple[int, ...]
     left: Array
+    variance: float
+
+    def signal(self, shape: tuple[int, int]) -> Array:
+        """Return the differences' energies without the noise, ``(tasks,)``."""
+        return np.maximum(self.left[:, 0] - self.variance * shape[0] * shape[1], 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,18 +57,24 @@ class HeldOut:
 
     Parameters
     ----------
+    base
+        Differences from the base that the tasks were fine-tuned from; None where it is not known.
     sr, ml
-        Differences from the mean, and from the LoRA-ML base, of the other tasks; None if not requested.
-    variance
-        Variance of the noise in an entry of ``W_t - base``.
+        Those from the mean, and from the LoRA-ML base, of the other tasks; None if not requested or not determined.
     statuses
         How the descents to the LoRA-ML bases ended.
     """
 
+    base: Apart | None
     sr: Apart
     ml: Apart | None
-    variance: float
     statuses: tuple[Status, ...]
+
+    def closest(self) -> Apart:
+        """Return the known start, base or mean, from which the tasks differ by the least energy."""
+        if self.base is None or np.sum(self.sr.left[:, 0]) < np.sum(self.base.left[:, 0]):
+            return self.sr
+        return self.base
 
 
 def independence(span: TaskSpan, k: int, *, noise: Noise) -> float:
@@ -122,10 +138,10 @@ def linear_surrogate(span: TaskSpan, k: int, *, noise: Noise) -> tuple[SharedBas
     -------
     The fit, and its residual's share of the energy of the deviations from the mean, in all of the space.
     """
-    return _fit(span.cores, np.diag(span.gram), k, edge=noise.edge(span.shape, variance=2.0))
+    return _fitted(span.cores, np.diag(span.gram), k, edge=noise.edge(span.shape, variance=2.0))
 
 
-def _fit(cores: Array, energies: Array, k: int, *, edge: float) -> tuple[SharedBase, float]:
+def _fitted(cores: Array, energies: Array, k: int, *, edge: float) -> tuple[SharedBase, float]:
     T, mean = len(cores), np.mean(cores, axis=0)
     small, left, right = _narrowed(cores - mean, k * T + OVERSAMPLING)
     k = min(k, *small.shape[1:])
@@ -147,47 +163,68 @@ def _narrowed(C: Array, m: int) -> tuple[Array, Array, Array]:
     return left.T @ C @ right, left, right
 
 
-def hold_out(span: TaskSpan, k: int | None, *, noise: Noise) -> HeldOut:
-    """Hold out every task in turn; find its rank of difference from the mean, and from the LoRA-ML base, of the others.
+def hold_out(span: TaskSpan, k: int | None, *, noise: Noise, alike: Groups = ()) -> HeldOut:
+    """Hold out every task in turn; find the rank of its difference from the base, and from two bases of the others.
 
     Parameters
     ----------
     span
         The tasks, at least two.
     k
-        Rank of the LoRA-ML shifts; None for the means alone. A base needs at least three other tasks.
+        Rank of the LoRA-ML shifts; None for the known starts alone. A base needs at least three other tasks.
     noise
-        Noise of a task. A singular value counts if noise of the variance ``sigma^2 (1 + 2/(T - 1))`` cannot reach it:
-        that of the task, and of a base with twice the error of a mean.
+        Noise of a task. A singular value counts if noise of the variance ``sigma^2 (1 + 2/n)`` cannot reach it: that of
+        the task, and of a base with twice the error of a mean of n tasks; ``sigma^2`` where the base is known.
+    alike
+        Groups of tasks that are much closer to one another: those of the task's own are held out with it, and one task
+        of each other group is left. Every task is its own group if not given.
     """
-    T = span.T
-    variance = 1 + BASE_ERROR / (T - 1)
-    edge = noise.edge(span.shape, variance=variance)
-    mean = [span.cores[t] * (T / (T - 1)) for t in range(T)]  # from the mean of the others, as they sum to zero
-    fits = [_fit_without(span, t, k, noise=noise) for t in range(T)] if k else []
+    parts = alike or tuple((t,) for t in range(span.T))
+    others = [tuple(part[0] for part in parts if t not in part) for t in range(span.T)]
+    few = min(map(len, others))
+    fits = [_fit(span, rest, k, noise=noise) for rest in others] if k and few >= LEAST else []
+    means = [np.mean(span.cores[list(rest)], axis=0) for rest in others]
+    outside = [_outside_of_mean(span, t, rest, mean) for t, (rest, mean) in enumerate(zip(others, means, strict=True))]
+    variance = 1 + BASE_ERROR / few
     return HeldOut(
-        sr=_apart(span, mean, edge),
-        ml=_apart(span, [span.cores[t] - fit.A for t, fit in enumerate(fits)], edge) if fits else None,
-        variance=variance * noise.sigma**2,
+        base=_from_base(span, noise),
+        sr=_apart(span, means, outside, variance=variance, noise=noise),
+        ml=_apart(span, [fit.A for fit in fits], outside, variance=variance, noise=noise) if fits else None,
         statuses=tuple(fit.status for fit in fits),
     )
 
 
-def _fit_without(span: TaskSpan, t: int, k: int, *, noise: Noise) -> SharedBase:
-    """Fit the LoRA-ML base of all tasks but one, in the coordinates of the cores."""
-    others = [s for s in range(span.T) if s != t]
-    return _fit(span.cores[others], np.diag(span.gram)[others], k, edge=noise.edge(span.shape, variance=2.0))[0]
+def _fit(span: TaskSpan, tasks: Sequence[int], k: int, *, noise: Noise) -> SharedBase:
+    """Fit the LoRA-ML base of some tasks, in the coordinates of the cores."""
+    chosen = list(tasks)
+    edge = noise.edge(span.shape, variance=2.0)
+    return _fitted(span.cores[chosen], np.diag(span.gram)[chosen], k, edge=edge)[0]
 
 
-def _apart(span: TaskSpan, residuals: Sequence[Array], edge: float) -> Apart:
-    """Take the singular values of residuals within the cores; outside of them the base is the mean of the others."""
-    T, ranks, left = span.T, [], []
-    for t, residual in enumerate(residuals):
-        values = np.linalg.svd(residual, compute_uv=False)
-        outside = float(span.gram[t, t] - np.sum(span.cores[t] ** 2)) * (T / (T - 1)) ** 2
+def _outside_of_mean(span: TaskSpan, t: int, others: Sequence[int], mean: Array) -> float:
+    """Return the energy outside of the cores of a task's difference from the mean of others."""
+    weights = np.eye(span.T)[t]
+    weights[list(others)] -= 1 / len(others)
+    return float(weights @ span.gram @ weights - np.sum((span.cores[t] - mean) ** 2))
+
+
+def _from_base(span: TaskSpan, noise: Noise) -> Apart | None:
+    if span.base is None or span.shifts is None:
+        return None
+    outside = np.diag(span.shifts) - np.sum((span.cores - span.base) ** 2, axis=(1, 2))
+    return _apart(span, [span.base] * span.T, [float(each) for each in outside], variance=1.0, noise=noise)
+
+
+def _apart(
+    span: TaskSpan, starts: Sequence[Array], outside: Sequence[float], *, variance: float, noise: Noise
+) -> Apart:
+    """Take the singular values of the tasks' differences from their starts within the cores, and the energy outside."""
+    edge, ranks, left = noise.edge(span.shape, variance=variance), [], []
+    for core, start, rest in zip(span.cores, starts, outside, strict=True):
+        values = np.linalg.svd(core - start, compute_uv=False)
         ranks.append(int(np.sum(values > edge)))
-        left.append(np.append(np.cumsum(values[::-1] ** 2)[::-1], 0.0) + _unseen(span, outside))
-    return Apart(tuple(ranks), np.stack(left))
+        left.append(np.append(np.cumsum(values[::-1] ** 2)[::-1], 0.0) + _unseen(span, rest))
+    return Apart(tuple(ranks), np.stack(left), variance * noise.sigma**2)
 
 
 def _unseen(span: TaskSpan, outside: float) -> float:
@@ -198,7 +235,7 @@ def _unseen(span: TaskSpan, outside: float) -> float:
 def rank_for_share(left: Array, shape: tuple[int, int], *, share: float, variance: float, whole: float) -> int | None:
     r"""Return the least rank r that leaves at most a share of a residual, noise not counted.
 
-        sum_{i > r} s_i^2 - v (p - r)(q - r) <= (1 - share) (whole - v p q)
+        sum_{i > r} s_i^2 - v (p - r)(q - r) <= (1 - share) whole
 
     Parameters
     ----------
@@ -211,7 +248,7 @@ def rank_for_share(left: Array, shape: tuple[int, int], *, share: float, varianc
     variance
         v, that of the noise in an entry.
     whole
-        Energy of the residual from the mean, to which the share refers for every base.
+        Energy without noise of the difference from the closest known start, to which the share refers for every start.
 
     Returns
     -------
@@ -225,6 +262,5 @@ def rank_for_share(left: Array, shape: tuple[int, int], *, share: float, varianc
     p, q = shape
     r = np.arange(len(left))
     signal = np.asarray(left) - variance * np.maximum(p - r, 0) * np.maximum(q - r, 0)
-    allowed = (1 - share) * max(whole - variance * p * q, 0.0)
-    enough = np.flatnonzero(signal <= allowed + 1e-12 * whole)
+    enough = np.flatnonzero(signal <= (1 - share) * whole + 1e-12 * float(np.max(left)))
     return int(enough[0]) if enough.size else None

@@ -9,7 +9,7 @@ the span holds for ``U V^T`` on both sides). What the bases leave out is known i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ import numpy as np
 from loraml_theory.structure import Array
 
 Reader: TypeAlias = Callable[[int, slice], Array]
+RowReader: TypeAlias = Callable[[slice], Array]
 
 EXACT = 2**20
 """Largest number of entries of a matrix whose sums and products are taken in float64; beyond in float32."""
@@ -49,6 +50,10 @@ class TaskSpan:
         ``F^T X_t G``, ``(T, c, c)``, F and G orthonormal and drawn independently of the tasks.
     truncated
         Whether even the weakest direction of Q or P has more energy than noise: there are more directions.
+    base
+        ``Q^T (base - mean) P`` of the base that the tasks were fine-tuned from; None where it is not known.
+    shifts
+        ``<W_t - base, W_s - base>``, ``(T, T)``.
     """
 
     mean: Array | None
@@ -60,6 +65,8 @@ class TaskSpan:
     shape: tuple[int, int]
     probe: Array
     truncated: bool = False
+    base: Array | None = None
+    shifts: Array | None = None
 
     @property
     def T(self) -> int:
@@ -77,7 +84,14 @@ class TaskSpan:
 
 
 def span_of_matrices(
-    rng: np.random.Generator, read: Reader, T: int, *, shape: tuple[int, int], size: int = 256, probe: int = 48
+    rng: np.random.Generator,
+    read: Reader,
+    T: int,
+    *,
+    shape: tuple[int, int],
+    base: RowReader | None = None,
+    size: int = 256,
+    probe: int = 48,
 ) -> TaskSpan:
     """Find the joint span of the deviations of T matrices, with one at a time in memory.
 
@@ -91,6 +105,8 @@ def span_of_matrices(
         Number of tasks.
     shape
         p and q.
+    base
+        ``base(rows)`` returns these rows of the base, if it is known; its deviation counts in the span as a task's.
     size
         Columns of Q and of P; a side of at most this length is kept whole.
     probe
@@ -99,9 +115,13 @@ def span_of_matrices(
     p, q = shape
     dtype = np.float64 if p * q <= EXACT else np.float32
     mean, gram, scale = _moments(read, T, shape, dtype)
-    weights = 1 / np.where(np.diag(gram) > 0, np.diag(gram), 1.0)
+    origin = None if base is None else np.asarray(base(slice(0, p)), dtype=dtype) - mean
+    energies = np.append(np.diag(gram), [] if origin is None else [float(np.sum(origin**2, dtype=np.float64))])
+    weights = 1 / np.where(energies > 0, energies, 1.0)
 
     def deviation(t: int) -> Array:
+        if t == T and origin is not None:
+            return origin
         X: Array = np.array(read(t, slice(0, p)), dtype=dtype)
         X -= mean
         return X
@@ -110,23 +130,34 @@ def span_of_matrices(
     Q, P = (None if n <= size else _basis(rng.standard_normal((n, size)).astype(dtype)) for n in shape)
     for _ in range(PASSES if Q is not None or P is not None else 0):
         left, right = (None if B is None else np.zeros_like(B) for B in (Q, P))
-        for t in range(T):
+        for t in range(len(weights)):
             X = deviation(t)
             if Q is not None:
                 left += dtype(weights[t]) * (X @ (X.T @ Q))
             if P is not None:
                 right += dtype(weights[t]) * (X.T @ (X @ P))
         Q, P = (None if B is None else _basis(B) for B in (left, right))
-    cores, probes, looked_at = [], [], [_Weakest(Q, p, q * T), _Weakest(P, q, p * T)]
+    cores, probes, along_base, looked_at = [], [], [], [_Weakest(Q, p, q * T), _Weakest(P, q, p * T)]
     for t in range(T):
         X = deviation(t)
+        along_base.append(0.0 if origin is None else float(np.vdot(X, origin)))
         probes.append((F.T @ X) @ G)
         for side, along in zip(looked_at, (X, X.T), strict=True):
             side.add(along, float(weights[t]), float(gram[t, t]))
-        X = X if Q is None else Q.T @ X
-        cores.append(X if P is None else X @ P)
+        cores.append(_core(X, Q, P))
     truncated = any(side.above_noise() for side in looked_at)
-    return TaskSpan(mean, Q, P, _float64(cores), gram, scale, (p, q), _float64(probes), truncated)
+    found = TaskSpan(mean, Q, P, _float64(cores), gram, scale, (p, q), _float64(probes), truncated)
+    if origin is None:
+        return found
+    inner = np.array(along_base)
+    shifts = gram - inner[:, None] - inner + energies[T]
+    return replace(found, base=_core(origin, Q, P).astype(np.float64), shifts=shifts)
+
+
+def _core(X: Array, Q: Array | None, P: Array | None) -> Array:
+    """Return ``Q^T X P``."""
+    left = X if Q is None else Q.T @ X
+    return left if P is None else left @ P
 
 
 class _Weakest:
@@ -186,6 +217,8 @@ def span_of_factors(rng: np.random.Generator, U: Sequence[Array], V: Sequence[Ar
         float(np.max(np.linalg.norm(flat, axis=1))),
         (p, q),
         probes - probes.mean(axis=0),
+        base=-shifts.mean(axis=0),
+        shifts=flat @ flat.T,
     )
 
 

@@ -11,11 +11,12 @@ import typer
 from loraml_theory.harness.errors import InputError, install
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import Seed, real, whole
-from paper_checks.commands.output import prepare_folder, rendered, write_files, writing
+from paper_checks.commands.output import prepare_file, prepare_folder, rendered, write_files, writing
 from paper_checks.commands.progress import shown_progress
 
 if TYPE_CHECKING:
     from realdata.advisor.advising import Advice
+    from realdata.advisor.tasks import Tasks
 
 
 @deferred
@@ -48,6 +49,10 @@ def advise(
     write_base: Annotated[
         Path | None, typer.Option(metavar="FILE.safetensors", help="Write the LoRA-ML base to this checkpoint.")
     ] = None,
+    rank_pattern: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Write the advised ranks as arguments of peft's LoraConfig."),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for advice.json and advice.html.")] = Path(
         "reports/advise"
     ),
@@ -63,10 +68,16 @@ def advise(
     prepare_folder(out)
     if write_base is not None:
         _prepare_checkpoint(write_base)
+    if rank_pattern is not None:
+        _prepare_ranks(rank_pattern, given)
     settings = AdviceSettings(rank=rank, share=share / 100, seed=seed)
     with shown_progress() as progress, writing(write_base or out):
         found = look(given, settings, write_base=write_base, progress=progress)
-    return 0, _write(found, out, context.obj)
+    said = _write(found, out, context.obj)
+    if rank_pattern is not None:
+        _write_ranks(found, rank_pattern)
+        said += f"Ranks: LoraConfig(**json.load(open({str(rank_pattern)!r})))\n"
+    return 0, said
 
 
 def _prepare_checkpoint(path: Path) -> None:
@@ -93,3 +104,25 @@ def _write(found: Advice, out: Path, command: str) -> str:
     text = document(found, environment(command))
     write_files(out, {"advice.json": dumps(text), "advice.html": page(text)})
     return rendered(lambda console: summary(console, text, str(out / "advice.html")))
+
+
+def _prepare_ranks(path: Path, given: Tasks) -> None:
+    """Check before the long computation that the ranks can be written there."""
+    if path.suffix != ".json":
+        raise InputError(f"--rank-pattern: got {str(path)!r}, expected a name that ends in .json")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    beside = [
+        found for file in given.files for kind in ("*config.json", "*index.json") for found in file.parent.glob(kind)
+    ]
+    prepare_file(path, inputs=[*given.files, *beside], option="--rank-pattern")
+
+
+def _write_ranks(found: Advice, path: Path) -> None:
+    import json
+
+    from realdata.advisor.rank_pattern import lora_arguments
+    from realdata.advisor.verdict import overall
+
+    text = json.dumps(lora_arguments(found, overall(found)), indent=1, ensure_ascii=False)
+    write_files(path.parent, {path.name: text + "\n"})

@@ -49,11 +49,11 @@ def prepare_folder(out: Path) -> None:
             pass
 
 
-def prepare_file(path: Path, *, inputs: Iterable[Path] = ()) -> None:
+def prepare_file(path: Path, *, inputs: Iterable[Path] = (), option: str = "--out") -> None:
     """Check before the long computation that a file can be written there, and that it is not one of the inputs."""
     target = Path(realpath(path))
     if str(target) in map(realpath, inputs):
-        raise InputError(f"--out: got {str(path)!r}, which is an input; expected another file")
+        raise InputError(f"{option}: got {str(path)!r}, which is an input; expected another file")
     with writing(path):
         if target.is_symlink() or (target.exists() and not target.is_file()):
             raise InputError(f"{path}: is not a regular file, expected the name of a file to write")

@@ -24,14 +24,7 @@ Document = dict[str, Any]
 
 PICTURES = 24
 """Number of layers with pictures, those of most energy: a page of hundreds would be too large."""
-TITLES = {
-    "helps": "A smaller rank would do from a meta-learned base",
-    "expected to help": "Theory expects a smaller rank from a meta-learned base",
-    "no help": "A meta-learned base would not need a smaller rank",
-    "no structure": "No shifts of low rank visible",
-    "unchanged": "The tasks do not differ",
-    "cannot tell": "These weights cannot tell whether a meta-learned base would help",
-}
+STARTS = (("base", "base as it is"), ("sr", "average"), ("ml", "LoRA-ML base"))
 
 
 def page(found: Document) -> str:
@@ -39,25 +32,35 @@ def page(found: Document) -> str:
     changed = [layer for layer in found["layers"] if layer["k"] != 0]
     shown = {layer["name"] for layer in sorted(changed, key=lambda layer: -layer["energy"])[:PICTURES]}
     layers = [(layer, _pictures(layer, found) if layer["name"] in shown else []) for layer in found["layers"]]
-    title = TITLES[found["overall"]["verdict"]]
-    values = {"found": found, "title": title, "layers": layers, "pictures": PICTURES, "row": row}
+    values = {"found": found, "layers": layers, "pictures": PICTURES, "row": row}
     return rendered("paper_checks.report", "advice.html.j2", values, filters={"typeset": typeset, "plural": plural})
 
 
 def row(layer: Document) -> list[str]:
-    """Return a layer's cells: shape, k, p, independent, ranks from the average and the base, by noise and by share."""
+    """Return a layer's cells: shape, k, p, independent, ranks from the three starts, above the noise and by share."""
+    return [
+        *_shifts(layer),
+        {True: "yes", False: "no", None: "–"}[layer["independent"]],
+        _whole(layer["rank_base"]),
+        _whole(layer["rank_sr"]),
+        _whole(layer["rank_ml"]) + (" by theory" if layer["rank_ml_from"] == "theory" else ""),
+        *_by_share(layer),
+    ]
+
+
+def _shifts(layer: Document) -> list[str]:
+    """Return shape, k with its interval, and p."""
     interval = layer["k_ci"]
     spread = "" if interval is None or interval[0] == interval[1] else f" [{interval[0]}, {interval[1]}]"
     return [
         " × ".join(str(n) for n in layer["shape"]),
         "?" if layer["k"] is None else f"{'≥ ' if layer['k_censored'] else ''}{layer['k']}{spread}",
         "–" if layer["null_p"] is None else number(layer["null_p"], 2),
-        {True: "yes", False: "no", None: "–"}[layer["independent"]],
-        _whole(layer["rank_sr"]),
-        _whole(layer["rank_ml"]) + (" by theory" if layer["rank_ml_from"] == "theory" else ""),
-        _whole(layer["rank_sr_share"]),
-        _whole(layer["rank_ml_share"]),
     ]
+
+
+def _by_share(layer: Document) -> list[str]:
+    return [_whole(layer[f"rank_{start}_share"]) for start, _ in STARTS]
 
 
 def _whole(value: int | None) -> str:
@@ -78,7 +81,10 @@ def _pictures(layer: Document, found: Document) -> list[Picture]:
                 f"The rest of a held-out task's difference from a base after adapters of each rank, {layer['name']}"
             )
             pictures.append(
-                Picture(data_uri(figure), f"{caption}: the share of the energy from the average, noise included")
+                Picture(
+                    data_uri(figure),
+                    f"{caption}: of the energy from the closer of base and average, noise included",
+                )
             )
     return pictures
 
@@ -100,9 +106,9 @@ def _draw_spectra(ax: Axes, layer: Document) -> None:
 
 
 def _draw_left(ax: Axes, layer: Document, share: float) -> None:
-    for method, name, colour in (("sr", "average", CYCLE[1]), ("ml", "LoRA-ML base", CYCLE[2])):
-        if layer["left"][method]:
-            left = np.array([np.nan if v is None else v for v in layer["left"][method]])
+    for (start, name), colour in zip(STARTS, CYCLE, strict=False):
+        if layer["left"][start]:
+            left = np.array([np.nan if v is None else v for v in layer["left"][start]])
             ax.plot(np.arange(len(left)), left, ".-", color=colour, label=f"from the {name}", markersize=4)
     ax.axhline(1 - share, color=INK, linewidth=0.9, linestyle="--")
     ax.set_ylim(0, None)
@@ -131,20 +137,75 @@ def _listed(names: list[str]) -> str:
     return one_line(names[0]) + (f" and {len(names) - 1} more," if len(names) > 1 else "")
 
 
-def summary(console: Console, found: Document, path: str) -> None:
-    """Print the results, one line per layer."""
-    share = f"{100 * found['settings']['share']:g} %"
+def without_common(names: list[str]) -> tuple[list[str], str]:
+    """Return names without what all of them begin and end with, in whole parts, and that as ``begin…end``.
+
+    Examples
+    --------
+    >>> without_common(["model.layers.0.q.weight", "model.layers.1.k.weight"])
+    (['0.q', '1.k'], 'model.layers.….weight')
+    >>> without_common(["head.weight"])
+    (['head.weight'], '')
+    """
+    parts = [name.split(".") for name in names]
+    room = min(map(len, parts), default=1) - 1
+    first, last = (min(_alike(sides), room) for sides in (parts, [part[::-1] for part in parts]))
+    last = min(last, room - first)
+    if len(names) < 2 or not first + last:
+        return names, ""
+    begin, end = ("".join(f"{part}." for part in parts[0][:first]), parts[0][len(parts[0]) - last :])
+    return [".".join(part[first : len(part) - last]) for part in parts], begin + "…" + "".join(f".{e}" for e in end)
+
+
+def _alike(parts: list[list[str]]) -> int:
+    """Return how many parts all begin with."""
+    same = [len(set(column)) == 1 for column in zip(*parts, strict=False)]
+    return same.index(False) if False in same else len(same)
+
+
+HEADS = ("shape", "k", "p", "base", "average", "LoRA-ML")
+
+
+def middle_cut(name: str, width: int) -> str:
+    """Return a name of at most so many characters, its middle left out: layers differ at the begin and at the end.
+
+    Examples
+    --------
+    >>> middle_cut("0.mlp.experts.gate_up_proj", 20), middle_cut("0.q_proj", 20)
+    ('0.mlp.….gate_up_proj', '0.q_proj')
+    """
+    if len(name) <= width:
+        return name
+    begin = max(width // 3, 1)
+    return f"{name[:begin]}…{name[len(name) - (width - 1 - begin) :]}"
+
+
+def _table(found: Document, width: int) -> tuple[Table, str]:
+    """Return one line per layer, and what all names have in common."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("layer", overflow="fold")
-    heads = ("shape", "k", "p", "independent", "rank: average", "LoRA-ML", f"{share}: average", "LoRA-ML")
-    for head in heads:
-        table.add_column(head, justify="right" if head not in ("shape", "independent") else "left")
-    for layer in found["layers"]:
-        table.add_row(Text(one_line(layer["name"])), *(Text(cell) for cell in row(layer)))
-    console.print(Text(TITLES[found["overall"]["verdict"]], "bold"))
+    names, common = without_common([one_line(layer["name"]) for layer in found["layers"]])
+    rows = [[*_shifts(layer), *_by_share(layer)] for layer in found["layers"]]
+    taken = sum(max(map(len, column)) + 2 for column in zip(HEADS, *rows, strict=True))
+    room = max(width - taken - 2, len("layer"))
+    table.add_column("layer", no_wrap=True)
+    for head in HEADS:
+        table.add_column(head, justify="left" if head == "shape" else "right", no_wrap=True)
+    for name, cells in zip(names, rows, strict=True):
+        table.add_row(Text(middle_cut(name, room)), *map(Text, cells))
+    return table, common
+
+
+def summary(console: Console, found: Document, path: str) -> None:
+    """Print what to do, one line per layer, and why."""
+    first, *why = found["overall"]["findings"]
+    console.print(Text(first, "bold"))
     if found["layers"]:
+        table, common = _table(found, console.width)
+        share = f"{100 * found['settings']['share']:g} %"
+        where = f", for {common}" if common else ""
+        console.print(Text(f"The rank for {share} of the energy from base, average and LoRA-ML base{where}", "dim"))
         console.print(table)
-    for sentence in found["overall"]["findings"]:
+    for sentence in why:
         console.print(Text(f"• {sentence}"))
     for sentence in (*found["notes"], *not_analysed(found)):
         console.print(Text(f"• {sentence}", "dim"))

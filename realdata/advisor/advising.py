@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from loraml_theory.harness.errors import InputError, one_line
-from realdata.advisor.layer import AdviceSettings, LayerAdvice, look_at
+from loraml_theory.statistics.adaptation import Apart
+from realdata.advisor.layer import AdviceSettings, LayerAdvice, Start, look_at
 from realdata.advisor.merging import (
     TensorWriter,
     averaged,
@@ -210,34 +211,38 @@ def _require_finite(tasks: Tasks, name: str, found: Described) -> None:
             task.rows(name, slice(start, start + step))
 
 
-def uniform_rank(layers: tuple[LayerAdvice, ...], method: str, share: float) -> int | None:
+def uniform_rank(layers: tuple[LayerAdvice, ...], start: Start, share: float) -> int | None:
     """Return the least common rank of all layers that reaches a share of their energy, noise not counted.
 
     Parameters
     ----------
     layers
-        Those without a LoRA-ML base count with their mean.
-    method
-        ``sr`` or ``ml``.
+        Those without a known or a LoRA-ML base count with their mean.
+    start
+        Where held-out tasks start.
     share
-        Share of the energy of held-out tasks' differences from the mean of the others.
+        Share of the energy of held-out tasks' differences from the closest known start of each layer.
 
     Returns
     -------
-    None where no layer has its own base, or the known ranks do not suffice.
+    None where no layer has such a start, or the known ranks do not suffice.
     """
     held = [(layer, layer.held_out) for layer in layers if layer.held_out is not None and not layer.unchanged]
-    if not held or (method == "ml" and not any(found.ml for _, found in held)):
+    if not any(getattr(found, start) for _, found in held):
         return None
     length = max(found.sr.left.shape[1] for _, found in held)
     total, whole = np.zeros(length), 0.0
     for layer, found in held:
-        (p, q), ranks = layer.matrix, np.arange(length)
-        rows = (found.ml or found.sr if method == "ml" else found.sr).left
-        noise = found.variance * np.maximum(p - ranks, 0) * np.maximum(q - ranks, 0)
-        left = np.mean(rows, axis=0)
-        padded = np.append(left, np.full(length - len(left), left[-1]))
-        total += np.maximum(padded - noise, 0.0)
-        whole += max(float(np.mean(found.sr.left[:, 0])) - found.variance * p * q, 0.0)
-    enough = np.flatnonzero(total <= (1 - share) * whole + 1e-12 * whole)
+        total += _signal_left(getattr(found, start) or found.sr, layer.matrix, length)
+        whole += float(np.mean(found.closest().signal(layer.matrix)))
+    enough = np.flatnonzero(total <= (1 - share) * whole + 1e-12 * float(np.max(total)))
     return int(enough[0]) if enough.size and whole > 0 else None
+
+
+def _signal_left(apart: Apart, shape: tuple[int, int], length: int) -> np.ndarray:
+    """Return the energy without noise that ranks 0, 1, .. leave, the mean over tasks, ``(length,)``."""
+    ranks, left = np.arange(length), np.mean(apart.left, axis=0)
+    padded = np.append(left, np.full(length - len(left), left[-1]))
+    noise = apart.variance * np.maximum(shape[0] - ranks, 0) * np.maximum(shape[1] - ranks, 0)
+    signal: np.ndarray = np.maximum(padded - noise, 0.0)
+    return signal

@@ -11,8 +11,9 @@ import numpy as np
 
 from loraml_theory.harness.json_schema import validator
 from realdata.advisor.advising import Advice
-from realdata.advisor.layer import SHOWN, LayerAdvice
-from realdata.advisor.words import cannot_tell, findings, layer_sentence, overall
+from realdata.advisor.layer import SHOWN, STARTS, LayerAdvice
+from realdata.advisor.verdict import overall
+from realdata.advisor.words import cannot_tell, findings, layer_sentence
 
 SCHEMA = "loraml-theory/advice/1"
 
@@ -46,8 +47,10 @@ def document(advice: Advice, provenance: Mapping[str, Any] | None = None) -> dic
         "overall": {
             **found._asdict(),
             "k_ci": None if found.k_ci is None else list(found.k_ci),
+            "aligned_p": _rounded(found.aligned_p),
+            "groups": [[advice.tasks[t] for t in group] for group in found.groups],
             "findings": findings(advice, found),
-            "cannot_tell": cannot_tell(advice),
+            "cannot_tell": cannot_tell(advice, found),
         },
         "written": None if advice.written is None else str(advice.written),
         "unwritten": list(advice.unwritten),
@@ -78,18 +81,18 @@ def _layer(layer: LayerAdvice, advice: Advice) -> dict[str, Any]:
         "fit_rank": layer.fit_rank,
         "fit_status": None if layer.fit is None else layer.fit.status.name.lower(),
         "share_left": _rounded(layer.share_left),
+        "rank_base": layer.rank_base,
         "rank_sr": layer.rank_sr,
         "rank_ml": layer.rank_ml,
         "rank_ml_from": layer.rank_ml_from,
-        "rank_sr_share": layer.ranks_for_share[0],
-        "rank_ml_share": layer.ranks_for_share[1],
+        **{f"rank_{start}_share": layer.ranks_for_share[start] for start in STARTS},
         "predicted": {
             "rank_sr": layer.predicted_sr,
             "rank_ml": layer.predicted_ml,
             "degrees_sr": layer.degrees("sr"),
             "degrees_ml": layer.degrees("ml"),
         },
-        "left": {method: _curve(layer.left(method)) for method in ("sr", "ml")},
+        "left": {start: _curve(layer.left(start)) for start in STARTS},
         "singular_values": [
             {
                 "tasks": [advice.tasks[t], advice.tasks[s]],

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from loraml_theory.rates import adaptation_rank, degrees_of_freedom
-from loraml_theory.statistics.adaptation import Apart, HeldOut, hold_out, independence, linear_surrogate, rank_for_share
+from loraml_theory.statistics.adaptation import (
+    LEAST,
+    Apart,
+    HeldOut,
+    hold_out,
+    independence,
+    linear_surrogate,
+    rank_for_share,
+)
+from loraml_theory.statistics.alignment import Alignment, Groups, alignment, distances, groups
 from loraml_theory.statistics.noise_rank import Noise
 from loraml_theory.statistics.shared_base import SharedBase, chance_of_share
 from loraml_theory.statistics.shift_rank import Differences, ShiftRank, estimate_shift_rank, task_differences
 from loraml_theory.statistics.task_span import EXACT, TaskSpan, span_of_factors, span_of_matrices
+from realdata.advisor.task_weights import TaskWeights
 from realdata.advisor.tasks import Tasks
 
+Start = Literal["base", "sr", "ml"]
+STARTS: tuple[Start, ...] = ("base", "sr", "ml")
+"""The base that the tasks were fine-tuned from, the mean of the others, and the LoRA-ML base of the others."""
 SHOWN = 64
 """Number of reported singular values of a difference, and of reported ranks."""
 LARGEST_FIT = 16
@@ -35,7 +50,7 @@ class AdviceSettings:
     rank
         Rank of the user's adapters, in retraining and fine-tuning; None for the estimated one.
     share
-        Share of the energy of a held-out task's difference from the mean that an adapter should reach.
+        Share of the energy of a held-out task's difference from the closest known start that an adapter should reach.
     draws
         Number of random sets of shifts that the fit is compared with.
     size
@@ -78,7 +93,11 @@ class LayerAdvice:
     held_out
         See `hold_out`.
     ranks_for_share
-        Median rank that a held-out task needs for the share, from the mean and from the base.
+        Median rank that a held-out task needs for the share, from each start.
+    aligned
+        See `alignment`; None where the base is not known.
+    apart
+        See `distances`.
     """
 
     name: str
@@ -98,7 +117,9 @@ class LayerAdvice:
     share_left: float | None = None
     clearness: float | None = None
     held_out: HeldOut | None = None
-    ranks_for_share: tuple[int | None, int | None] = (None, None)
+    ranks_for_share: Mapping[Start, int | None] = field(default_factory=lambda: dict.fromkeys(STARTS))
+    aligned: Alignment | None = None
+    apart: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def unchanged(self) -> bool:
@@ -111,6 +132,17 @@ class LayerAdvice:
         return None if self.clearness is None else self.clearness > 1
 
     @property
+    def alike(self) -> Groups:
+        """Groups of tasks that are much closer to one another; each task alone where there are none."""
+        return groups(*self.apart, self.aligned) if self.apart is not None else tuple((t,) for t in range(self.T))
+
+    @property
+    def rank_base(self) -> int | None:
+        """Median rank above the noise that a task needs from the base as it is; None where that is not known."""
+        found = None if self.held_out is None else self.held_out.base
+        return None if found is None else _median(found.ranks)
+
+    @property
     def rank_sr(self) -> int | None:
         """Median rank above the noise that a held-out task needs from the mean of the others."""
         return self.shift_rank.k if self.held_out is None else _median(self.held_out.sr.ranks)
@@ -120,7 +152,7 @@ class LayerAdvice:
         """The same from the LoRA-ML base of the others; theory's rank where there are fewer than three others."""
         if self.held_out is not None and self.held_out.ml is not None:
             return _median(self.held_out.ml.ranks)
-        return self.predicted_ml if self.T < 4 or self.unchanged else None
+        return self.predicted_ml if len(self.alike) <= LEAST or self.unchanged else None
 
     @property
     def rank_ml_from(self) -> str | None:
@@ -143,12 +175,12 @@ class LayerAdvice:
             return None
         return adaptation_rank("lora-ml", k, self.T if self.independent else 2, min(self.matrix))
 
-    def left(self, method: str) -> np.ndarray | None:
-        """Return the share of a held-out task's energy that ranks 0, 1, .. leave, the mean over tasks."""
-        if self.held_out is None:
+    def left(self, start: Start) -> np.ndarray | None:
+        """Return the share of the closest start's energy that ranks 0, 1, .. leave of a held-out task, the mean."""
+        if self.held_out is None or self.unchanged:
             return None
-        apart = self.held_out.sr if method == "sr" else self.held_out.ml
-        whole = float(np.sum(self.held_out.sr.left[:, 0]))
+        apart = getattr(self.held_out, start)
+        whole = float(np.sum(self.held_out.closest().left[:, 0]))
         return np.sum(apart.left, axis=0) / whole if apart is not None and whole > 0 else None
 
     def degrees(self, method: str) -> int | None:
@@ -192,14 +224,16 @@ def _advice(
         differences=differences,
         shift_rank=estimate_shift_rank(differences, T),
         noise=differences.noise,
+        aligned=alignment(span),
+        apart=distances(span),
     )
     if found.shift_rank.k == 0:
-        return replace(found, ranks_for_share=(0, 0))
+        return _of_equal_tasks(found, span, settings)
     k = settings.rank or found.shift_rank.k
     fit_rank = None if k is None else min(k, settings.rank or LARGEST_FIT, min(span.shape))
     null_rank = min(k or 1, LARGEST_TEST, max(1, min(span.probe.shape[1:]) // 3))
     fit, share_left = (None, None) if fit_rank is None else linear_surrogate(span, fit_rank, noise=found.noise)
-    held = hold_out(span, fit_rank if T >= 4 else None, noise=found.noise)
+    held = hold_out(span, fit_rank, noise=found.noise, alike=found.alike)
     return replace(
         found,
         null=chance_of_share(rng, span.probe, null_rank, draws=settings.draws, rank=found.by_adapters),
@@ -213,6 +247,13 @@ def _advice(
     )
 
 
+def _of_equal_tasks(found: LayerAdvice, span: TaskSpan, settings: AdviceSettings) -> LayerAdvice:
+    """Return the advice where any one of the tasks is a start that leaves nothing of the others."""
+    base = hold_out(span, None, noise=found.noise).base
+    rank = None if base is None else _rank_for_share(base, base.signal(span.shape), span.shape, settings.share)
+    return replace(found, ranks_for_share={"base": rank, "sr": 0, "ml": 0})
+
+
 def _span(tasks: Tasks, weight: str, rng: np.random.Generator, size: int) -> TaskSpan:
     if tasks.by_factors(weight):
         factors = [task.factors(weight, tasks.described[weight].matrix) for task in tasks.tasks]
@@ -222,6 +263,7 @@ def _span(tasks: Tasks, weight: str, rng: np.random.Generator, size: int) -> Tas
         lambda t, rows: tasks.tasks[t].rows(weight, rows),
         len(tasks.tasks),
         shape=tasks.described[weight].matrix,
+        base=tasks.base_rows(weight),
         size=size,
     )
 
@@ -230,30 +272,40 @@ def _rounding(tasks: Tasks, weight: str, span: TaskSpan) -> float:
     r"""Return the bound of rounding in a singular value of a difference.
 
     It is the rounding of the stored weights, ``eps/2`` of their root mean square in each entry, which as noise of both
-    tasks reaches ``sqrt(p) + sqrt(q)`` times as much; and that of the computation.
+    tasks reaches ``sqrt(p) + sqrt(q)`` times as much, or that of an adapter's factors; and that of the computation.
     """
     (p, q), apart = span.shape, float(np.sqrt(np.max(np.diag(span.gram))))
     exact = tasks.by_factors(weight)
     working = np.finfo(np.float64 if exact or p * q <= EXACT else np.float32).eps
     computed = 8 * sqrt(min(p, q)) * float(working) * (apart if not exact else span.scale)
     if exact:
-        return computed
+        return max(computed, max(_rounding_of_factors(task, weight, span.shape) for task in tasks.tasks))
     stored = max(torch.finfo(task.described()[weight].dtype).eps for task in tasks.tasks)
     rms = span.scale / sqrt(p * q)
     return max(computed, float(stored) / 2 * rms * (sqrt(p) + sqrt(q)))
 
 
-def _ranks_for_share(held: HeldOut, shape: tuple[int, int], share: float) -> tuple[int | None, int | None]:
-    return _rank_for_share(held.sr, held, shape, share), _rank_for_share(held.ml, held, shape, share)
+def _rounding_of_factors(task: TaskWeights, weight: str, shape: tuple[int, int]) -> float:
+    """Return the bound for ``U V^T`` that float32 leaves if its factors are turned; 0 where the task has none."""
+    if task.adapter is None or not task.has_factors(weight):
+        return 0.0
+    U, V = task.factors(weight, shape)
+    eps = min(torch.finfo(each).eps for each in (task.adapter.dtype(weight).dtype, torch.float32))
+    return float(8 * eps * np.linalg.norm(U) * np.linalg.norm(V))
 
 
-def _rank_for_share(apart: Apart | None, held: HeldOut, shape: tuple[int, int], share: float) -> int | None:
+def _ranks_for_share(held: HeldOut, shape: tuple[int, int], share: float) -> dict[Start, int | None]:
+    whole = held.closest().signal(shape)
+    return {start: _rank_for_share(getattr(held, start), whole, shape, share) for start in STARTS}
+
+
+def _rank_for_share(apart: Apart | None, whole: np.ndarray, shape: tuple[int, int], share: float) -> int | None:
     """Return the median over held-out tasks, None where the known ranks do not suffice for all of them."""
     if apart is None:
         return None
     ranks = [
-        rank_for_share(row, shape, share=share, variance=held.variance, whole=float(whole[0]))
-        for row, whole in zip(apart.left, held.sr.left, strict=True)
+        rank_for_share(row, shape, share=share, variance=apart.variance, whole=float(energy))
+        for row, energy in zip(apart.left, whole, strict=True)
     ]
     known = tuple(rank for rank in ranks if rank is not None)
     return _median(known) if len(known) == len(ranks) else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from loraml_theory.harness.errors import InputError, one_line
@@ -99,6 +100,14 @@ class Tasks:
         """Return whether the tasks differ in a weight by their adapters alone."""
         saved = any(task.has_saved(weight) for task in self.tasks) and weight not in self.same_saved
         return self.common and not saved and any(task.has_factors(weight) for task in self.tasks)
+
+    def base_rows(self, weight: str) -> Callable[[slice], np.ndarray] | None:
+        """Return what reads rows of the base that the tasks were fine-tuned from; None if it is not known there."""
+        view = self.beneath
+        if view is None or weight not in view.tensors or view.tensors[weight].shape != self.described[weight].shape:
+            return None
+        base = TaskWeights("--base", view, None)
+        return lambda rows: base.rows(weight, rows)
 
     def adapter_rank(self, weight: str) -> int | None:
         """Return the largest rank of the tasks' adapters at a weight."""

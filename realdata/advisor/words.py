@@ -2,123 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
-from typing import NamedTuple
 
 from loraml_theory.solvers import Status
-from realdata.advisor.advising import Advice, uniform_rank
-from realdata.advisor.layer import LayerAdvice
+from loraml_theory.statistics.adaptation import LEAST
+from realdata.advisor.advising import Advice
+from realdata.advisor.layer import LayerAdvice, Start
+from realdata.advisor.verdict import CHANCE, GAP, Overall, gap, mostly, shared_cosine, structured, trivial
 
-CHANCE = 0.05
-GAP = 2.0
-"""Below this ratio the last singular value that counts has no gap to the next."""
 NARROW = 4
 """A matrix with fewer rows or columns has too few singular values to estimate the noise."""
 UNRELATED = 0.25
 """Tasks that share nothing are at a distance of 1 - 1/T of their energy from their mean, at least a half."""
-CLEARLY = 0.9
-"""A rank is called smaller if it is at most this share of the other."""
+NAMES: dict[Start, str] = {"base": "the base as it is", "sr": "the average of the tasks", "ml": "the LoRA-ML base"}
 
 
-class Overall(NamedTuple):
-    """The layers in one line: medians over those whose k is known and not 0.
-
-    Parameters
-    ----------
-    k, k_ci, null_p, rank_sr, rank_ml
-        Medians; None where no layer has one.
-    independent
-        Whether three tasks determine the base in every such layer; None with fewer tasks.
-    rank_sr_share, rank_ml_share
-        One rank for all layers that reaches the share of their energy.
-    verdict
-        ``helps``, ``expected to help``, ``no help``, ``no structure``, ``unchanged`` or ``cannot tell``.
-    """
-
-    k: int | None
-    k_ci: tuple[int, int] | None
-    null_p: float | None
-    rank_sr: int | None
-    rank_ml: int | None
-    independent: bool | None
-    rank_sr_share: int | None
-    rank_ml_share: int | None
-    verdict: str
+def advice_sentence(advice: Advice, found: Overall) -> str:
+    """Return what to do, in one sentence."""
+    start, rank = found.start
+    others = " and ".join(f"rank {r} from {NAMES[s]}" for s, r in _known_ranks(found) if s != "ml")
+    use = _use(start, rank)
+    return {
+        "unchanged": "Use one model for all tasks: they do not differ in any analysed weight.",
+        "no structure": "Do not retrain by LoRA-ML: no shift of low rank stands above the noise.",
+        "no help": f"{use}; meta-learned retraining would not help.",
+        "helps": f"Retrain by LoRA-ML, then use rank {found.rank_ml_share}: a new task needs {others}.",
+        "expected to help": f"Retrain by LoRA-ML: theory expects rank {found.k}, where a new task needs {others}.",
+        "cannot tell": f"{use}; {_to_learn_more(advice, found)}.",
+    }[found.verdict]
 
 
-def overall(advice: Advice) -> Overall:
-    """Sum up the layers."""
-    layers = structured(advice.layers)
-    share = advice.settings.share
-    asked = [layer.independent for layer in layers if layer.independent is not None]
-    lows = [layer.shift_rank.low for layer in layers if layer.shift_rank.low is not None]
-    highs = [layer.shift_rank.high for layer in layers if layer.shift_rank.high is not None]
-    found = Overall(
-        k=_middle([layer.shift_rank.k for layer in layers]),
-        k_ci=(_middle(lows) or 0, _middle(highs) or 0) if lows and highs else None,
-        null_p=_middle_number([layer.null[0] for layer in advice.layers if layer.null is not None]),
-        rank_sr=_middle([layer.rank_sr for layer in layers]),
-        rank_ml=_middle([layer.rank_ml for layer in layers]),
-        independent=all(asked) if asked else None,
-        rank_sr_share=uniform_rank(advice.layers, "sr", share),
-        rank_ml_share=uniform_rank(advice.layers, "ml", share),
-        verdict="",
-    )
-    return found._replace(verdict=_verdict(advice, found))
+def _use(start: Start, rank: int | None) -> str:
+    if rank is None:
+        return f"Use a large rank from {NAMES[start]}"
+    return f"Use rank {rank} from {NAMES[start]}" if rank else f"Use {NAMES[start]} without an adapter"
 
 
-def structured(layers: Sequence[LayerAdvice]) -> list[LayerAdvice]:
-    """Return the layers whose tasks differ by shifts of some rank."""
-    return [layer for layer in layers if layer.shift_rank.k]
+def _to_learn_more(advice: Advice, found: Overall) -> str:
+    """Return what would let one tell whether retraining helps."""
+    learn = "to learn whether meta-learned retraining would help"
+    if len(found.groups) < min(len(advice.tasks), LEAST + 1):
+        return f"give more tasks that differ, or each group of tasks by itself, {learn}"
+    if len(advice.tasks) == 2:
+        return f"give three or more tasks {learn}"
+    if found.aligned_p is None:
+        return f"give the base of the tasks with --base {learn}"
+    if not found.aligned:
+        return "that the LoRA-ML base would do with a smaller rank may be chance"
+    if trivial(advice):
+        return f"ask with a smaller --rank {learn}"
+    return "whether meta-learned retraining would help cannot be told: no base is clearly determined by these tasks"
 
 
-def _middle(values: Sequence[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return round(median(known)) if known else None
-
-
-def _middle_number(values: Sequence[float]) -> float | None:
-    return float(median(values)) if values else None
-
-
-def _verdict(advice: Advice, found: Overall) -> str:
-    if all(layer.unchanged for layer in advice.layers):
-        return "unchanged"
-    if found.k is None:
-        return "no structure"
-    T = len(advice.tasks)
-    if T == 2:
-        return "cannot tell"
-    if T == 3:
-        known = found.independent and not _trivial(advice) and _fits(structured(advice.layers))
-        return "expected to help" if known else "cannot tell"
-    layers = structured(advice.layers)
-    if _trivial(advice) or not _mostly(layers, lambda layer: layer.null is not None and layer.null[0] <= CHANCE):
-        return "cannot tell"
-    pairs = [(found.rank_sr_share, found.rank_ml_share)]
-    if _mostly(layers, lambda layer: (layer.fit_rank or 0) >= (layer.shift_rank.k or 0)):
-        pairs.append((found.rank_sr, found.rank_ml))
-    less = [b <= CLEARLY * a for a, b in pairs if a is not None and b is not None]
-    return "cannot tell" if not less else "helps" if all(less) else "no help" if not any(less) else "cannot tell"
-
-
-def _trivial(advice: Advice) -> bool:
-    """Return whether the requested base is that of the adapters, which ML-3 recovers at their own rank."""
-    return advice.adapters and all((layer.fit_rank or 0) >= (layer.by_adapters or 0) for layer in advice.layers)
-
-
-def _mostly(layers: Sequence[LayerAdvice], holds: Callable[[LayerAdvice], bool]) -> bool:
-    return 2 * sum(map(holds, layers)) > len(layers)
-
-
-def _fits(layers: Sequence[LayerAdvice]) -> bool:
-    """Return whether most layers are far from chance with a spectrum that has a gap."""
-    return _mostly(layers, lambda layer: layer.null is not None and layer.null[0] <= CHANCE and _gap(layer) >= GAP)
-
-
-def _gap(layer: LayerAdvice) -> float:
-    return layer.shift_rank.gap or 0.0
+def _known_ranks(found: Overall) -> list[tuple[Start, int]]:
+    """Return the starts with the rank that each needs for the share, where it is known."""
+    ranks: list[tuple[Start, int | None]] = [
+        ("base", found.rank_base_share),
+        ("sr", found.rank_sr_share),
+        ("ml", found.rank_ml_share),
+    ]
+    return [(start, rank) for start, rank in ranks if rank is not None]
 
 
 def layer_sentence(layer: LayerAdvice) -> str:
@@ -137,8 +81,8 @@ def layer_sentence(layer: LayerAdvice) -> str:
         parts[0] += ", or more: all directions that could count do"
     elif layer.by_adapters is not None and found.k >= layer.by_adapters:
         parts[0] += ", the rank of the adapters, which bounds it"
-    elif _gap(layer) < GAP:
-        parts[0] += f", but the spectrum has no gap there (ratio {_gap(layer):.2g}): another noise level, another rank"
+    elif gap(layer) < GAP:
+        parts[0] += f", but the spectrum has no gap there (ratio {gap(layer):.2g}): another noise level, another rank"
     if layer.null is not None and layer.null[0] > CHANCE:
         parts.append(f"random shifts of these norms fit as well (p = {layer.null[0]:.2g})")
     if layer.independent is False:
@@ -156,56 +100,75 @@ def _span(low: int | None, high: int | None) -> str:
 
 
 def findings(advice: Advice, found: Overall) -> list[str]:
-    """Return the results in words."""
-    T, share = len(advice.tasks), f"{100 * advice.settings.share:g} %"
-    layers = structured(advice.layers)
+    """Return what to do, and the results that speak for it."""
+    first = advice_sentence(advice, found)
     if found.verdict == "unchanged":
-        return ["The tasks do not differ in any analysed weight."]
-    said = []
+        return [first]
     if found.k is None:
         return [
+            first,
             "In no layer does anything stand above the noise: the tasks' differences look like random matrices of full "
             "rank, and the model of one base and shifts of low rank does not describe them.",
             "Nothing here speaks for meta-learned retraining; averaging is enough.",
         ]
+    said = [first, *_by_share(advice, found), *_by_noise(advice, found), *_shared(advice, found)]
+    return [*said, *_shifts(advice)]
+
+
+def _by_share(advice: Advice, found: Overall) -> list[str]:
+    known = ", ".join(f"{rank} from {NAMES[start]}" for start, rank in _known_ranks(found))
+    if not known:
+        return []
+    share = f"{100 * advice.settings.share:g} %"
+    return [f"One rank for all layers that reaches {share} of the energy of a held-out task: {known}."]
+
+
+def _by_noise(advice: Advice, found: Overall) -> list[str]:
+    ranks: list[tuple[Start, int | None]] = [("base", found.rank_base), ("sr", found.rank_sr), ("ml", found.rank_ml)]
+    theory = any(layer.rank_ml_from == "theory" for layer in structured(advice.layers))
+    known = [
+        f"{rank} from {NAMES[start]}{', by theory' if start == 'ml' and theory else ''}"
+        for start, rank in ranks
+        if rank is not None and (start != "ml" or len(advice.tasks) >= LEAST)
+    ]
+    return [f"Above the noise it needs, in the median layer, rank {'; '.join(known)}."] if known else []
+
+
+def _shared(advice: Advice, found: Overall) -> list[str]:
+    cosine = shared_cosine(advice, found.groups)
+    if found.aligned_p is None or cosine is None:
+        return []
+    share = "share a part" if found.aligned else "share no part that is clear of chance"
+    return [
+        f"The tasks' shifts from the base {share}: the median cosine of two is {cosine:.2g}, and random directions are "
+        f"as well aligned with probability {found.aligned_p:.1g}."
+    ]
+
+
+def _shifts(advice: Advice) -> list[str]:
+    """Return what the differences of the tasks are like."""
+    layers = structured(advice.layers)
     where = f"In {len(layers)} of {len(advice.layers)} layers"
-    which = f"k = {found.k} in the median ({_range([layer.shift_rank.k for layer in layers])})"
-    if _mostly(layers, lambda layer: layer.shift_rank.censored or _gap(layer) < GAP):
-        said.append(
+    which = f"k = {median([layer.shift_rank.k or 0 for layer in layers]):g} in the median"
+    which += f" ({_range([layer.shift_rank.k for layer in layers])})"
+    said = [f"{where} the tasks differ by shifts of low rank, {which}."]
+    if mostly(layers, lambda layer: layer.shift_rank.censored or gap(layer) < GAP):
+        said = [
             f"{where} the tasks' shifts stand above the noise, with {which}, but mostly without a gap in the singular "
             "values: they are of no clear low rank."
-        )
-    else:
-        said.append(f"{where} the tasks differ by shifts of low rank, {which}.")
+        ]
     far = sum(layer.null is not None and layer.null[0] <= CHANCE for layer in layers)
     said.append(
         f"One base and shifts of that rank fit better than random shifts of the same norms (p ≤ {CHANCE:g}) "
         f"in {far} of {len(layers)} layers."
     )
-    if found.rank_sr is not None:
-        sr = f"from the average a held-out task needs rank {found.rank_sr} in the median layer"
-        if T >= 4 and found.rank_ml is not None:
-            said.append(f"Above the noise, {sr}, from the LoRA-ML base of the other tasks rank {found.rank_ml}.")
-        elif T == 3 and found.rank_ml is not None:
-            said.append(
-                f"Above the noise, {sr}; from the LoRA-ML base of all three tasks theory expects rank {found.rank_ml}."
-            )
-        else:
-            said.append(f"Above the noise, {sr}.")
-    if found.rank_sr_share is not None:
-        sentence = f"One rank for all layers that reaches {share} of the energy: {found.rank_sr_share} from the average"
-        ml = "" if found.rank_ml_share is None else f", {found.rank_ml_share} from the LoRA-ML base"
-        said.append(f"{sentence}{ml}.")
-    return [*said, CONCLUSIONS[found.verdict]]
-
-
-CONCLUSIONS = {
-    "helps": "By these weights meta-learned retraining would let a new task do with a smaller rank.",
-    "expected to help": "By theory meta-learned retraining would let a new task do with a smaller rank; a fourth task "
-    "would let that be tried on a task held out.",
-    "no help": "By these weights meta-learned retraining would not let a new task do with a smaller rank.",
-    "cannot tell": "Whether meta-learned retraining would help cannot be told from these weights.",
-}
+    tied = sum(layer.independent is False for layer in layers)
+    if tied:
+        said.append(
+            f"In {tied} of {len(layers)} layers no three tasks are independent: their shifts use the same rows or "
+            "columns as far as the noise shows, and determine no base."
+        )
+    return said
 
 
 def _range(values: Sequence[int | None]) -> str:
@@ -234,7 +197,48 @@ def _named(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} weights, such as {names[0]},"
 
 
-def cannot_tell(advice: Advice) -> list[str]:
+def _close(advice: Advice, found: Overall) -> list[str]:
+    """Say which tasks are the same, or nearly so."""
+    twins = _twins(advice)
+    said = [
+        f"{advice.tasks[t]} and {advice.tasks[s]} are the same: they count as one task, held out together."
+        for t, s in twins
+    ]
+    near = [group for group in found.groups if len(group) > 1 and (group[0], group[1]) not in twins]
+    if not near:
+        return said
+    if len(found.groups) == 2:
+        both = " | ".join(", ".join(advice.tasks[t] for t in group) for group in found.groups)
+        return [
+            *said,
+            f"The tasks fall into two groups, much closer within than between: {both}. Ask about each group by itself.",
+        ]
+    return said + [
+        f"{_and([advice.tasks[t] for t in group])} are much closer to one another than to the rest, as adapters "
+        "trained twice on one task are: they count as one task, held out together."
+        for group in near
+    ]
+
+
+def _and(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _unrelated(advice: Advice) -> list[str]:
+    """Say where the tasks look like models of different bases: far apart, and not by shifts of low rank."""
+    far = [layer for layer in advice.layers if layer.share_apart is not None and layer.aligned is None]
+    shares = [layer.share_apart or 0.0 for layer in far]
+    low = [layer for layer in far if layer.shift_rank.k and 4 * layer.shift_rank.k <= min(layer.matrix)]
+    if not far or median(shares) <= UNRELATED or 2 * len(low) > len(far):
+        return []
+    return [
+        f"In the median layer the tasks are {100 * median(shares):.0f} % of the largest one's energy away from their "
+        "mean, as models that have nothing in common are, and rotated or permuted copies of one. If they are not "
+        "fine-tuned from one base, there is no shift to ask about."
+    ]
+
+
+def cannot_tell(advice: Advice, found: Overall) -> list[str]:
     """Return what the weights cannot tell."""
     T = len(advice.tasks)
     said = []
@@ -243,39 +247,35 @@ def cannot_tell(advice: Advice) -> list[str]:
             "Two tasks do not determine a base (ML-2): a new task needs up to rank 3k from either. Give three or more; "
             "with two the base is not fitted by theory but averaged."
         )
-    if T == 3:
+    if len(found.groups) == LEAST:
         said.append(
-            "With three tasks, holding one out leaves two, which determine no base: the rank from the LoRA-ML base is "
-            "theory's k for independent tasks, not one that was tried."
+            "With three tasks that differ, holding one out leaves two, which determine no base: the rank from the "
+            "LoRA-ML base is theory's k for independent tasks, not one that was tried."
         )
+    if found.aligned_p is None and found.verdict != "unchanged":
+        said.append(
+            "The base that the tasks were fine-tuned from is not known. The LoRA-ML base may be that base (ML-3), "
+            "which retraining would then not improve."
+        )
+    said += _close(advice, found)
     left = [each for each in advice.skipped if not each.compared]
     if left:
         said.append(
             f"{_named([each.name for each in left])} cannot be compared and {'does' if len(left) == 1 else 'do'} not "
             "count: the list of what was not analysed says why."
         )
-    said += [
-        f"{advice.tasks[t]} and {advice.tasks[s]} are the same: when one is held out, the other is still there."
-        for t, s in _twins(advice)
-    ]
-    far = [layer.share_apart for layer in advice.layers if layer.share_apart is not None]
-    if far and median(far) > UNRELATED:
-        said.append(
-            f"In the median layer the tasks are {100 * median(far):.0f} % of the largest one's energy away from their "
-            "mean, as models that have nothing in common are. If they are not fine-tuned from one base, there is no "
-            "shift to ask about."
-        )
+    said += _unrelated(advice)
     if advice.adapters:
         said.append(
             "The tasks are low-rank adapters: k is bounded by their rank by construction, and that it is small says "
             "nothing about the tasks. The share of the energy does."
         )
-        if _trivial(advice):
+        if trivial(advice):
             said.append(
                 "At the adapters' own rank the LoRA-ML base of three independent tasks is the base that they are on "
                 "(ML-3). Name a smaller rank with --rank to ask whether another base would do with less."
             )
-    if any(layer.shift_rank.k and not layer.shift_rank.censored and _gap(layer) < GAP for layer in advice.layers):
+    if any(layer.shift_rank.k and not layer.shift_rank.censored and gap(layer) < GAP for layer in advice.layers):
         said.append(
             "Where the singular values fall off without a gap, k is where they reach a floor of white noise, which "
             "trained weights need not have: take the ranks for a share of the energy instead."

@@ -130,10 +130,11 @@ def test_held_out_tasks_need_kT_from_the_mean_and_k_from_the_base(T: int, sigma:
     assert held.ml.ranks == (2,) * T
     assert held.statuses == (Status.CONVERGED,) * T
     assert held.sr.left.shape == held.ml.left.shape == (T, 25)
-    whole = held.sr.left[:, 0]
+    assert held.base is None
+    whole = held.sr.signal((24, 30))
     for rows, expected in ((held.sr.left, 4), (held.ml.left, 1)):
         shares = [
-            rank_for_share(row, (24, 30), share=0.95, variance=held.variance, whole=float(w))
+            rank_for_share(row, (24, 30), share=0.95, variance=held.sr.variance, whole=float(w))
             for row, w in zip(rows, whole, strict=True)
         ]
         assert min(rank for rank in shares if rank is not None) >= expected
@@ -165,7 +166,7 @@ def test_ranks_that_are_not_known_are_not_made_up() -> None:
     left = np.array([100.0, 60.0, 40.0])
     assert rank_for_share(left, (50, 50), share=0.9, variance=0.0, whole=100.0) is None
     assert rank_for_share(left, (50, 50), share=0.5, variance=0.0, whole=100.0) == 2
-    assert rank_for_share(left, (50, 50), share=0.9, variance=0.04, whole=100.0) == 0  # nothing but noise
+    assert rank_for_share(left, (50, 50), share=0.9, variance=0.04, whole=0.0) == 0  # nothing but noise
 
 
 def test_relative_error_of_the_sketch_is_that_of_the_whole() -> None:
