@@ -112,10 +112,9 @@ def load(model: nn.Module, folder: str | os.PathLike[str], *, keep_base: bool = 
     if keep_base:
         if tensors_digest(plain_state(model)) != manifest.base_sha256:
             raise BundleError(f"{folder}: its adapters belong to another base than the one that the model has")
-        base: dict[str, Tensor] = {}
+        base: Mapping[str, Tensor] = {}
     else:
-        base = _read_tensors(where / BASE)
-        _check_same(plain_state(model), base, folder=folder, part="base")
+        base = _read_base(where, plain_state(model), folder=folder)
     try:
         loaded = MetaPeftModel(
             model,
@@ -127,13 +126,50 @@ def load(model: nn.Module, folder: str | os.PathLike[str], *, keep_base: bool = 
         )
     except (TypeError, ValueError) as error:
         raise BundleError(f"{folder}: its adapters do not fit the model: {error}") from error
-    with torch.no_grad():
-        state = plain_state(loaded.peft.get_base_model())
-        for name, tensor in base.items():
-            state[name].copy_(tensor)
-    for task in manifest.tasks:
-        _read_adapter(loaded, task, where / adapter_folder(task), folder=folder)
+    _fill(loaded, base, where, folder=folder)
     return loaded
+
+
+def restore(meta_model: MetaPeftModel, folder: str | os.PathLike[str]) -> None:
+    """Put what a bundle holds into a model with adapters, in place.
+
+    Parameters
+    ----------
+    meta_model
+        With the tasks, the head and the architecture of the one that was saved.
+    folder
+        Where `save` wrote it.
+
+    Raises
+    ------
+    BundleError
+        As `load` does, or if the model has other tasks or another head.
+    """
+    manifest, where = read_manifest(folder), present(folder)
+    check_files(manifest, where)
+    for name in ("tasks", "head"):
+        if (theirs := getattr(manifest, name)) != (ours := getattr(meta_model, name)):
+            raise BundleError(f"{folder}: its {name} is {theirs!r}, the model's is {ours!r}")
+    base = _read_base(where, plain_state(meta_model.peft.get_base_model()), folder=folder)
+    _fill(meta_model, base, where, folder=folder)
+
+
+def _read_base(where: Path, expected: Mapping[str, Tensor], *, folder: str | os.PathLike[str]) -> Mapping[str, Tensor]:
+    base = _read_tensors(where / BASE)
+    _check_same(expected, base, folder=folder, part="base")
+    return base
+
+
+@torch.no_grad()
+def _fill(
+    meta_model: MetaPeftModel, base: Mapping[str, Tensor], where: Path, *, folder: str | os.PathLike[str]
+) -> None:
+    """Put the base's tensors into a model, and the adapters of all its tasks."""
+    state = plain_state(meta_model.peft.get_base_model())
+    for name, tensor in base.items():
+        state[name].copy_(tensor)
+    for task in meta_model.tasks:
+        _read_adapter(meta_model, task, where / adapter_folder(task), folder=folder)
 
 
 def _check_replaceable(folder: str | os.PathLike[str]) -> None:
