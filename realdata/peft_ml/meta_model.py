@@ -20,6 +20,7 @@ from realdata.peft_ml.mixed import Segment
 from realdata.peft_ml.mixing_check import disagreement
 from realdata.peft_ml.rows import chosen_rows, in_order, is_in_order, row_count, rows_by_task
 from realdata.peft_ml.seeding import torch_seeded
+from realdata.peft_ml.sharding import check_sharded
 from realdata.peft_ml.task_adapters import Switch, adapter_name, check_base_kept, check_reached, redraw, with_adapters
 from realdata.peft_ml.trained import Trained, frozen_note
 
@@ -125,8 +126,7 @@ class MetaPeftModel(nn.Module):
         labels
             Rows first. With them ``loss`` is Σ_t of the tasks' losses, each by the model's own kind of loss.
         num_items_in_batch
-            How many labels of each task, in the order of `tasks`, the sum of a task's losses is divided by; those that
-            are here if not given.
+            What the sum of each task's losses is divided by, in the order of `tasks`; else its number of labels.
         named
             In place of `inputs`, as in ``meta(**batch)``.
 
@@ -159,8 +159,7 @@ class MetaPeftModel(nn.Module):
     @property
     def activation_checkpointing_enable(self) -> Callable[..., None]:
         """The plain model's switch for gradient checkpointing, where it has one."""
-        enable: Any = self._wrapped.activation_checkpointing_enable
-        return enable
+        return self._wrapped.activation_checkpointing_enable  # type: ignore[return-value]
 
     def _output(
         self,
@@ -183,6 +182,7 @@ class MetaPeftModel(nn.Module):
 
     def _logits(self, inputs: Inputs, task: str | Sequence[str]) -> Tensor:
         """Return the model's outputs."""
+        check_sharded(self, {task} if isinstance(task, str) else set(task), self.tasks, tried=self._disagreements)
         with self._own_layers_called():
             if isinstance(task, str):
                 return self._of_one(inputs, self._known(task))

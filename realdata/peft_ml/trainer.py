@@ -64,8 +64,9 @@ class MetaTrainer(Trainer):
             raise InputError(f"model: got {type(model).__name__}, expected a MetaPeftModel")
         if batches not in get_args(Batches):
             raise InputError(f"batches: got {batches!r}, expected one of {', '.join(get_args(Batches))}")
+        if args is not None:
+            _check(args)
         super().__init__(model, args, **options)
-        _check(self.args)
         self.batches = batches
         self.data_collator = TaskCollator(self.data_collator)
 
@@ -226,6 +227,10 @@ def _check(args: TrainingArguments) -> None:
     """Raise InputError where Trainer's arguments ask for what would train something else."""
     if args.ddp_find_unused_parameters is False:
         raise InputError("ddp_find_unused_parameters: got False, expected True, as a batch may lack a task")
+    if args.fsdp or args.deepspeed:
+        raise InputError(
+            "fsdp or deepspeed: got one, expected neither: divide the model by fully_shard in a loop of yours"
+        )
     if args.label_smoothing_factor:
         raise InputError(f"label_smoothing_factor: got {args.label_smoothing_factor}, expected 0")
     if args.train_sampling_strategy != "random":

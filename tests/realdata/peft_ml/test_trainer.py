@@ -22,6 +22,7 @@ from realdata.peft_ml.data import Batch, Task
 from realdata.peft_ml.retraining import retrain
 from realdata.peft_ml.settings import RetrainingSettings
 from realdata.peft_ml.trainer import BUNDLE, MetaTrainer
+from tests.realdata.peft_ml import sharded_run
 from tests.realdata.peft_ml.small_models import Mlp, seeded, tiny_bert, tiny_gpt2
 from tests.realdata.peft_ml.toy import TwoClasses
 from tests.realdata.peft_ml.trainer_runs import (
@@ -316,6 +317,7 @@ def test_rows_without_their_task_are_refused(tmp_path: Path, rows: Rows, message
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor: got 0.1, expected 0"),
         ({"train_sampling_strategy": "sequential"}, "train_sampling_strategy: got 'sequential', expected 'random'"),
         ({"ddp_find_unused_parameters": False}, "ddp_find_unused_parameters: got False, expected True"),
+        ({"fsdp": True}, "fsdp or deepspeed: got one, expected neither"),
         ({"batches": "turns"}, "batches: got 'turns', expected one of mixed, blocks"),
     ],
 )
@@ -334,13 +336,17 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 # several processes
 
 
+def in_two_processes(module: str, file: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module"]
+    root = Path(__file__).parents[3]
+    subprocess.run([*command, f"tests.realdata.peft_ml.{module}", file], cwd=root, check=True, timeout=300)
+
+
 @pytest.mark.long
 def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     """With the same rows in every step; batches of a process lack tasks in all cases but those of six rows."""
-    root, file = Path(__file__).parents[3], tmp_path / "ends"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module"]
-    subprocess.run([*command, "tests.realdata.peft_ml.trainer_runs", file], cwd=root, check=True, timeout=300)
-    found = torch.load(file, weights_only=True)
+    in_two_processes("trainer_runs", tmp_path / "ends")
+    found = torch.load(tmp_path / "ends", weights_only=True)
     assert found.keys() == CASES.keys()
     for case, end in found.items():
         expected = run(case, str(tmp_path), processes=1)
@@ -352,3 +358,35 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
 def run_start(case: str) -> dict[str, Tensor]:
     model = tiny_gpt2() if case == "labels of tokens" else tiny_bert()
     return state(meta(model, head="classifier" if case == "heads" else None))
+
+
+@pytest.mark.long
+def test_a_model_divided_between_processes_has_the_gradients_of_a_whole_one(tmp_path: Path) -> None:
+    in_two_processes("sharded_run", tmp_path)
+    found = torch.load(tmp_path / "found", weights_only=True)
+    assert found["lacking"] == "task: a sharded model got a batch without c, expected rows of every task in each"
+    assert found["untried"].startswith("model: is sharded, expected a call with rows of several tasks")
+    model = meta()
+    model.train()(**sharded_run.batch()).loss.backward()
+    assert distance(found["gradients"], sharded_run.gradients(model)) < ROUNDING
+    assert distance(state(load(tiny_bert(), tmp_path / "bundle")), state(meta())) == 0
+
+
+# memory
+
+
+def held(trainer: MetaTrainer) -> int:
+    """Return the bytes of distinct memory of the parameters and of what the optimizer keeps of them."""
+    optimizer: Any = trainer.optimizer
+    tensors = [*trainer.model.parameters(), *trainer.model.buffers()]
+    tensors += [tensor for kept in optimizer.state.values() for tensor in kept.values()]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+def test_the_base_is_held_once_whatever_the_number_of_tasks(tmp_path: Path) -> None:
+    alone, rows = [row for row in classified() if row["task"] == "a"], classified()
+    one = trained(tmp_path, meta(tasks=("a",)), alone, num_train_epochs=1, optim="adamw_torch")
+    three = trained(tmp_path, meta(), rows, num_train_epochs=1, optim="adamw_torch")
+    adapter = three.model.adapter_parameters("a").values()
+    each = sum(3 * p.numel() * p.element_size() + 4 for p in adapter)  # two moments; AdamW also counts steps
+    assert held(three) == held(one) + 2 * each
