@@ -37,6 +37,7 @@ from tests.realdata.peft_ml.trainer_runs import (
     meta,
     moved,
     run,
+    start,
     state,
     trained,
 )
@@ -166,10 +167,10 @@ def test_what_is_logged_is_the_mean_over_tasks(tmp_path: Path) -> None:
 def test_bf16_trains_close_to_full_precision(tmp_path: Path) -> None:
     model = tiny_bert().float()
     exact, rounded = (state(trained(tmp_path, meta(model), bf16=bf16, **ADAMW).model) for bf16 in (False, True))
-    start = state(meta(model))
+    before = state(meta(model))
     assert all(parameter.dtype == torch.float32 for parameter in rounded.values())
-    assert 0 < distance(exact, rounded) < distance(exact, start)
-    assert moved(start, rounded) == moved(start, exact)
+    assert 0 < distance(exact, rounded) < distance(exact, before)
+    assert moved(before, rounded) == moved(before, exact)
 
 
 # losses of one's own
@@ -347,17 +348,14 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     """With the same rows in every step; batches of a process lack tasks in all cases but those of six rows."""
     in_two_processes("trainer_runs", tmp_path / "ends")
     found = torch.load(tmp_path / "ends", weights_only=True)
+    resumed = found.pop("resumed")
+    assert distance(resumed, found["mixed"]) == 0
     assert found.keys() == CASES.keys()
     for case, end in found.items():
         expected = run(case, str(tmp_path), processes=1)
         assert distance({"logged": end.pop("logged")}, {"logged": expected.pop("logged")}) < 1e-6
         assert distance(end, expected) < 1e-7, case
-        assert len(moved(run_start(case), end)) > len(end) / 2
-
-
-def run_start(case: str) -> dict[str, Tensor]:
-    model = tiny_gpt2() if case == "labels of tokens" else tiny_bert()
-    return state(meta(model, head="classifier" if case == "heads" else None))
+        assert len(moved(state(start(case)), end)) > len(end) / 2
 
 
 @pytest.mark.long

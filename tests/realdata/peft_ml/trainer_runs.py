@@ -6,7 +6,6 @@ Called as a program with a name of `CASES` and a file for the tensors that the r
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,28 +123,41 @@ CASES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def run(case: str, folder: str, *, processes: int) -> dict[str, Tensor]:
+def run(case: str, folder: str, *, processes: int, **more: Any) -> dict[str, Tensor]:
     """Train as a case says, with steps of as many rows whatever the number of processes; add the losses logged."""
-    changes = dict(CASES[case])
+    changes = {**CASES[case], "per_device_eval_batch_size": 12 // processes, **more}
     changes["gradient_accumulation_steps"] = changes.get("gradient_accumulation_steps", 1) * 2 // processes
-    model = meta(tiny_gpt2()) if case == "labels of tokens" else meta(head="classifier" if case == "heads" else None)
-    trainer = trained(folder, model, continued() if case == "labels of tokens" else None, **changes)
+    rows = continued() if case == "labels of tokens" else classified()
+    trainer = trained(folder, start(case), rows, **changes)
     logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return {**state(model), "logged": torch.tensor(logged, dtype=torch.float64)}
+    logged.append(trainer.evaluate(rows)["eval_loss"])
+    return {**state(trainer.model), "logged": torch.tensor(logged, dtype=torch.float64)}
 
 
-def main(file: str) -> None:
+def start(case: str) -> MetaPeftModel:
+    """Return the model that a case begins with."""
+    if case == "labels of tokens":
+        return meta(tiny_gpt2())
+    return meta(head="classifier" if case == "heads" else None)
+
+
+def resumed(folder: str) -> dict[str, Tensor]:
+    """Return where a run of two processes ends that goes on within its second epoch."""
+    saving: Mapping[str, Any] = {"save_strategy": "steps", "save_steps": 1}
+    run("mixed", folder, processes=2, **saving)
+    return run("mixed", folder, processes=2, **saving, resume=f"{folder}/checkpoint-4")
+
+
+def main(file: Path) -> None:
     """Run every case in this process and its fellows, and let the first write where each of them ends."""
     import torch.distributed as dist
 
-    ends = {}
-    for case in CASES:
-        with tempfile.TemporaryDirectory() as folder:
-            ends[case] = run(case, folder, processes=2)
+    ends = {case: run(case, str(file.parent / "runs"), processes=2) for case in CASES}
+    ends["resumed"] = resumed(str(file.parent / "resumed"))
     if dist.get_rank() == 0:
         torch.save(ends, file)
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))
