@@ -114,7 +114,7 @@ def rows(name: str) -> Rows:
         inputs: dict[str, Tensor] = {"input_ids": words, "attention_mask": (torch.arange(LENGTH) < length).long()}
         if name == "ViT":
             inputs = {"pixel_values": torch.randn(3, 8, 8, generator=drawn, dtype=torch.float64)}
-        ignored = (torch.arange(LENGTH) < 1) | (torch.arange(LENGTH) >= length)
+        ignored = torch.arange(LENGTH) >= length
         tokens = ARCHITECTURES[name].labels == "tokens"
         labels = words.masked_fill(ignored, -100) if tokens else torch.randint(0, 2, (), generator=drawn)
         found.append({"task": TASKS[place % len(TASKS)], **inputs, "labels": labels})

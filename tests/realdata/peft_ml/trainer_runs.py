@@ -37,11 +37,11 @@ def classified(count: int = 12, *, seed: int = 0) -> Rows:
 
 
 def continued(count: int = 12) -> Rows:
-    """Draw rows for a language model, whose loss is on one to five of their words."""
+    """Draw rows for a language model, whose loss is on the last of their words, one to all six."""
     rows = []
     for place, row in enumerate(classified(count)):
         labels = row["input_ids"].clone()
-        labels[: 1 + place % 5] = -100
+        labels[: place % 6] = -100
         rows.append({"task": row["task"], "input_ids": row["input_ids"], "labels": labels})
     return rows
 
