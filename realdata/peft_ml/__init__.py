@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from realdata.peft_ml.retraining import RetrainedModel, retrain
     from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
     from realdata.peft_ml.trained import UntrainedError
+    from realdata.peft_ml.trainer import MetaTrainer
     from realdata.peft_ml.training_setup import EpochProgress
 
 __getattr__, __dir__ = lazy(
@@ -30,6 +31,7 @@ __getattr__, __dir__ = lazy(
         "retraining": "RetrainedModel retrain",
         "settings": "FineTuningSettings MetaSettings RetrainingSettings",
         "trained": "UntrainedError",
+        "trainer": "MetaTrainer",
         "training_setup": "EpochProgress",
     },
 )
@@ -43,6 +45,7 @@ __all__ = [
     "FineTuningSettings",
     "MetaPeftModel",
     "MetaSettings",
+    "MetaTrainer",
     "Problem",
     "RetrainedModel",
     "RetrainingSettings",

@@ -87,6 +87,15 @@ def all_linear(model: nn.Module, *, head: str | None = None) -> str:
     return "|".join(re.escape(name) for name in outside)
 
 
+def check_head(model: nn.Module, head: str) -> None:
+    """Raise InputError unless a model has a module of this name, and with parameters."""
+    names = [name for name, _ in model.named_modules() if name]
+    if head not in names:
+        raise InputError(f"head: got {head!r}, expected a module of {type(model).__name__}: {_some(names)}")
+    if not any(True for _ in model.get_submodule(head).parameters()):
+        raise InputError(f"head: {head!r} has no parameters, expected the last layer with some")
+
+
 def _copied(model: nn.Module, ends: Iterable[str], *, head: str | None) -> list[str]:
     """Return the names of the modules that each task gets a copy of: the head, and those with names that end so."""
     names = [name for name, _ in model.named_modules() if name]
@@ -98,8 +107,7 @@ def _copied(model: nn.Module, ends: Iterable[str], *, head: str | None) -> list[
             )
         found.update(so)
     if head is not None:
-        if head not in names:
-            raise InputError(f"head: got {head!r}, expected a module of {type(model).__name__}: {_some(names)}")
+        check_head(model, head)
         found.add(head)
     for name in sorted(found):
         _check_copied(model.get_submodule(name), "head" if name == head else "modules_to_save", name)
@@ -137,5 +145,5 @@ def _leave_out(config: Any, model: nn.Module, copied: Sequence[str]) -> None:
 
 
 def _some(names: list[str], most: int = 8) -> str:
-    few = ", ".join(names[-most:])
+    few = ", ".join(names[-most:]) or "it has none"
     return few if len(names) <= most else f"…, {few}"

@@ -35,6 +35,7 @@ from realdata.peft_ml.manifest import (
     read_manifest,
 )
 from realdata.peft_ml.meta_model import MetaPeftModel
+from realdata.peft_ml.sharding import whole, writes
 from realdata.peft_ml.whole_folder import present, replacing_folder
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def save(
     meta_model: MetaPeftModel, folder: str | os.PathLike[str], *, provenance: Mapping[str, Any] | None = None
 ) -> None:
     """Write a model as a bundle, which takes the place of an older one when it is complete.
+
+    All processes of a model that ``fully_shard`` has divided among them have to call it; the first one writes.
 
     Parameters
     ----------
@@ -72,10 +75,13 @@ def save(
     given = json.loads(json.dumps(dict(provenance or {}), allow_nan=False))
     plain = meta_model.peft.get_base_model()
     base = {name: _on_cpu(tensor) for name, tensor in plain_state(plain).items()}
+    adapters = {task: {n: _on_cpu(t) for n, t in meta_model.adapter_state(task).items()} for task in meta_model.tasks}
+    if not writes(meta_model):
+        return
     with replacing_folder(folder) as new:
         _write_tensors(new / BASE, base)
-        for task in meta_model.tasks:
-            _write_adapter(meta_model, task, new / adapter_folder(task))
+        for task, adapter in adapters.items():
+            _write_adapter(meta_model.config_of(task), adapter, new / adapter_folder(task))
         manifest = Manifest(
             tasks=meta_model.tasks,
             head=meta_model.head,
@@ -112,10 +118,9 @@ def load(model: nn.Module, folder: str | os.PathLike[str], *, keep_base: bool = 
     if keep_base:
         if tensors_digest(plain_state(model)) != manifest.base_sha256:
             raise BundleError(f"{folder}: its adapters belong to another base than the one that the model has")
-        base: dict[str, Tensor] = {}
+        base: Mapping[str, Tensor] = {}
     else:
-        base = _read_tensors(where / BASE)
-        _check_same(plain_state(model), base, folder=folder, part="base")
+        base = _read_base(where, plain_state(model), folder=folder)
     try:
         loaded = MetaPeftModel(
             model,
@@ -127,13 +132,50 @@ def load(model: nn.Module, folder: str | os.PathLike[str], *, keep_base: bool = 
         )
     except (TypeError, ValueError) as error:
         raise BundleError(f"{folder}: its adapters do not fit the model: {error}") from error
-    with torch.no_grad():
-        state = plain_state(loaded.peft.get_base_model())
-        for name, tensor in base.items():
-            state[name].copy_(tensor)
-    for task in manifest.tasks:
-        _read_adapter(loaded, task, where / adapter_folder(task), folder=folder)
+    _fill(loaded, base, where, folder=folder)
     return loaded
+
+
+def restore(meta_model: MetaPeftModel, folder: str | os.PathLike[str]) -> None:
+    """Put what a bundle holds into a model with adapters, in place.
+
+    Parameters
+    ----------
+    meta_model
+        With the tasks, the head and the architecture of the one that was saved.
+    folder
+        Where `save` wrote it.
+
+    Raises
+    ------
+    BundleError
+        As `load` does, or if the model has other tasks or another head.
+    """
+    manifest, where = read_manifest(folder), present(folder)
+    check_files(manifest, where)
+    for name in ("tasks", "head"):
+        if (theirs := getattr(manifest, name)) != (ours := getattr(meta_model, name)):
+            raise BundleError(f"{folder}: its {name} is {theirs!r}, the model's is {ours!r}")
+    base = _read_base(where, plain_state(meta_model.peft.get_base_model()), folder=folder)
+    _fill(meta_model, base, where, folder=folder)
+
+
+def _read_base(where: Path, expected: Mapping[str, Tensor], *, folder: str | os.PathLike[str]) -> Mapping[str, Tensor]:
+    base = _read_tensors(where / BASE)
+    _check_same(expected, base, folder=folder, part="base")
+    return base
+
+
+@torch.no_grad()
+def _fill(
+    meta_model: MetaPeftModel, base: Mapping[str, Tensor], where: Path, *, folder: str | os.PathLike[str]
+) -> None:
+    """Put the base's tensors into a model, and the adapters of all its tasks."""
+    state = plain_state(meta_model.peft.get_base_model())
+    for name, tensor in base.items():
+        state[name].copy_(tensor)
+    for task in meta_model.tasks:
+        _read_adapter(meta_model, task, where / adapter_folder(task), folder=folder)
 
 
 def _check_replaceable(folder: str | os.PathLike[str]) -> None:
@@ -162,16 +204,16 @@ def _shape(tensor: Tensor | None) -> str:
     return "not at all" if tensor is None else f"as {tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def _write_adapter(meta_model: MetaPeftModel, task: str, folder: Path) -> None:
+def _write_adapter(own: PeftConfig, adapter: Mapping[str, Tensor], folder: Path) -> None:
     folder.mkdir(parents=True)
-    config = copy.deepcopy(meta_model.config_of(task))
+    config = copy.deepcopy(own)
     config.inference_mode = True
     config.base_model_name_or_path = None  # the base is the bundle's, not the one that the model came with
     for name, value in vars(config).items():
         if isinstance(value, set):  # its order differs from process to process
             setattr(config, name, sorted(value))
     config.save_pretrained(str(folder))
-    _write_tensors(folder / WEIGHTS, {name: _on_cpu(t) for name, t in meta_model.adapter_state(task).items()})
+    _write_tensors(folder / WEIGHTS, adapter)
 
 
 def _read_adapter(loaded: MetaPeftModel, task: str, where: Path, *, folder: str | os.PathLike[str]) -> None:
@@ -202,4 +244,4 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _on_cpu(tensor: Tensor) -> Tensor:
     """Return a contiguous copy that shares memory with no other tensor, which safetensors refuses."""
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    return whole(tensor.detach()).to("cpu", copy=True, memory_format=torch.contiguous_format)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from loraml_theory.harness.errors import InputError
 from realdata.peft_ml.adapter_config import prepared
 from realdata.peft_ml.adapters_in_use import AdaptersInUse
 from realdata.peft_ml.base_model import frozen_names, plain_parameters, without_adapters
@@ -19,11 +20,14 @@ from realdata.peft_ml.mixed import Segment
 from realdata.peft_ml.mixing_check import disagreement
 from realdata.peft_ml.rows import chosen_rows, in_order, is_in_order, row_count, rows_by_task
 from realdata.peft_ml.seeding import torch_seeded
+from realdata.peft_ml.sharding import check_sharded
 from realdata.peft_ml.task_adapters import Switch, adapter_name, check_base_kept, check_reached, redraw, with_adapters
 from realdata.peft_ml.trained import Trained, frozen_note
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+
+    from realdata.peft_ml.task_losses import TaskOutput
 
 
 class MixedRows(NamedTuple):
@@ -102,8 +106,16 @@ class MetaPeftModel(nn.Module):
         self._disagreements: dict[bool, str | None] = {}
         self.train(model.training)
 
-    def forward(self, inputs: Inputs, task: str | Sequence[str]) -> Tensor:
-        """Return the model's outputs, ``(rows, ...)``.
+    def forward(
+        self,
+        inputs: Inputs | None = None,
+        task: str | Sequence[str] | None = None,
+        *,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | None = None,
+        **named: Tensor,
+    ) -> Tensor | TaskOutput:
+        """Return the model's outputs, ``(rows, ...)``, or as transformers' models do: ``loss`` and ``logits``.
 
         Parameters
         ----------
@@ -111,6 +123,12 @@ class MetaPeftModel(nn.Module):
             A tensor or named tensors, rows first.
         task
             One task for all rows, or one per row.
+        labels
+            Rows first. With them ``loss`` is Σ_t of the tasks' losses, each by the model's own kind of loss.
+        num_items_in_batch
+            What the sum of each task's losses is divided by, in the order of `tasks`; else its number of labels.
+        named
+            In place of `inputs`, as in ``meta(**batch)``.
 
         Raises
         ------
@@ -125,6 +143,46 @@ class MetaPeftModel(nn.Module):
         UserWarning
             Once in each mode, if rows of several tasks were to share a forward and it turns out that they cannot.
         """
+        if task is None:
+            raise InputError("task: got none, expected one for all rows, or one for each")
+        if inputs is not None and named:
+            raise InputError(f"inputs: got them and {', '.join(named)}, expected one or the other")
+        if inputs is not None and labels is None:
+            return self._logits(inputs, task)
+        return self._output(inputs, task, named, labels, num_items_in_batch)
+
+    @property
+    def config(self) -> Any:
+        """The plain model's settings, where it has them."""
+        return self._wrapped.config
+
+    @property
+    def activation_checkpointing_enable(self) -> Callable[..., None]:
+        """The plain model's switch for gradient checkpointing, where it has one."""
+        return self._wrapped.activation_checkpointing_enable  # type: ignore[return-value]
+
+    def _output(
+        self,
+        inputs: Inputs | None,
+        task: str | Sequence[str],
+        named: Mapping[str, Tensor],
+        labels: Tensor | None,
+        counts: Tensor | None,
+    ) -> TaskOutput:
+        """Return what a model of transformers would."""
+        from realdata.peft_ml import task_losses
+
+        given = task_losses.with_decoder_inputs(self._wrapped, named, labels) if inputs is None else inputs
+        outputs = self._logits(given, task)
+        if labels is None:
+            return task_losses.TaskOutput(logits=outputs)
+        rows = {task: torch.arange(len(labels))} if isinstance(task, str) else rows_by_task(task)
+        items = None if counts is None else dict(zip(self.tasks, counts, strict=True))
+        return task_losses.output(self._wrapped, outputs, labels, rows=rows, items=items)
+
+    def _logits(self, inputs: Inputs, task: str | Sequence[str]) -> Tensor:
+        """Return the model's outputs."""
+        check_sharded(self, {task} if isinstance(task, str) else set(task), self.tasks, tried=self._disagreements)
         with self._own_layers_called():
             if isinstance(task, str):
                 return self._of_one(inputs, self._known(task))
@@ -273,7 +331,7 @@ class MetaPeftModel(nn.Module):
         )
         self._disagreements[self.training] = found
         if found is not None:
-            warnings.warn(f"rows of several tasks go through the model task by task: {found}", stacklevel=5)
+            warnings.warn(f"rows of several tasks go through the model task by task: {found}", stacklevel=6)
         return found is None
 
     @contextmanager

@@ -27,6 +27,33 @@ def steps_per_epoch(sizes: Sequence[int], batch_size: int) -> int:
     return -(-sum(sizes) // batch_size)
 
 
+class TaskOrder:
+    """The order of one task's examples in one epoch: a permutation after another, without end.
+
+    Parameters
+    ----------
+    size
+        Number of examples.
+    task
+        Its name, which with seed and epoch determines the permutations.
+    seed, epoch
+        As in `TaskStream`.
+    """
+
+    def __init__(self, size: int, *, task: str, seed: int, epoch: int | str) -> None:
+        """Seed the generator."""
+        self._size = size
+        self._order = generator(seed, "order", epoch, task)
+        self._left: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    def take(self, count: int) -> NDArray[np.int64]:
+        """Return the indices of the next `count` examples."""
+        while len(self._left) < count:
+            self._left = np.concatenate([self._left, self._order.permutation(self._size)])
+        taken, self._left = self._left[:count], self._left[count:]
+        return taken
+
+
 class TaskStream:
     """The training examples of one task in one epoch, augmented, without end.
 
@@ -42,16 +69,12 @@ class TaskStream:
     def __init__(self, task: Task, *, seed: int, epoch: int | str) -> None:
         """Seed the generators."""
         self._examples: Examples = task.train
-        self._order = generator(seed, "order", epoch, task.name)
+        self._order = TaskOrder(len(task.train), task=task.name, seed=seed, epoch=epoch)
         self._augmentation = generator(seed, "augmentation", epoch, task.name)
-        self._left: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def take(self, count: int) -> Batch:
         """Return the next `count` examples."""
-        while len(self._left) < count:
-            self._left = np.concatenate([self._left, self._order.permutation(len(self._examples))])
-        taken, self._left = self._left[:count], self._left[count:]
-        return self._examples.batch(taken, self._augmentation)
+        return self._examples.batch(self._order.take(count), self._augmentation)
 
 
 def shares(batch_size: int, tasks: int, *, step: int) -> tuple[int, ...]:

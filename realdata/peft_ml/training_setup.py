@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias, get_args
 
 from torch import Tensor, nn
 
+from realdata.peft_ml.adapter_config import check_head
 from realdata.peft_ml.base_model import check_model
 from realdata.peft_ml.budget import Budget, Count
 from realdata.peft_ml.by_length import adapted_outputs, outputs_of
@@ -87,8 +88,9 @@ class TrainingSetup(ABC):
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        """Check model, settings, part and tasks."""
+        """Check model, head, settings, part and tasks."""
         check_model(self.model)
+        check_head(self.model, self.head)
         if not isinstance(self.settings, self.settings_type):
             raise TypeError(f"settings must be {self.settings_type.__name__}, got {type(self.settings).__name__}")
         if self.select_on not in get_args(SelectOn):

@@ -13,6 +13,7 @@ from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.trained import UntrainedError
 from tests.realdata.peft_ml import toy
 from tests.realdata.peft_ml.runs import FINETUNES, fine_tuned, retrained, same, same_fine_tuned, tensors
+from tests.realdata.peft_ml.small_models import Convolution
 
 
 def accuracy(model: Any, task: Any) -> float:
@@ -222,7 +223,9 @@ EMPTY = toy.Points(torch.zeros(0, toy.DIMENSION), torch.zeros(0, dtype=torch.int
         ("lora", {"task": replace(toy.task("z"), train=EMPTY)}, "task z must have examples to train on, got none"),
         ("lora", {"task": replace(toy.task("z"), test=EMPTY)}, "task z must have examples to test on, got none"),
         ("last-layer", {"head": "neck"}, "head: got 'neck', expected a module of Perceptron"),
-        ("lora", {"base": torch.nn.Flatten()}, "'all-linear' matches nothing"),
+        ("full", {"head": "neck"}, "head: got 'neck', expected a module of Perceptron"),
+        ("lora", {"head": "neck"}, "head: got 'neck', expected a module of Perceptron"),
+        ("lora", {"base": Convolution(), "head": "only"}, "'all-linear' matches nothing"),
     ],
 )
 def test_wrong_arguments_are_refused(finetune: str, options: dict[str, Any], message: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from loraml_theory.harness.errors import InputError
 from realdata.peft_ml.budget import Count
 from realdata.peft_ml.data import Task
 from realdata.peft_ml.epochs import DivergedError
@@ -20,6 +21,7 @@ from realdata.peft_ml.training import Training
 from realdata.peft_ml.training_setup import EpochProgress, RetrainingSetup
 from tests.realdata.peft_ml import toy
 from tests.realdata.peft_ml.runs import META, RETRAINING, retrained, same, same_retrained, tensors
+from tests.realdata.peft_ml.small_models import Convolution
 
 ALL = sorted(METHODS)
 FAST: dict[str, Any] = {"epochs": 2}
@@ -230,7 +232,7 @@ EMPTY = toy.Points(torch.zeros(0, toy.DIMENSION), torch.zeros(0, dtype=torch.int
         ),
         ({"select_on": "train"}, "select_on must be validation or test, got 'train'"),
         ({"head": "neck", "head_per_task": True}, "head: got 'neck', expected a module of Perceptron"),
-        ({"model": torch.nn.Flatten()}, "'all-linear' matches nothing"),
+        ({"model": Convolution(), "head": "only"}, "'all-linear' matches nothing"),
     ],
 )
 def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> None:
@@ -252,9 +254,18 @@ def test_settings_of_fine_tuning_are_refused() -> None:
         retrained("standard", settings=FINE_TUNING)
 
 
-def test_a_model_without_parameters_is_refused() -> None:
-    with pytest.raises(ValueError, match="Flatten has no parameters to train"):
-        retrained("standard", model=torch.nn.Flatten())
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("model", "head", "message"),
+    [
+        (toy.perceptron(), "neck", "head: got 'neck', expected a module of Perceptron: body, norm, dropout, head"),
+        (toy.perceptron(), "dropout", "head: 'dropout' has no parameters, expected the last layer with some"),
+        (torch.nn.Flatten(), "head", "head: got 'head', expected a module of Flatten: it has none"),
+    ],
+)
+def test_a_wrong_head_is_refused_by_every_method(method: str, model: torch.nn.Module, head: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}$"):
+        retrained(method, model=model, head=head)
 
 
 def test_an_empty_test_set_matters_only_where_it_is_used() -> None:
