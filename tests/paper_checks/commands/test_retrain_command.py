@@ -94,9 +94,7 @@ def test_what_is_wrong_is_one_line(loraml: Loraml, here: Path, words: Sequence[s
     assert not (here / "reports/retrain/retraining").exists()
 
 
-def test_missing_packages_are_one_line_with_what_to_install(
-    loraml: Loraml, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_packages_are_one_line_with_what_to_install(loraml: Loraml, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     monkeypatch.setattr(experiments, "find_spec", lambda name: None if name == "datasets" else object())
     ended = loraml("retrain", "--model", "model", "--task", "two=two.jsonl")

@@ -134,5 +134,5 @@ def test_what_makes_no_experiment_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--batch-size: got 1, expected an example of each of 2 tasks"):
         TextSpec(small, (four, Source("two", (paths["two"],)))).open()
     few = write(tmp_path / "few.jsonl", [{"text": "a", "label": 0}, {"text": "b", "label": 1}])
-    with pytest.raises(InputError, match="--test few: the 2 rows of .* leave none for the part"):
+    with pytest.raises(InputError, match=r"--test few: the 2 rows of .* leave none for the part"):
         TextSpec(read, (four,), (Source("few", (few,)),)).open()
