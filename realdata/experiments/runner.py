@@ -94,7 +94,7 @@ def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None
             "data": data,
             "unit": experiment.unit,
             "score": next(iter(experiment.scores)),
-            "scores": {name: score._asdict() for name, score in experiment.scores.items()},
+            "scores": {name: score.document() for name, score in experiment.scores.items()},
             "device": device,
             "precision": request.precision,
         }

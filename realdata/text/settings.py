@@ -26,8 +26,8 @@ class DataSettings:
         Names of the field of the text, or of two texts, and of the label; the usual ones if not given.
     split
         Shares of the rows for training, for selecting the epoch, and for testing.
-    training_rows, evaluation_rows
-        The most rows of a task's part to train on, and to select or test on.
+    training_rows, selection_rows, test_rows
+        The most rows of a task to train on, to select the epoch on, and to test on.
     max_length
         Tokens of the longest text; longer ones lose their end.
     """
@@ -36,7 +36,8 @@ class DataSettings:
     label: str | None = None
     split: tuple[int, ...] = (70, 10, 20)
     training_rows: Count = "all"
-    evaluation_rows: Count = "all"
+    selection_rows: Count = "all"
+    test_rows: Count = "all"
     max_length: int = 128
 
     def __post_init__(self) -> None:
@@ -45,15 +46,16 @@ class DataSettings:
         if len(self.split) != 3 or min(self.split) < 1:
             shares = ",".join(map(str, self.split))
             raise ValueError(f"split: got {shares}, expected three whole numbers >= 1, such as 70,10,20")
-        for name in ("training_rows", "evaluation_rows", "max_length"):
+        for name in ("training_rows", "selection_rows", "test_rows", "max_length"):
             value = getattr(self, name)
             if value != "all" and value < 1:
                 raise ValueError(f"{name}: got {value}, expected a whole number >= 1")
 
-    def most(self, name: Literal["training_rows", "evaluation_rows"]) -> int | None:
-        """Return a number of rows, None for all."""
-        value: Count = getattr(self, name)
-        return None if value == "all" else value
+    @property
+    def most(self) -> tuple[int | None, ...]:
+        """The most rows of the parts in their order, None for all."""
+        asked = (self.training_rows, self.selection_rows, self.test_rows)
+        return tuple(None if number == "all" else number for number in asked)
 
 
 @dataclass(frozen=True)

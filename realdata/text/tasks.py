@@ -64,12 +64,10 @@ def read_task(source: Source, settings: DataSettings, *, option: str) -> TextTas
             )
     trained = given.get("all") or given["train"]
     labels = labels_of(f"{option} {source.name}", trained, [row for rows in given.values() for row in rows])
-    most: dict[Part, int | None] = {
-        "train": settings.most("training_rows"),
-        "validation": settings.most("evaluation_rows"),
-        "test": settings.most("evaluation_rows"),
+    ordered = {
+        part: by_place(((place(row.texts), row) for row in parts[part]), most=most)
+        for part, most in zip(PARTS, settings.most, strict=True)
     }
-    ordered = {part: by_place(((place(row.texts), row) for row in parts[part]), most=most[part]) for part in PARTS}
     return TextTask(source.name, labels, ordered)
 
 

@@ -54,8 +54,8 @@ def test_equal_texts_are_in_one_part_and_pairs_are_not_their_join() -> None:
 
 def test_fewer_rows_are_a_part_of_all(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", rows([0, 1], count=200))
-    every, some = read(path), read(path, training_rows=20, evaluation_rows=5)
-    assert [len(some.parts[part]) for part in PARTS] == [20, 5, 5]
+    every, some = read(path), read(path, training_rows=20, selection_rows=5, test_rows=6)
+    assert [len(some.parts[part]) for part in PARTS] == [20, 5, 6]
     assert all(list(every.parts[part][: len(some.parts[part])]) == some.parts[part] for part in PARTS)
 
 
