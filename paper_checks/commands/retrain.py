@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from loraml_theory.harness.errors import InputError, one_line
 from paper_checks.commands import experiments
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import listed, real, whole, whole_numbers
+from paper_checks.commands.options import listed, one_of, real, whole, whole_numbers
 from paper_checks.commands.output import writing
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from realdata.text.experiment import TextSpec
     from realdata.text.settings import TextSettings
 
+KindName = Literal["classification", "causal-lm"]
 MORE = ("datasets",)
 NOT_MEASURED = "No task to test on was given (--test NAME=FILE): what the base is worth was not measured."
 
@@ -36,6 +37,10 @@ def retrain(
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="The model: a folder, a package, or a name on a hub.")
+    ] = None,
+    kind: Annotated[
+        KindName | None,
+        one_of(KindName, "Texts with labels, or texts, prompts with completions or dialogues for a language model."),
     ] = None,
     text: Annotated[
         Sequence[str] | None,
@@ -96,7 +101,7 @@ def retrain(
         raise InputError("--task: is missing, expected --task NAME=FILE, once for each task to retrain on")
     changes: dict[str, dict[str, Any]] = {
         "data": {"text": text, "label": label, "split": split, "max_length": max_length},
-        "model": {"name": model},
+        "model": {"kind": kind, "name": model},
         "retraining": {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         "fine_tuning": {"epochs": epochs, "batch_size": batch_size},
         "grid": {"rank": None if rank is None else [rank]},
@@ -105,6 +110,7 @@ def retrain(
     retrained = tuple(source_of(one, option="--task") for one in task)
     spec = TextSpec(read, retrained, tuple(source_of(one, option="--test") for one in test or ()))
     grid = wanted(read.grid, AxesSettings(rank=()), asked=Asked(methods=methods, seeds=seeds), switches=())
+    text_settings.check_grid(grid.grid, read.model.kind)
     experiments.require_extra(MORE)
     request = Request(spec, grid, device=device, precision=precision, workers=workers, command=context.obj)
     return _carry_out(request, spec, out)

@@ -13,8 +13,8 @@ from realdata.text.settings import TextSettings
 if TYPE_CHECKING:
     from realdata.text.experiment import TextExperiment
 
-NOT_MEASURED = "No task to test on was given (`--test NAME=FILE`), so what the base is worth was not measured."
 DEFAULT_LABELS = 2  # of transformers' models
+NOT_MEASURED = "No task to test on was given (`--test NAME=FILE`), so what the base is worth was not measured."
 
 
 def card(
@@ -62,17 +62,20 @@ def _loading(experiment: TextExperiment, adapters: Sequence[str], place: Path) -
     """Yield how to load base and adapters."""
     from realdata.peft_ml.task_adapters import file_name
 
-    yield from ("## Load it", "", "The base has no head: a task brings, or trains, its own.", "", "```python")
+    auto, peft_auto = f"AutoModel{experiment.model_class}", f"AutoPeftModel{experiment.model_class}"
+    yield from ("## Load it", "")
+    if experiment.head_per_task:
+        yield from ("The base has no head: a task brings, or trains, its own.", "")
+    yield "```python"
     if adapters:
-        yield "from peft import AutoPeftModelForSequenceClassification"
-    yield from ("from transformers import AutoModelForSequenceClassification, AutoTokenizer", "")
+        yield f"from peft import {peft_auto}"
+    yield from (f"from transformers import {auto}, AutoTokenizer", "")
     yield f'tokenizer = AutoTokenizer.from_pretrained("{place / "base"}")'
-    yield f'base = AutoModelForSequenceClassification.from_pretrained("{place / "base"}")'
+    yield f'base = {auto}.from_pretrained("{place / "base"}")'
     for name in adapters:
         labels = len(experiment.labels_of(name))
-        more = "" if labels == DEFAULT_LABELS else f", num_labels={labels}"
-        where = place / "adapters" / file_name(name)
-        yield f'adapted = AutoPeftModelForSequenceClassification.from_pretrained("{where}"{more})'
+        more = f", num_labels={labels}" if labels not in (0, DEFAULT_LABELS) else ""
+        yield f'adapted = {peft_auto}.from_pretrained("{place / "adapters" / file_name(name)}"{more})'
     yield from ("```", "")
     if adapters:
         yield "After moving the folder, change `base_model_name_or_path` in the `adapter_config.json` of each adapter."

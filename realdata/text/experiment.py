@@ -1,13 +1,12 @@
-"""Retraining on tasks of texts for `realdata.experiments`."""
+"""Retraining on tasks of texts for `realdata.experiments`, of whatever kind."""
 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from loraml_theory.harness.errors import InputError
 from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score
@@ -17,10 +16,10 @@ from realdata.text.settings import TextSettings
 from realdata.text.splits import PARTS
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
 
-    from realdata.language.encoders import Encoder
-    from realdata.peft_ml.data import Problem
+    from realdata.peft_ml.data import Problem, Task
 
 FORWARD_AND_BACKWARD = 3  # cost of a training row relative to an evaluated one
 
@@ -60,11 +59,26 @@ class TextSpec:
         InputError
             If they cannot be used.
         """
-        return TextExperiment(self)
+        from realdata.text.causal import CausalExperiment
+        from realdata.text.classification import ClassificationExperiment
+
+        kinds = {"classification": ClassificationExperiment, "causal-lm": CausalExperiment}
+        return kinds[self.settings.model.kind](self)
 
 
-class TextExperiment:
-    """The tasks of a spec and its model, whose head has a row for each label of each task to retrain on.
+class TextExperiment(ABC):
+    """The tasks of a spec and its model.
+
+    Attributes
+    ----------
+    task_type
+        The type of task of peft, which names the stock class that loads an adapter.
+    model_class
+        The class of transformers that loads a base.
+    retraining_tasks, test_tasks
+        Tokenised; the latter by name.
+    tokenizer
+        The model's.
 
     Raises
     ------
@@ -73,11 +87,17 @@ class TextExperiment:
     """
 
     unit = "task"
+    task_type: ClassVar[str]
+    model_class: ClassVar[str]
+
+    problem: Problem
+    head: str
+    scores: Mapping[str, Score]
+    tokenizer: PreTrainedTokenizerBase
+    retraining_tasks: tuple[Task, ...]
+    test_tasks: Mapping[str, Task]
 
     def __init__(self, spec: TextSpec) -> None:
-        from realdata.text.label_problem import LabelProblem
-        from realdata.text.tasks import fill_of, read_task, tokenised
-
         self.settings = spec.settings
         self._sources = {source.name: source for source in (*spec.retraining, *spec.tests)}
         if len(self._sources) < len(spec.retraining) + len(spec.tests):
@@ -85,72 +105,53 @@ class TextExperiment:
         if spec.settings.retraining.batch_size < len(spec.retraining):
             size = spec.settings.retraining.batch_size
             raise InputError(f"--batch-size: got {size}, expected an example of each of {len(spec.retraining)} tasks")
-        given = self.settings.data
-        read = [read_task(source, given, option="--task") for source in spec.retraining]
-        tested = [read_task(source, given, option="--test") for source in spec.tests]
-        first = [0, *accumulate(len(task.labels) for task in read)]
-        self.labels = first.pop()
-        self.outputs = {task.name: (at, at + len(task.labels)) for task, at in zip(read, first, strict=True)}
-        encoder = self.encoder(0, self.labels)
-        length, tokenizer = given.max_length, encoder.tokenizer
-        self.retraining_tasks = tuple(
-            tokenised(task, tokenizer, max_length=length, first=at) for task, at in zip(read, first, strict=True)
-        )
-        self.test_tasks = {task.name: tokenised(task, tokenizer, max_length=length) for task in tested}
-        self._labels = {task.name: task.labels for task in (*read, *tested)}
-        self.problem: Problem = LabelProblem(fill_of(tokenizer))
-        self.head = encoder.head
-        self.tests: tuple[str, ...] = tuple(self.test_tasks)
-        guesses = [1 / len(task.labels) for task in self.test_tasks.values()]
-        self.scores: Mapping[str, Score] = {"accuracy": Score("accuracy", sum(guesses) / max(1, len(guesses)))}
+        self.tests: tuple[str, ...] = tuple(source.name for source in spec.tests)
 
     def data(self) -> dict[str, Any]:
-        """Return the model's hash, and of every task its role, its labels, and hashes of its files and parts."""
+        """Return the model's hash, and of every task its role, what is its own, and hashes of its files and parts."""
         from realdata.peft_ml.checkpoint import examples_digest, model_digest
         from realdata.text.files import digests
 
         trained = [task.name for task in self.retraining_tasks]
-        tasks = (*self.retraining_tasks, *self.test_tasks.values())
         return {
             "source": " and ".join(filter(None, [", ".join(trained[:-1]), trained[-1]])),
-            "model": model_digest(self.encoder(0, self.labels).model)[:16],
+            "model": model_digest(self.model(0))[:16],
             "tasks": {
                 task.name: {
                     "role": "retraining" if task.name in trained else "test",
                     "files": digests(self._sources[task.name]),
-                    "labels": [str(label) for label in task.labels],
+                    "labels": [str(label) for label in self.labels_of(task.name)],
                     **{part: [len(own := getattr(task, part)), examples_digest(own)[:16]] for part in PARTS},
                 }
-                for task in tasks
+                for task in (*self.retraining_tasks, *self.test_tasks.values())
             },
         }
 
     def retraining(self, key: RetrainingKey) -> RetrainingPlan:
-        """Return the plan of a retraining; in lora-ml every task has its own head beside its adapter."""
+        """Return the plan of a retraining."""
         meta = self.settings.fomaml if key.method == "fomaml" else self.settings.reptile
         return RetrainingPlan(
-            copy.deepcopy(self.encoder(key.seed, self.labels).model),
+            copy.deepcopy(self.model(key.seed)),
             self.retraining_tasks,
             replace(self.settings.retraining, rank=max(1, key.rank), meta=meta),
             "validation",
-            head_per_task=key.method == "lora-ml",
-            rows_at_once=self.settings.model.rows_at_once,
+            head_per_task=self.head_per_task and key.method == "lora-ml",
+            rows_at_once=self.rows_at_once,
         )
 
     def fine_tuning(self, work: Work, base: nn.Module) -> FineTuningPlan:
-        """Return the plan of a fine-tuning, with a new head for the task's labels."""
-        task = self.test_tasks[work.task]
+        """Return the plan of a fine-tuning, where tasks have labels with a new head for them."""
         settings = replace(self.settings.fine_tuning, rank=max(1, work.rank))
         if work.finetune == "last-layer":
             settings = replace(settings, learning_rate=self.settings.last_layer.learning_rate)
         return FineTuningPlan(
-            self.with_head(base, work.retraining.seed, len(task.labels)),
-            task,
+            self.for_task(base, work.retraining.seed, work.task),
+            self.test_tasks[work.task],
             settings,
             "validation",
             warm=False,
-            fresh_head=work.finetune == "lora",
-            rows_at_once=self.settings.model.rows_at_once,
+            fresh_head=self.head_per_task and work.finetune == "lora",
+            rows_at_once=self.rows_at_once,
         )
 
     def cost(self, work: Work | None) -> Cost:
@@ -162,24 +163,32 @@ class TextExperiment:
         evaluated = len(task.validation) + len(task.test)
         return Cost(self.settings.fine_tuning.epochs, FORWARD_AND_BACKWARD * len(task.train) + evaluated)
 
-    def with_head(self, base: nn.Module, seed: int, labels: int) -> nn.Module:
-        """Return a copy of a base whose head is new, and has as many outputs as a task has labels."""
-        model = copy.deepcopy(self.encoder(seed, labels).model)
-        body = {name: value for name, value in base.state_dict().items() if not self.in_head(name)}
-        model.load_state_dict({**model.state_dict(), **body})
-        return model.to(next(base.parameters()).device)
-
-    def labels_of(self, name: str) -> tuple[str | int, ...]:
-        """Return the labels of a task."""
-        return self._labels[name]
+    def own_rows(self, name: str, value: Tensor, task: str) -> Tensor:  # noqa: ARG002  (of a kind with heads)
+        """Return what a task uses of a tensor of its head, or of any other: all of it."""
+        return value
 
     def in_head(self, name: str) -> bool:
-        """Return whether a tensor of the plain model is part of its head."""
-        return name.startswith(f"{self.head}.")
+        """Return whether a tensor of the plain model is part of a head that each task has its own of."""
+        return self.head_per_task and name.startswith(f"{self.head}.")
 
-    @lru_cache(maxsize=4)  # noqa: B019  (an experiment lives as long as its process)
-    def encoder(self, seed: int, labels: int) -> Encoder:
-        """Return the model as it is with a head for so many labels, which no one may change, and its tokenizer."""
-        from realdata.language.encoders import load_encoder
+    @property
+    @abstractmethod
+    def head_per_task(self) -> bool:
+        """Whether every task has a head of its own."""
 
-        return load_encoder(self.settings.model.name, labels=labels, seed=seed)
+    @property
+    @abstractmethod
+    def rows_at_once(self) -> int | None:
+        """Rows of a forward pass, of similar length; None for a whole batch."""
+
+    @abstractmethod
+    def model(self, seed: int) -> nn.Module:
+        """Return the model as it is before retraining, which no one may change."""
+
+    @abstractmethod
+    def for_task(self, base: nn.Module, seed: int, task: str | None) -> nn.Module:
+        """Return a copy of a base with what it needs for a task, or for None for any."""
+
+    @abstractmethod
+    def labels_of(self, name: str) -> tuple[str | int, ...]:
+        """Return the labels of a task; none where it has none."""

@@ -2,7 +2,7 @@
 
 ::
 
-    METHOD/seed-S/base             the base with its tokenizer and a card, without a head: every task has its own
+    METHOD/seed-S/base             the base with its tokenizer and a card, without a head where every task has its own
     METHOD/seed-S/adapters/NAME    the adapter and the head of a task to retrain on, where the method has them
     base, adapters                 links to those of the first method and seed
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loraml_theory.harness.folders import FolderError
 from realdata.experiments.folder import opened
 from realdata.experiments.grid import RetrainingKey
-from realdata.text.card import DEFAULT_LABELS, card
+from realdata.text.card import card
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -96,7 +96,7 @@ def task_adapters(experiment: TextExperiment, key: RetrainingKey, stored: Stored
     for task in experiment.retraining_tasks:
         if stored.meta_model is not None:
             adapter = Adapter(stored.meta_model.config_of(task.name), stored.meta_model.adapter_state(task.name))
-        elif key.method in HEADS_ALONE:
+        elif experiment.head_per_task and key.method in HEADS_ALONE:
             named = {f"base_model.model.{name}": value for name, value in stored.base.state_dict().items()}
             heads = {name: value for name, value in named.items() if experiment.in_head(_plain(name))}
             adapter = Adapter(LoraConfig(target_modules=NO_MODULES, modules_to_save=[experiment.head]), heads)
@@ -108,27 +108,21 @@ def task_adapters(experiment: TextExperiment, key: RetrainingKey, stored: Stored
 
 def _of_task(experiment: TextExperiment, name: str, adapter: Adapter) -> Adapter:
     """Return an adapter whose head has the rows of one task alone."""
-    first, end = experiment.outputs[name]
-    own = experiment.encoder(0, end - first).model.state_dict()
-    state = {}
-    for key, value in adapter.state.items():
-        plain = _plain(key)
-        is_cut = experiment.in_head(plain) and own[plain].shape != value.shape
-        state[key] = value[first:end] if is_cut else value
+    state = {key: experiment.own_rows(_plain(key), value, name) for key, value in adapter.state.items()}
     config: Any = copy.deepcopy(adapter.config)
-    config.task_type, config.inference_mode = "SEQ_CLS", True
+    config.task_type, config.inference_mode = experiment.task_type, True
     return Adapter(config, state)
 
 
 def _write_base(experiment: TextExperiment, key: RetrainingKey, base: nn.Module, folder: Path) -> None:
-    """Write a base as transformers does, without its head."""
+    """Write a base as transformers does, without a head where every task has its own."""
     from realdata.language.encoders import quiet
 
-    model: Any = experiment.with_head(base, key.seed, DEFAULT_LABELS)
+    model: Any = experiment.for_task(base, key.seed, None)
     body = {name: tensor for name, tensor in model.state_dict().items() if not experiment.in_head(name)}
     with quiet():
         model.save_pretrained(folder, state_dict=body)
-    experiment.encoder(key.seed, experiment.labels).tokenizer.save_pretrained(folder)
+    experiment.tokenizer.save_pretrained(folder)
 
 
 def _write_adapter(adapter: Adapter, folder: Path, *, base: Path) -> None:

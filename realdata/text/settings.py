@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, TypeAlias
 
+from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.input_files import toml_document
 from loraml_theory.harness.settings import Table, from_table, overlaid
 from realdata.experiments.grid import GridSettings
@@ -13,6 +14,7 @@ from realdata.experiments.profiles import refuse, tables
 from realdata.language.settings import NOT_KEYS, LastLayerSettings
 from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
 
+Kind: TypeAlias = Literal["classification", "causal-lm"]
 Count: TypeAlias = int | Literal["all"]
 
 
@@ -64,12 +66,15 @@ class ModelSettings:
 
     Parameters
     ----------
+    kind
+        ``classification``: a text, or two, and a label. ``causal-lm``: texts, prompts with completions, or dialogues.
     name
         A folder with a model and its tokenizer, a packaged model, or a name on a hub.
     rows_at_once
         Rows of a forward pass; rows of similar length are together.
     """
 
+    kind: Kind
     name: str
     rows_at_once: int = 32
 
@@ -104,6 +109,21 @@ class TextSettings:
     def document(self) -> dict[str, Any]:
         """Return everything that results depend on in JSON's types: the tables except the grid."""
         return tables(self, left_out=NOT_KEYS)
+
+
+def check_grid(grid: GridSettings, kind: Kind) -> None:
+    """Refuse what draws heads anew for a language model, which keeps its own.
+
+    Raises
+    ------
+    InputError
+        If the grid has such a method or kind of fine-tuning.
+    """
+    if kind == "causal-lm":
+        asked = (("--methods", grid.methods, "last-layer-ml"), ("grid.finetune", grid.finetune, "last-layer"))
+        for option, values, heads in asked:
+            if heads in values:
+                raise InputError(f"{option}: got {heads}, which draws heads anew, expected others for causal-lm")
 
 
 def example() -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
 from loraml_theory.harness.errors import InputError
 from realdata.peft_ml.data import Task
 from realdata.text.examples import Row, TokenExamples
-from realdata.text.files import Source, read_source
-from realdata.text.labelled import Fields, Labelled, labelled, labels_of
+from realdata.text.files import Rows, Source, read_source
+from realdata.text.labelled import Labelled
 from realdata.text.settings import DataSettings
 from realdata.text.splits import PARTS, Part, by_place, part_of, place
 
@@ -20,22 +19,29 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class TextTask(NamedTuple):
-    """A task before it is tokenised: its labels in order, and its texts by part."""
+class Text(Protocol):
+    """A row of a task as it is read."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What tells it from other rows, and decides on its part."""
+        ...
+
+
+R = TypeVar("R", bound=Text)
+
+
+class TextTask(NamedTuple, Generic[R]):
+    """A task before it is tokenised: its rows by part, and as they were given."""
 
     name: str
-    labels: tuple[str | int, ...]
-    parts: Mapping[Part, Sequence[Labelled]]
+    parts: Mapping[Part, Sequence[R]]
+    given: Mapping[str, Sequence[R]]
 
 
-@dataclass(frozen=True)
-class LabelledTask(Task):
-    """A task of tokenised texts with its labels."""
-
-    labels: tuple[str | int, ...]
-
-
-def read_task(source: Source, settings: DataSettings, *, option: str) -> TextTask:
+def read_task(
+    source: Source, settings: DataSettings, read: Callable[[Rows], Sequence[R]], *, option: str
+) -> TextTask[R]:
     """Read a task and split it.
 
     Parameters
@@ -43,7 +49,9 @@ def read_task(source: Source, settings: DataSettings, *, option: str) -> TextTas
     source
         Where its rows are.
     settings
-        Fields, shares and numbers of rows.
+        Shares and numbers of rows.
+    read
+        From rows of a file to those of the task.
     option
         The command's option that named the source, for errors.
 
@@ -52,8 +60,7 @@ def read_task(source: Source, settings: DataSettings, *, option: str) -> TextTas
     InputError
         If something cannot be used, or a part has no rows.
     """
-    fields = Fields(settings.text, settings.label)
-    given = {part: labelled(rows, fields) for part, rows in read_source(source).items()}
+    given = {part: read(rows) for part, rows in read_source(source).items()}
     parts = _parts(given, settings.split)
     for part, rows in parts.items():
         if not rows:
@@ -62,16 +69,14 @@ def read_task(source: Source, settings: DataSettings, *, option: str) -> TextTas
                 f"{option} {source.name}: the {sum(map(len, given.values()))} rows of {where} leave none for the part "
                 f"{part}, expected more rows or another --split than {','.join(map(str, settings.split))}"
             )
-    trained = given.get("all") or given["train"]
-    labels = labels_of(f"{option} {source.name}", trained, [row for rows in given.values() for row in rows])
     ordered = {
         part: by_place(((place(row.texts), row) for row in parts[part]), most=most)
         for part, most in zip(PARTS, settings.most, strict=True)
     }
-    return TextTask(source.name, labels, ordered)
+    return TextTask(source.name, ordered, given)
 
 
-def _parts(given: Mapping[str, Sequence[Labelled]], shares: Sequence[int]) -> dict[Part, Sequence[Labelled]]:
+def _parts(given: Mapping[str, Sequence[R]], shares: Sequence[int]) -> dict[Part, Sequence[R]]:
     """Split what is given together; what a user gives apart stays as it is."""
     own = dict(given)
     if "all" not in own and {"validation", "test"} <= set(own):
@@ -86,25 +91,31 @@ def _parts(given: Mapping[str, Sequence[Labelled]], shares: Sequence[int]) -> di
     return {part: own.get(part, found[part]) for part in PARTS}
 
 
-def _split(rows: Sequence[Labelled], shares: Sequence[int]) -> dict[Part, list[Labelled]]:
-    found: dict[Part, list[Labelled]] = {part: [] for part in PARTS}
+def _split(rows: Sequence[R], shares: Sequence[int]) -> dict[Part, list[R]]:
+    found: dict[Part, list[R]] = {part: [] for part in PARTS}
     for row in rows:
         found[part_of(place(row.texts), shares)].append(row)
     return found
 
 
-def tokenised(task: TextTask, tokenizer: PreTrainedTokenizerBase, *, max_length: int, first: int = 0) -> LabelledTask:
+def tokenised(
+    task: TextTask[Labelled],
+    tokenizer: PreTrainedTokenizerBase,
+    labels: Sequence[str | int],
+    *,
+    max_length: int,
+    first: int = 0,
+) -> Task:
     """Return the task as rows of tokens, its labels in the outputs of a model from number `first` on."""
-    number = {label: first + at for at, label in enumerate(task.labels)}
-    end = first + len(task.labels)
+    number = {label: first + at for at, label in enumerate(labels)}
+    end = first + len(labels)
 
     def examples(rows: Sequence[Labelled]) -> TokenExamples:
         targets = torch.tensor([[number[row.label], first, end] for row in rows])
         tokens = token_rows(tokenizer, [row.texts for row in rows], max_length=max_length)
         return TokenExamples(tokens, targets, fill=fill_of(tokenizer))
 
-    train, validation, test = (examples(task.parts[part]) for part in PARTS)
-    return LabelledTask(task.name, train, validation, test, task.labels)
+    return Task(task.name, *(examples(task.parts[part]) for part in PARTS))
 
 
 def token_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, ...]], *, max_length: int) -> list[Row]:

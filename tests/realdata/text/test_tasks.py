@@ -13,6 +13,7 @@ from torch.nn import functional
 from loraml_theory.harness.errors import InputError
 from realdata.text.files import Source
 from realdata.text.label_problem import LabelProblem
+from realdata.text.labelled import Fields, Labelled, labelled, labels_of
 from realdata.text.settings import DataSettings
 from realdata.text.splits import PARTS, part_of, place
 from realdata.text.tasks import TextTask, fill_of, read_task, tokenised
@@ -20,13 +21,21 @@ from tests.realdata.language.tiny import bert_tokenizer, roberta_tokenizer
 from tests.realdata.text.made import rows, write
 
 
-def read(path: Path, *more: Path, **settings: Any) -> TextTask:
-    return read_task(Source("x", (path, *more)), DataSettings(**settings), option="--task")
+def read(path: Path, *more: Path, **settings: Any) -> TextTask[Labelled]:
+    asked = DataSettings(**settings)
+    fields = Fields(asked.text, asked.label)
+    return read_task(Source("x", (path, *more)), asked, lambda rows: labelled(rows, fields), option="--task")
+
+
+def labels(path: Path, *more: Path, **settings: Any) -> tuple[str | int, ...]:
+    task = read(path, *more, **settings)
+    every = [row for own in task.given.values() for row in own]
+    return labels_of("x", task.given.get("all") or task.given["train"], every)
 
 
 def refusal(path: Path, *more: Path, **settings: Any) -> str:
     with pytest.raises(InputError) as caught:
-        read(path, *more, **settings)
+        labels(path, *more, **settings)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -73,10 +82,10 @@ def test_files_for_training_and_testing_stay_apart(tmp_path: Path) -> None:
 def test_labels_are_in_order_and_named_where_a_folder_names_them(tmp_path: Path) -> None:
     import datasets
 
-    assert read(write(tmp_path / "x.jsonl", rows([10, 9, 2]))).labels == (2, 9, 10)
+    assert labels(write(tmp_path / "x.jsonl", rows([10, 9, 2]))) == (2, 9, 10)
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
     datasets.Dataset.from_list(rows([0, 1]), features=features).save_to_disk(tmp_path / "saved")
-    assert read(tmp_path / "saved").labels == ("no", "yes")
+    assert labels(tmp_path / "saved") == ("no", "yes")
 
 
 def test_fields_are_found_or_named(tmp_path: Path) -> None:
@@ -107,7 +116,7 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: dict[str, Any],
 
 def test_too_few_rows_or_labels_are_refused(tmp_path: Path) -> None:
     alone = write(tmp_path / "alone.jsonl", rows(["x"]))
-    assert refusal(alone) == "--task x: its rows have the label 'x' only, expected two labels or more"
+    assert refusal(alone) == "x: its rows have the label 'x' only, expected two labels or more"
     few = write(tmp_path / "few.jsonl", rows([0, 1], count=2))
     assert refusal(few).startswith(f"--task x: the 2 rows of {few} leave none for the part ")
 
@@ -115,7 +124,7 @@ def test_too_few_rows_or_labels_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tokenizer", [bert_tokenizer(), roberta_tokenizer()])
 def test_rows_are_those_of_the_tokenizer(tmp_path: Path, tokenizer: Any) -> None:
     task = read(write(tmp_path / "x.jsonl", rows([0, 1])))
-    made = tokenised(task, tokenizer, max_length=8)
+    made = tokenised(task, tokenizer, (0, 1), max_length=8)
     batch = made.train.batch(np.arange(5))
     texts = [row.texts[0] for row in task.parts["train"][:5]]
     expected = tokenizer(texts, truncation=True, max_length=8, padding=True, return_tensors="pt")
@@ -129,18 +138,18 @@ def test_a_task_has_a_head_of_its_own_size() -> None:
     problem = LabelProblem({"input_ids": 0})
     torch.manual_seed(0)
     wide = torch.randn(6, 9, dtype=torch.float64, requires_grad=True)
-    labels = torch.tensor([0, 2, 1, 1, 0, 2])
-    targets = torch.stack([labels + 4, torch.full((6,), 4), torch.full((6,), 7)], dim=1)
+    right = torch.tensor([0, 2, 1, 1, 0, 2])
+    targets = torch.stack([right + 4, torch.full((6,), 4), torch.full((6,), 7)], dim=1)
     losses = problem.losses(wide, targets)
     (gradient,) = torch.autograd.grad(losses.sum(), wide)
     own = wide.detach()[:, 4:7].clone().requires_grad_()
-    alone = functional.cross_entropy(own, labels, reduction="none")
+    alone = functional.cross_entropy(own, right, reduction="none")
     (expected,) = torch.autograd.grad(alone.sum(), own)
     torch.testing.assert_close(losses, alone)
     torch.testing.assert_close(gradient[:, 4:7], expected)
     assert not gradient[:, :4].any()
     assert not gradient[:, 7:].any()
-    assert problem.scores(wide, targets)[:, 0].tolist() == (own.argmax(1) == labels).double().tolist()
+    assert problem.scores(wide, targets)[:, 0].tolist() == (own.argmax(1) == right).double().tolist()
 
 
 def test_an_output_that_is_not_a_number_is_wrong() -> None:
@@ -151,7 +160,7 @@ def test_an_output_that_is_not_a_number_is_wrong() -> None:
 
 def test_batches_of_several_tasks_are_padded_to_the_longest(tmp_path: Path) -> None:
     tokenizer = bert_tokenizer()
-    made = tokenised(read(write(tmp_path / "x.jsonl", rows([0, 1]))), tokenizer, max_length=64)
+    made = tokenised(read(write(tmp_path / "x.jsonl", rows([0, 1]))), tokenizer, (0, 1), max_length=64)
     parts = [made.train.batch(np.array([at])) for at in range(4)]
     joined = LabelProblem(fill_of(tokenizer)).join(parts)
     together = made.train.batch(np.arange(4))
