@@ -90,24 +90,31 @@ def settings_of(path: Path | None) -> Iterator[None]:
 def carry_out(request: Request, out: Path) -> Exit:
     """Run the missing cells, write the report, and return it as a table; the status is 1 where a run failed."""
     from realdata.experiments.report import ReportError, write
-    from realdata.experiments.runner import run
-    from realdata.experiments.terminal import shown, shown_progress
+    from realdata.experiments.terminal import shown
 
-    prepare_folder(out)
+    new_runs, failed = compute(request, out)
+    status = 1 if failed else 0
     with writing(out):
-        with shown_progress() as progress:
-            ended = run(request, out, progress=progress)
-        failed = "".join(f"failed: {one_line(f'{id}: {what}')}\n" for id, what, _ in ended.failures)
-        status = 1 if ended.failures else 0
         try:
             found = write(out, switches=request.spec.switches)
         except ReportError:
             if not failed:
                 raise
             return status, failed
-        runs = f"{ended.new_runs} run{'s' if ended.new_runs != 1 else ''}"
-        place = one_line(str(out / "report.html"))
-        return status, f"{shown(found)}{failed}{runs} computed now. Report: {place}\n"
+    runs = f"{new_runs} run{'s' if new_runs != 1 else ''}"
+    place = one_line(str(out / "report.html"))
+    return status, f"{shown(found)}{failed}{runs} computed now. Report: {place}\n"
+
+
+def compute(request: Request, out: Path) -> tuple[int, str]:
+    """Do what is missing in a folder; return the number of new runs, and a line for each failure."""
+    from realdata.experiments.runner import run
+    from realdata.experiments.terminal import shown_progress
+
+    prepare_folder(out)
+    with writing(out), shown_progress() as progress:
+        ended = run(request, out, progress=progress)
+    return ended.new_runs, "".join(f"failed: {one_line(f'{id}: {what}')}\n" for id, what, _ in ended.failures)
 
 
 def write_report(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Exit:

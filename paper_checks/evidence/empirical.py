@@ -17,7 +17,8 @@ from paper_checks.evidence.experiment import RecordedExperiment
 from paper_checks.evidence.phrasing import plural
 from realdata.experiments.grid import ADAPTED
 from realdata.experiments.records import Record, RunKey
-from realdata.experiments.tables import Results, TableCell, points
+from realdata.experiments.tables import Results, TableCell
+from realdata.experiments.wording import points
 from realdata.intervals import Difference, paired_difference
 from realdata.peft_ml.budget import Count
 

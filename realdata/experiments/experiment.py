@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 
 
 class Score(NamedTuple):
-    """What a score is called in tables, and its value for guessing."""
+    """What a score is called in tables, its value for guessing, and its unit: a share in percent without one."""
 
     title: str
     chance: float
+    unit: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        return {name: value for name, value in self._asdict().items() if value != ""}
 
 
 class RetrainingPlan(NamedTuple):

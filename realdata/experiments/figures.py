@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from loraml_theory.harness.plotting import INK
 from realdata.experiments.drawing import LOOKS, Figure, Panel
 from realdata.experiments.tables import REFERENCE, Comparison, Results, TableCell
+from realdata.experiments.wording import PERCENT, Scale
 from realdata.intervals import MeanError, mean_with_error
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def _retraining_curves(results: Results) -> Figure | None:
         return None
 
     def draw(ax: Axes) -> None:
-        _draw_curves(ax, {method: curve for method, curve in curves.items() if curve}, score=results.score)
+        drawn = {method: curve for method, curve in curves.items() if curve}
+        _draw_curves(ax, drawn, score=results.score, scale=results.scale)
 
     caption = (
         f"{results.score.capitalize()} on held-out training examples of the retraining tasks, mean over tasks and "
@@ -83,7 +85,7 @@ def _fine_tuning_curves(results: Results) -> Figure:
             panels.setdefault(setting(cell), {})[cell.method] = curve
 
     def panel(title: str, curves: dict[str, _Curve]) -> Panel:
-        return Panel(title, lambda ax: _draw_curves(ax, curves, score=f"test {results.score}"))
+        return Panel(title, lambda ax: _draw_curves(ax, curves, score=f"test {results.score}", scale=results.scale))
 
     one_task = len(results.tasks) == 1
     caption = (
@@ -116,7 +118,7 @@ def _mean_curve(groups: Sequence[Sequence[_Columns]], column: str) -> _Curve | N
     return _Curve(np.array(epochs), values.mean(axis=0), error)
 
 
-def _draw_curves(ax: Axes, curves: dict[str, _Curve], *, score: str) -> None:
+def _draw_curves(ax: Axes, curves: dict[str, _Curve], *, score: str, scale: Scale) -> None:
     for method, curve in curves.items():
         look = LOOKS[method]
         every = max(1, len(curve.epochs) // 8)
@@ -127,7 +129,7 @@ def _draw_curves(ax: Axes, curves: dict[str, _Curve], *, score: str) -> None:
             curve.epochs, curve.mean - curve.error, curve.mean + curve.error, color=look.colour, alpha=0.18, linewidth=0
         )
     ax.set_xlabel("epoch")
-    _percent_axis(ax, score)
+    _score_axis(ax, score, scale)
 
 
 def _against(results: Results, axis: str) -> Iterator[Figure]:
@@ -174,7 +176,7 @@ def _draw_against(
         )
     ax.set_xticks(range(len(values)), [n_text(value) for value in values])
     ax.set_xlabel(name)
-    _percent_axis(ax, f"test {results.score}")
+    _score_axis(ax, f"test {results.score}", results.scale)
 
 
 class _Mark(NamedTuple):
@@ -201,7 +203,7 @@ def _differences(results: Results) -> Figure:
         f"Test {results.score} after the last epoch, each method minus {REFERENCE}, with 95 % intervals by Student's t "
         f"over {over}. Right of 0 the method is ahead."
     )
-    return Figure("differences", f"Against {REFERENCE} retraining", caption, _forests(panels))
+    return Figure("differences", f"Against {REFERENCE} retraining", caption, _forests(panels, results.scale))
 
 
 def _effects(results: Results) -> Figure | None:
@@ -218,17 +220,17 @@ def _effects(results: Results) -> Figure | None:
         f"Test {results.score} after the last epoch, each switch alone and all together minus none of them, with 95 % "
         "intervals by Student's t over seeds, on these test examples; none with one seed."
     )
-    return Figure("quirks", "Switches of the reference code", caption, _forests(panels))
+    return Figure("quirks", "Switches of the reference code", caption, _forests(panels, results.scale))
 
 
-def _forests(panels: dict[str, list[_Mark]]) -> tuple[Panel, ...]:
+def _forests(panels: dict[str, list[_Mark]], scale: Scale) -> tuple[Panel, ...]:
     def panel(title: str, marks: Sequence[_Mark]) -> Panel:
-        return Panel(title, lambda ax: _draw_forest(ax, marks))
+        return Panel(title, lambda ax: _draw_forest(ax, marks, scale))
 
     return tuple(panel(title, marks) for title, marks in panels.items())
 
 
-def _draw_forest(ax: Axes, marks: Sequence[_Mark]) -> None:
+def _draw_forest(ax: Axes, marks: Sequence[_Mark], scale: Scale) -> None:
     rows = list(dict.fromkeys(mark.row for mark in marks))
     methods = list(dict.fromkeys(mark.method for mark in marks))
     ax.axvline(0, color=INK, linewidth=0.8)
@@ -236,9 +238,9 @@ def _draw_forest(ax: Axes, marks: Sequence[_Mark]) -> None:
         shown = found.last or found.tasks
         value, low, high = shown.estimate if shown else (found.everything.estimate.value,) * 3
         ax.errorbar(
-            100 * value,
+            scale.factor * value,
             rows.index(row) + 0.6 / len(methods) * (methods.index(method) - (len(methods) - 1) / 2),
-            xerr=[[100 * (value - low)], [100 * (high - value)]],
+            xerr=[[scale.factor * (value - low)], [scale.factor * (high - value)]],
             color=LOOKS[method].colour,
             marker=LOOKS[method].marker,
             markersize=4,
@@ -248,12 +250,13 @@ def _draw_forest(ax: Axes, marks: Sequence[_Mark]) -> None:
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
-    ax.set_xlabel("percentage points")
+    ax.set_xlabel(scale.of_differences)
 
 
-def _percent_axis(ax: Axes, name: str) -> None:
+def _score_axis(ax: Axes, name: str, scale: Scale) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 2):g} %"))
-    ax.set_ylabel(name)
+    if scale == PERCENT:
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 2):g} %"))
+    ax.set_ylabel(name if scale == PERCENT else f"{name}, {scale.unit}")

@@ -113,6 +113,18 @@ class Relevance(Protocol):
         ...
 
 
+class NoSwitches:
+    """Switches of the reference code never have an effect; see `Relevance`."""
+
+    def in_retraining(self, method: str, *, rank: int) -> frozenset[str]:  # noqa: ARG002
+        """Return none."""
+        return frozenset()
+
+    def in_fine_tuning(self, method: str, finetune: str, *, rank: int) -> frozenset[str]:  # noqa: ARG002
+        """Return none."""
+        return frozenset()
+
+
 def keys(
     grid: GridSettings, *, quirks: Sequence[tuple[str, ...]] | None = None, tasks: Sequence[str]
 ) -> Iterator[RunKey]:
@@ -132,6 +144,14 @@ def keys(
     axes = product(grid.seeds, grid.methods, switches, grid.rank, grid.finetune, numbers, tasks)
     for seed, method, on, rank, finetune, n, task in axes:
         yield RunKey(method, seed, on, finetune, rank, n, task)
+
+
+def retrainings(
+    grid: GridSettings, relevance: Relevance, *, quirks: Sequence[tuple[str, ...]] | None = None
+) -> list[RetrainingKey]:
+    """Return the different retrainings of a grid, in its order."""
+    found = keys(grid, quirks=quirks, tasks=("any",))
+    return list(dict.fromkeys(work_of(key, relevance).retraining for key in found))
 
 
 def quirk_axis(names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -73,7 +73,8 @@ class Record:
     best_epoch
         The epoch selected, on held-out examples unless a quirk says otherwise.
     correct
-        The first score of every test example after the last epoch, as a text of 0 and 1, in the order of the test set.
+        The first score of every test example after the last epoch, in the order of the test set: a text if all are 0 or
+        1, else numbers.
     provenance
         The command, versions, device, precision and seconds.
     """
@@ -87,7 +88,7 @@ class Record:
     last: Mapping[str, float]
     best: Mapping[str, float]
     best_epoch: int
-    correct: str
+    correct: str | tuple[float, ...]
     provenance: Mapping[str, Any]
 
 
@@ -192,7 +193,7 @@ def _document(record: Record) -> dict[str, Any]:
         "last": dict(record.last),
         "best": dict(record.best),
         "best_epoch": record.best_epoch,
-        "correct": record.correct,
+        "correct": record.correct if isinstance(record.correct, str) else list(record.correct),
         "provenance": dict(record.provenance),
     }
 
@@ -209,7 +210,7 @@ def _record(document: dict[str, Any]) -> Record:
         last=_scores(document["last"]),
         best=_scores(document["best"]),
         best_epoch=document["best_epoch"],
-        correct=document["correct"],
+        correct=document["correct"] if isinstance(document["correct"], str) else tuple(map(float, document["correct"])),
         provenance=document["provenance"],
     )
 

@@ -15,19 +15,8 @@ from realdata.experiments.drawing import LOOKS, Figure, svg, write_png
 from realdata.experiments.figures import figures, n_text
 from realdata.experiments.folder import Failure, read_experiment, read_failures
 from realdata.experiments.records import read_records
-from realdata.experiments.tables import (
-    REFERENCE,
-    Results,
-    Row,
-    TableCell,
-    count,
-    csv_of,
-    interval,
-    latest,
-    p_value,
-    percent,
-    selected,
-)
+from realdata.experiments.tables import REFERENCE, Results, Row, TableCell, csv_of
+from realdata.experiments.wording import Scale, count, interval, latest, p_value, scale_of, selected, written
 from realdata.peft_ml.budget import Count
 
 GUESSING = "guessing"
@@ -83,6 +72,11 @@ class Scored(NamedTuple):
     results: Results
     groups: tuple[Group, ...]
     tasks: tuple[TaskTable, ...]
+
+    @property
+    def scale(self) -> Scale:
+        """How it is written."""
+        return self.results.scale
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -149,7 +143,16 @@ def findings(folder: Path) -> Findings:
     document = read_experiment(folder)
     records = read_records(folder)
     every = {
-        name: (about, Results(records, score=name, unit=str(document["unit"])))
+        name: (
+            about,
+            Results(
+                records,
+                score=name,
+                unit=str(document["unit"]),
+                first=name == document["score"],
+                scale=scale_of(str(about.get("unit", ""))),
+            ),
+        )
         for name, about in document["scores"].items()
     }
     results = every[document["score"]][1]
@@ -225,22 +228,20 @@ def page(found: Findings, drawn: Sequence[Figure], *, switches: Mapping[str, tup
 
 def cells(row: Row, scored: Scored) -> list[str]:
     """Return the texts of a line of a main table, under `Scored.headings`."""
-    compared = row.compared
+    compared, scale = row.compared, scored.scale
     several = len(scored.results.tasks) > 1
     return [
-        percent(row.before),
-        percent(row.last),
-        percent(row.best),
-        latest(compared) if compared else "",
-        interval(compared.everything) if compared else "",
+        *(written(value, scale) for value in (row.before, row.last, row.best)),
+        latest(compared, scale) if compared else "",
+        interval(compared.everything, scale) if compared else "",
         *([p_value(compared.sign_flip) if compared else ""] if several else []),
-        selected(compared) if compared else "",
+        selected(compared, scale) if compared else "",
     ]
 
 
 def guessed(scored: Scored) -> list[str]:
     """Return the texts of the line of guessing, under `Scored.headings`."""
-    level = f"{100 * scored.chance:.1f}"
+    level = scored.scale.number(scored.chance)
     return [level, level, level, *[""] * (len(scored.headings) - 3)]
 
 
@@ -261,7 +262,7 @@ def markdown(found: Findings) -> str:
             lines += _markdown_row(scored.results.unit, "test examples", *table.methods)
             lines += ["| --- " * (len(table.methods) + 2) + "|"]
             for line in table.lines:
-                texts = [f"{100 * line.last[method]:.1f}" for method in table.methods]
+                texts = [scored.scale.number(line.last[method]) for method in table.methods]
                 lines += _markdown_row(line.task, str(line.examples), *texts)
             lines.append("")
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from loraml_theory.harness.processes import Lost, cores, work_off
 from loraml_theory.harness.versions import now, versions
 from realdata.experiments.experiment import Experiment, Spec
 from realdata.experiments.folder import Failure, Folder, opened, read_failures
-from realdata.experiments.grid import RetrainingKey, Work, keys, work_of
+from realdata.experiments.grid import RetrainingKey, Work, keys, retrainings, work_of
 from realdata.experiments.jobs import IMPORTS, Job, Workbench, is_done
 from realdata.experiments.options import Wanted
 from realdata.experiments.records import RunKey, path_of, read_record, write_record
@@ -94,7 +94,7 @@ def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None
             "data": data,
             "unit": experiment.unit,
             "score": next(iter(experiment.scores)),
-            "scores": {name: score._asdict() for name, score in experiment.scores.items()},
+            "scores": {name: score.document() for name, score in experiment.scores.items()},
             "device": device,
             "precision": request.precision,
         }
@@ -139,12 +139,13 @@ class Todo:
         for key in wanted:
             works.setdefault(work_of(key, request.spec.relevance), []).append(key)
         missing = self._given_by_others(works)
-        self._waiting: dict[RetrainingKey, list[Job]] = {}
+        # without a task to adapt to there is still a base to retrain
+        bases = [] if experiment.tests else retrainings(grid, request.spec.relevance, quirks=quirks)
+        self._waiting: dict[RetrainingKey, list[Job]] = {base: [] for base in bases}
         for work, found in missing.items():
             self._waiting.setdefault(work.retraining, []).append(Job(work.retraining, work, tuple(found)))
         self._ready: deque[Job] = deque()
-        bases = list(self._waiting)
-        for base in bases:
+        for base in list(self._waiting):
             if self._has_base(base):
                 self._ready.extend(self._waiting.pop(base))
         self._ready.extend(Job(base) for base in self._waiting)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from loraml_theory.harness.errors import InputError
 from realdata.experiments.grid import FINETUNES, WAYS
 from realdata.experiments.records import Record, run_id
+from realdata.experiments.wording import PERCENT, Scale
 from realdata.intervals import (
     Difference,
     MeanError,
@@ -116,19 +117,27 @@ class Results:
         Which score the tables are of.
     unit
         What a task is of, in the singular.
+    first
+        Whether it is the first score, which is known of every example.
+    scale
+        How it is written.
     """
 
-    def __init__(self, records: Iterable[Record], *, score: str, unit: str = "task") -> None:
+    def __init__(
+        self, records: Iterable[Record], *, score: str, unit: str = "task", first: bool = True, scale: Scale = PERCENT
+    ) -> None:
         """Sort the records.
 
         Raises
         ------
         InputError
             If one lacks the score, two of one task were tested on different numbers of examples, or there is one task
-            and the score is not the one that is 0 or 1 per example.
+            and the score is not the mean over its examples.
         """
         self.score = score
         self.unit = unit
+        self.by_example = first
+        self.scale = scale
         self.records = list(records)
         self.tasks = tuple(sorted({record.key.task for record in self.records}))
         self._check()
@@ -155,10 +164,9 @@ class Results:
                     f"{run_id(record.key)}: was tested on {len(record.correct)} examples, {first} on {size}; "
                     "expected the same test set"
                 )
-            share = record.correct.count("1") / size
-            if len(self.tasks) == 1 and abs(record.last[self.score] - share) > 1e-6:
-                # what the examples of a single task came to is known of the first score only
-                raise InputError(f"{run_id(record.key)}: its {self.score} is not the share of its correct examples")
+            mean, told = float(_scores(record).mean()), record.last[self.score]
+            if len(self.tasks) == 1 and self.by_example and abs(told - mean) > 1e-6 * max(1, abs(mean)):
+                raise InputError(f"{run_id(record.key)}: its {self.score} is not the mean over its examples")
 
     @property
     def cells(self) -> tuple[TableCell, ...]:
@@ -218,8 +226,8 @@ class Results:
         )
 
     def compare(self, cell: TableCell, other: TableCell) -> Comparison | None:
-        """Compare two cells seed by seed; None where they have no seed in common."""
-        if other not in self._found:
+        """Compare two cells seed by seed; None where they have no seed in common, or nothing to be paired over."""
+        if other not in self._found or not (self.by_example or len(self.tasks) > 1):
             return None
         seeds = tuple(seed for seed in self._found[cell] if seed in self._found[other])
         if not seeds:
@@ -246,8 +254,12 @@ class Results:
         """Return the score after the last epoch, ``(seeds, tasks)``, or for a single task ``(seeds, examples)``."""
         if len(self.tasks) > 1:
             return np.array([[self._found[cell][seed][task].last[self.score] for task in self.tasks] for seed in seeds])
-        texts = [self._found[cell][seed][self.tasks[0]].correct for seed in seeds]
-        return np.array([[float(character) for character in text] for text in texts])
+        return np.array([_scores(self._found[cell][seed][self.tasks[0]]) for seed in seeds])
+
+
+def _scores(record: Record) -> NDArray[np.float64]:
+    """Return the first score of each test example after the last epoch."""
+    return np.array([float(score) for score in record.correct])
 
 
 def _position(item: tuple[TableCell, Mapping[int, object]]) -> tuple[object, ...]:
@@ -282,92 +294,3 @@ def csv_of(records: Iterable[Record], *, scores: Sequence[str]) -> str:
             ]
         )
     return page.getvalue()
-
-
-def percent(value: MeanError) -> str:
-    """Write a share in percent, with its standard error if there is one.
-
-    Examples
-    --------
-    >>> percent(MeanError(0.7642, 0.0061, 3)), percent(MeanError(0.5, None, 1))
-    ('76.4 ± 0.6', '50.0')
-    """
-    mean = f"{100 * value.mean:.1f}"
-    return mean if value.standard_error is None else f"{mean} ± {100 * value.standard_error:.1f}"
-
-
-def points(found: Difference) -> str:
-    """Write a difference of shares in percentage points with its interval.
-
-    Examples
-    --------
-    >>> from realdata.intervals import Estimate
-    >>> points(Difference(Estimate(0.0123, -0.004, 0.0286), 3, 1, "seeds"))
-    '+1.2 [−0.4, +2.9]'
-    """
-    value, low, high = (_signed(100 * number) for number in found.estimate)
-    return f"{value} [{low}, {high}]"
-
-
-def latest(found: Comparison) -> str:
-    """Write the difference after the last epoch, with its interval over seeds if there is one."""
-    return _signed(100 * found.everything.estimate.value) if found.last is None else points(found.last)
-
-
-def selected(found: Comparison) -> str:
-    """Write the difference at the selected epoch, with its interval over seeds if there is one."""
-    return _signed(100 * found.selected) if found.best is None else points(found.best)
-
-
-def interval(found: Difference) -> str:
-    """Write the interval of a difference of shares in percentage points.
-
-    Examples
-    --------
-    >>> from realdata.intervals import Estimate
-    >>> interval(Difference(Estimate(0.0123, -0.004, 0.0286), 3, 2000, "seeds and test examples"))
-    '[−0.4, +2.9]'
-    """
-    return f"[{_signed(100 * found.estimate.low)}, {_signed(100 * found.estimate.high)}]"
-
-
-def p_value(found: SignFlip | None) -> str:
-    """Write the p-value of a sign-flip test.
-
-    Examples
-    --------
-    >>> p_value(SignFlip(0.0234375, True)), p_value(SignFlip(0.0001, True)), p_value(None)
-    ('0.023', '< 0.001', '')
-    """
-    if found is None:
-        return ""
-    return "< 0.001" if found.p_value < 0.0005 else f"{found.p_value:.3f}"
-
-
-def _signed(number: float) -> str:
-    rounded = round(number, 1) + 0.0  # never a negative zero
-    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "−")
-
-
-def count(found: Sequence[Count]) -> str:
-    """Write gradient steps and examples, or their range where runs differ.
-
-    Examples
-    --------
-    >>> count([Count(600, 38400)]), count([Count(25, 2500), Count(50, 5000)])
-    ('600 / 38 400', '25–50 / 2 500–5 000')
-    """
-    parts = [sorted({entry[i] for entry in found}) for i in range(2)]
-    texts = ["–".join(dict.fromkeys((grouped(values[0]), grouped(values[-1])))) for values in parts]
-    return " / ".join(texts)
-
-
-def grouped(number: int) -> str:
-    """Write a whole number with its digits in groups of three.
-
-    Examples
-    --------
-    >>> grouped(38400)
-    '38 400'
-    """
-    return f"{number:,}".replace(",", " ")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from realdata.experiments.report import GUESSING, Findings, Scored
 from realdata.experiments.runner import GridProgress
-from realdata.experiments.tables import interval, latest, p_value, percent
+from realdata.experiments.wording import interval, latest, p_value, written
 
 
 def shown(found: Findings) -> str:
@@ -48,17 +48,17 @@ def _tables(scored: Scored, *, titled: bool) -> Iterator[Table]:
             *([("p", 5)] if several else []),
         ):
             table.add_column(name, justify="right", no_wrap=True, min_width=width)
-        level = f"{100 * scored.chance:.1f}"
+        level, scale = scored.scale.number(scored.chance), scored.scale
         table.add_row(GUESSING, level, level, level, style="dim")
         for row in group.rows:
             compared = row.compared
             table.add_row(
                 row.cell.method,
-                percent(row.before),
-                percent(row.last),
-                percent(row.best),
-                latest(compared) if compared else "",
-                Text(interval(compared.everything) if compared else "", "dim"),
+                written(row.before, scale),
+                written(row.last, scale),
+                written(row.best, scale),
+                latest(compared, scale) if compared else "",
+                Text(interval(compared.everything, scale) if compared else "", "dim"),
                 *([p_value(compared.sign_flip) if compared else ""] if several else []),
             )
         yield table
@@ -76,7 +76,10 @@ def _explained(found: Findings) -> list[str]:
     errors = f"mean ± standard error over {len(results.seeds)} seed{'s' if len(results.seeds) > 1 else ''}"
     if results.spread != "seeds":
         errors = f"mean ± standard error over {len(results.tasks)} {results.spread}, for one seed"
-    lines = [f"Test scores in percent, {errors}; before: with untrained adapters or heads.", covered]
+    lines = [
+        f"Test scores in {results.scale.unit}, {errors}; before: with untrained adapters or heads.",
+        covered,
+    ]
     if several:
         these = "this seed" if len(results.seeds) == 1 else "these seeds"
         over = f"{len(results.tasks)} {results.unit}s, for {these} alone"

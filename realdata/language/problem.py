@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from realdata.language.settings import Head
+from realdata.language.settings import OUTPUTS, Head
 from realdata.peft_ml.data import Batch, Inputs
 
 
@@ -95,7 +95,7 @@ class CandidateProblem:
 
     def _by_turn(self, outputs: Tensor, turns: int) -> Tensor:
         """Return outputs as ``(turns, candidates, labels)``."""
-        labels = 1 if self.head == "one-score" else 2
+        labels = OUTPUTS[self.head]
         if outputs.ndim != 2 or outputs.shape[1] != labels or turns < 1 or len(outputs) % turns:
             raise ValueError(
                 f"outputs: got shape {tuple(outputs.shape)} for {turns} turns; "

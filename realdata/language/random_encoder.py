@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from realdata.language.encoders import Encoder
 from realdata.language.parlai import Dialogue
-from realdata.language.settings import Head
+from realdata.language.settings import OUTPUTS, Head
 from realdata.peft_ml.seeding import torch_seeded
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def random_encoder(dialogues: Sequence[Dialogue], *, head: Head, seed: int) -> E
         max_position_embeddings=LONGEST,
         pad_token_id=tokenizer.pad_token_id,
     )
-    config.num_labels = 1 if head == "one-score" else 2
+    config.num_labels = OUTPUTS[head]
     with torch_seeded(seed, "random encoder"):
         return Encoder(BertForSequenceClassification(config), tokenizer, "classifier")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, TypeAlias
@@ -14,6 +15,9 @@ from realdata.experiments.profiles import refuse, tables
 from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
 
 Head: TypeAlias = Literal["two-label", "one-score"]
+
+OUTPUTS: Mapping[Head, int] = {"two-label": 2, "one-score": 1}
+"""Outputs of each head."""
 
 PROFILES = ("cpu", "paper")
 CANDIDATES = 20

@@ -49,7 +49,11 @@ class Problem(Protocol):
 
     @property
     def score_names(self) -> tuple[str, ...]:
-        """Names of the scores; the first is the one to select on, 0 or 1 per example, and larger is better."""
+        """Names of the scores; the first is the one to select on, 0 or 1 per example or any number; larger is better.
+
+        A problem may have ``derived``, a function from the means of scores by name to further ones, such as a
+        perplexity.
+        """
         ...
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -57,8 +57,10 @@ class Evaluation(NamedTuple):
         return self.named(self.scores(forward, examples))
 
     def named(self, scores: Tensor) -> dict[str, float]:
-        """Return the means over examples of `scores`, ``(examples, scores)``, by name."""
-        return dict(zip(self.problem.score_names, scores.mean(dim=0).tolist(), strict=True))
+        """Return the means over examples of `scores`, ``(examples, scores)``, by name, and what is derived of them."""
+        means = dict(zip(self.problem.score_names, scores.mean(dim=0).tolist(), strict=True))
+        derived: Callable[[dict[str, float]], dict[str, float]] | None = getattr(self.problem, "derived", None)
+        return means if derived is None else {**means, **derived(means)}
 
     def loss(self, forward: Callable[[Inputs], Tensor], examples: Examples) -> float:
         """Return the mean loss over examples."""
@@ -74,19 +76,14 @@ class Evaluation(NamedTuple):
             yield outputs.float(), batch.targets
 
 
-def as_text(first_scores: Tensor) -> str:
-    """Return scores that are 0 or 1, ``(examples,)``, as a text of these digits.
-
-    Raises
-    ------
-    ValueError
-        If another number is among them.
+def by_example(first_scores: Tensor) -> str | tuple[float, ...]:
+    """Return the first score of every example, ``(examples,)``: as a text if they are 0 or 1, else as numbers.
 
     Examples
     --------
-    >>> as_text(torch.tensor([1.0, 0.0, 1.0]))
-    '101'
+    >>> by_example(torch.tensor([1.0, 0.0, 1.0])), by_example(torch.tensor([1.0, -0.5]))
+    ('101', (1.0, -0.5))
     """
     if not bool(((first_scores == 0) | (first_scores == 1)).all()):
-        raise ValueError("the first score of an example must be 0 or 1: it says whether the answer is correct")
+        return tuple(first_scores.tolist())
     return "".join(map(str, first_scores.to(torch.int64).tolist()))

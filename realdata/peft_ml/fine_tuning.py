@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from realdata.peft_ml.budget import Count
 from realdata.peft_ml.data import Problem, Task
 from realdata.peft_ml.epochs import Outcome, run_epochs
-from realdata.peft_ml.evaluation import as_text
+from realdata.peft_ml.evaluation import by_example
 from realdata.peft_ml.fingerprint import fingerprint
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.optimisation import Group, trainable, trained_copy, usable_accelerator
@@ -43,7 +43,7 @@ class FineTuned:
     best_epoch
         The first epoch after the start with the largest first score.
     correct
-        The first score of every test example after the last epoch, as a text of 0 and 1.
+        The first score of every test example after the last epoch, as a text if all are 0 or 1, else as numbers.
     spent
         Gradient steps and examples.
     """
@@ -54,7 +54,7 @@ class FineTuned:
     last: Mapping[str, float]
     best: Mapping[str, float]
     best_epoch: int
-    correct: str
+    correct: str | tuple[float, ...]
     spent: Count
 
 
@@ -180,7 +180,7 @@ class _FineTuning(Training):
             last=outcome.part("test", outcome.epoch),
             best=outcome.part("test", outcome.selected_epoch),
             best_epoch=outcome.selected_epoch,
-            correct=as_text(self.last_scores[:, 0]),
+            correct=by_example(self.last_scores[:, 0]),
             spent=self.setup.budget.spent,
         )
 

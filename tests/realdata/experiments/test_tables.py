@@ -10,7 +10,8 @@ import pytest
 
 from loraml_theory.harness.errors import InputError
 from realdata.experiments.records import Record
-from realdata.experiments.tables import COLUMNS, Results, TableCell, count, csv_of
+from realdata.experiments.tables import COLUMNS, Results, TableCell, csv_of
+from realdata.experiments.wording import count
 from realdata.intervals import MeanError, crossed_difference
 from realdata.peft_ml.budget import Count
 from tests.realdata.experiments.made import key, record

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from realdata.peft_ml.evaluation import Evaluation, as_text, evaluating
+from realdata.peft_ml.evaluation import Evaluation, by_example, evaluating
 from realdata.peft_ml.optimisation import usable_accelerator
 from tests.realdata.peft_ml import toy
 
@@ -50,7 +50,6 @@ def test_each_modules_mode_comes_back() -> None:
     assert [name for name, module in model.named_modules() if not module.training] == ["norm"]
 
 
-def test_correct_answers_as_a_text() -> None:
-    assert as_text(torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=torch.float64)) == "1001"
-    with pytest.raises(ValueError, match="the first score of an example must be 0 or 1"):
-        as_text(torch.tensor([1.0, 0.5]))
+def test_correct_answers_are_a_text_and_other_scores_numbers() -> None:
+    assert by_example(torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=torch.float64)) == "1001"
+    assert by_example(torch.tensor([1.0, 0.5])) == (1.0, 0.5)
