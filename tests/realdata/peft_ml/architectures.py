@@ -196,7 +196,7 @@ COLUMNS: Mapping[str, Callable[[str, Facts], str]] = {
     "step": lambda _, found: _yes(found.accumulated and found.checkpointed),
     "bundle": lambda _, found: _yes(found.bundle),
     "own heads": lambda name, found: (
-        "tied" if found.heads is None else f"{_yes(found.heads)}, `{ARCHITECTURES[name].head}`"
+        "tied" if found.heads is None else f"{_yes(found.heads)}, {ARCHITECTURES[name].head}"
     ),
 }
 
