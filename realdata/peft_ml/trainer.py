@@ -23,6 +23,8 @@ from realdata.peft_ml.task_sampler import TASK, Batches, StepSize, TaskSampler, 
 
 BUNDLE = "bundle"  # the folder inside a checkpoint, or inside where `save_model` writes
 
+_SHARDED = "fsdp or deepspeed: got one, expected neither: divide the model by fully_shard in a loop of yours"
+
 
 class MetaTrainer(Trainer):
     """A Trainer that descends on ``min_θ Σ_t min_φt L_t(f(θ, φ_t))``, equation 5 of arXiv 2410.22264.
@@ -67,6 +69,8 @@ class MetaTrainer(Trainer):
         if args is not None:
             _check(args)
         super().__init__(model, args, **options)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # by the settings of accelerate launch
+            raise InputError(_SHARDED)
         self.batches = batches
         self.data_collator = TaskCollator(self.data_collator)
 
@@ -228,9 +232,7 @@ def _check(args: TrainingArguments) -> None:
     if args.ddp_find_unused_parameters is False:
         raise InputError("ddp_find_unused_parameters: got False, expected True, as a batch may lack a task")
     if args.fsdp or args.deepspeed:
-        raise InputError(
-            "fsdp or deepspeed: got one, expected neither: divide the model by fully_shard in a loop of yours"
-        )
+        raise InputError(_SHARDED)
     if args.label_smoothing_factor:
         raise InputError(f"label_smoothing_factor: got {args.label_smoothing_factor}, expected 0")
     if args.train_sampling_strategy != "random":

@@ -189,16 +189,14 @@ def _heads_move(folder: str, name: str, model: nn.Module) -> bool | None:
 
 
 COLUMNS: Mapping[str, Callable[[str, Facts], str]] = {
-    "model": lambda name, _: name.partition(",")[0],
-    "class": lambda name, _: f"`{ARCHITECTURES[name].made}`",
-    "layers with LoRA": lambda _, found: f"{found.layers}",
-    "several tasks in one forward": lambda _, found: _yes(found.mixed),
-    "loss as the model's own": lambda _, found: _yes(found.loss),
-    "accumulated": lambda _, found: _yes(found.accumulated),
-    "checkpointed": lambda _, found: _yes(found.checkpointed),
+    "model": lambda name, _: name,
+    "layers": lambda _, found: f"{found.layers}",
+    "mixed": lambda _, found: _yes(found.mixed),
+    "loss": lambda _, found: _yes(found.loss),
+    "step": lambda _, found: _yes(found.accumulated and found.checkpointed),
     "bundle": lambda _, found: _yes(found.bundle),
-    "a head for each task": lambda name, found: (
-        "tied" if found.heads is None else f"{_yes(found.heads)}, `{ARCHITECTURES[name].head}`"
+    "own heads": lambda name, found: (
+        "tied" if found.heads is None else f"{_yes(found.heads)}, {ARCHITECTURES[name].head}"
     ),
 }
 

@@ -329,6 +329,19 @@ def test_arguments_that_would_train_something_else_are_refused(
         trained(tmp_path, **changes)
 
 
+def test_fsdp_by_the_settings_of_accelerate_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``accelerate launch`` sets it; on a CPU accelerate itself takes no notice of that."""
+    make = MetaTrainer.create_accelerator_and_postprocess
+
+    def made_with_fsdp(trainer: MetaTrainer) -> None:
+        make(trainer)
+        trainer.is_fsdp_enabled = True
+
+    monkeypatch.setattr(MetaTrainer, "create_accelerator_and_postprocess", made_with_fsdp)
+    with pytest.raises(InputError, match=r"^fsdp or deepspeed: got one, expected neither"):
+        trained(tmp_path)
+
+
 def test_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^model: got BertForSequenceClassification, expected a MetaPeftModel$"):
         MetaTrainer(tiny_bert(), arguments(tmp_path))  # type: ignore[arg-type]
