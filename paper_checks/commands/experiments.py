@@ -117,13 +117,16 @@ def compute(request: Request, out: Path) -> tuple[int, str]:
     return ended.new_runs, "".join(f"failed: {one_line(f'{id}: {what}')}\n" for id, what, _ in ended.failures)
 
 
-def write_report(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Exit:
+def write_report(
+    folder: Path, *, switches: Mapping[str, tuple[str, str]], formats: Sequence[str], width: float | None
+) -> Exit:
     """Rewrite the report of a folder, even if its experiment is not finished."""
+    from loraml_theory.harness.plotting import Files
     from realdata.experiments.folder import read_failures
     from realdata.experiments.report import write
     from realdata.experiments.terminal import shown
 
     with writing(folder):
-        found = write(folder, switches=switches)
+        found = write(folder, switches=switches, files=Files(tuple(formats), width))
         failed = "".join(f"failed: {one_line(f'{id}: {what}')}\n" for id, what, _ in read_failures(folder))
     return 0, f"{shown(found)}{failed}Report: {one_line(str(folder / 'report.html'))}\n"

@@ -11,7 +11,7 @@ import typer
 from loraml_theory.harness.errors import InputError, one_line
 from paper_checks.commands import experiments
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import listed
+from paper_checks.commands.options import Formats, Width, listed
 from paper_checks.commands.output import prepare_file, writing
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def language(
 
 @app.command()
 @deferred
-def report(folder: experiments.Folder) -> Exit:
+def report(folder: experiments.Folder, formats: Formats = ("png",), width: Width = None) -> Exit:
     """Rewrite the report of a folder, even if its experiment is not finished."""
-    return experiments.write_report(folder, switches={})
+    return experiments.write_report(folder, switches={}, formats=formats, width=width)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import typer
 from loraml_theory.harness.errors import InputError
 from paper_checks.commands import experiments
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import one_of
+from paper_checks.commands.options import Formats, Width, one_of
 from paper_checks.commands.output import prepare_folder, writing
 
 ModeName = Literal["paper", "reference"]
@@ -77,11 +77,12 @@ def vision(
 
 @app.command()
 @deferred
-def report(folder: experiments.Folder) -> Exit:
+def report(folder: experiments.Folder, formats: Formats = ("png",), width: Width = None) -> Exit:
     """Rewrite the report of a folder, even if its experiment is not finished."""
     from realdata.vision.quirks import QUIRKS
 
-    return experiments.write_report(folder, switches={quirk.name: (quirk.what, quirk.instead) for quirk in QUIRKS})
+    switches = {quirk.name: (quirk.what, quirk.instead) for quirk in QUIRKS}
+    return experiments.write_report(folder, switches=switches, formats=formats, width=width)
 
 
 def _download(data: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""How methods look in an experiment's pictures, and how panels become PNG files and SVG inside a page."""
+"""How methods look in an experiment's pictures, and how panels become files and SVG inside a page."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Figure(NamedTuple):
     panels: tuple[Panel, ...]
 
 
-def write_png(figure: Figure, path: Path) -> None:
-    """Write all panels of a figure with a legend as PNG, whole or not at all."""
+def write_picture(figure: Figure, path: Path) -> None:
+    """Write all panels of a figure with a legend, as `plotting.save` does."""
     columns = min(len(figure.panels), 2)
     rows = ceil(len(figure.panels) / columns)
     with plotting.figure(SIZE[0] * columns, SIZE[1] * rows + 0.4) as canvas:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -203,7 +204,8 @@ def _differences(results: Results) -> Figure:
         f"Test {results.score} after the last epoch, each method minus {REFERENCE}, with 95 % intervals by Student's t "
         f"over {over}. Right of 0 the method is ahead."
     )
-    return Figure("differences", f"Against {REFERENCE} retraining", caption, _forests(panels, results.scale))
+    made = _forests(panels, results, against=REFERENCE)
+    return Figure("differences", f"Against {REFERENCE} retraining", caption, made)
 
 
 def _effects(results: Results) -> Figure | None:
@@ -220,17 +222,20 @@ def _effects(results: Results) -> Figure | None:
         f"Test {results.score} after the last epoch, each switch alone and all together minus none of them, with 95 % "
         "intervals by Student's t over seeds, on these test examples; none with one seed."
     )
-    return Figure("quirks", "Switches of the reference code", caption, _forests(panels, results.scale))
+    return Figure("quirks", "Switches of the reference code", caption, _forests(panels, results, against="no switch"))
 
 
-def _forests(panels: dict[str, list[_Mark]], scale: Scale) -> tuple[Panel, ...]:
+def _forests(panels: dict[str, list[_Mark]], results: Results, *, against: str) -> tuple[Panel, ...]:
+    unit = results.scale.of_differences
+    label = fill(f"{results.score} minus that of {against}, {unit}; right is better", 46)
+
     def panel(title: str, marks: Sequence[_Mark]) -> Panel:
-        return Panel(title, lambda ax: _draw_forest(ax, marks, scale))
+        return Panel(title, lambda ax: _draw_forest(ax, marks, results.scale.factor, label=label))
 
     return tuple(panel(title, marks) for title, marks in panels.items())
 
 
-def _draw_forest(ax: Axes, marks: Sequence[_Mark], scale: Scale) -> None:
+def _draw_forest(ax: Axes, marks: Sequence[_Mark], factor: float, *, label: str) -> None:
     rows = list(dict.fromkeys(mark.row for mark in marks))
     methods = list(dict.fromkeys(mark.method for mark in marks))
     ax.axvline(0, color=INK, linewidth=0.8)
@@ -238,9 +243,9 @@ def _draw_forest(ax: Axes, marks: Sequence[_Mark], scale: Scale) -> None:
         shown = found.last or found.tasks
         value, low, high = shown.estimate if shown else (found.everything.estimate.value,) * 3
         ax.errorbar(
-            scale.factor * value,
+            factor * value,
             rows.index(row) + 0.6 / len(methods) * (methods.index(method) - (len(methods) - 1) / 2),
-            xerr=[[scale.factor * (value - low)], [scale.factor * (high - value)]],
+            xerr=[[factor * (value - low)], [factor * (high - value)]],
             color=LOOKS[method].colour,
             marker=LOOKS[method].marker,
             markersize=4,
@@ -250,7 +255,7 @@ def _draw_forest(ax: Axes, marks: Sequence[_Mark], scale: Scale) -> None:
     ax.set_yticks(range(len(rows)), rows)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
-    ax.set_xlabel(scale.of_differences)
+    ax.set_xlabel(label)
 
 
 def _score_axis(ax: Axes, name: str, scale: Scale) -> None:

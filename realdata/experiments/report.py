@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.page import page as rendered
-from realdata.experiments.drawing import LOOKS, Figure, svg, write_png
+from loraml_theory.harness.plotting import Files, written_as
+from realdata.experiments.drawing import LOOKS, Figure, svg, write_picture
 from realdata.experiments.figures import figures, n_text
 from realdata.experiments.folder import Failure, read_experiment, read_failures
 from realdata.experiments.records import read_records
@@ -172,7 +173,7 @@ def findings(folder: Path) -> Findings:
     )
 
 
-def write(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Findings:
+def write(folder: Path, *, switches: Mapping[str, tuple[str, str]], files: Files | None = None) -> Findings:
     """Write report.html, results.csv, results.md and the pictures into an experiment's folder; return what they say.
 
     Parameters
@@ -181,11 +182,13 @@ def write(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Findings:
         Of the experiment.
     switches
         What every switch of the reference code does, and what is done without it.
+    files
+        Formats and width of the pictures beside the page, which holds its own; PNG of their own width if not given.
 
     Raises
     ------
     InputError
-        See `findings`.
+        If the pictures' text would be too small at that width; and see `findings`.
     OSError
         If something cannot be written.
     """
@@ -196,8 +199,9 @@ def write(folder: Path, *, switches: Mapping[str, tuple[str, str]]) -> Findings:
         "results.md": markdown(found),
         "report.html": page(found, drawn, switches=switches),
     }
-    for figure in drawn:
-        write_png(figure, folder / f"{figure.name}.png")
+    with written_as(files or Files()):
+        for figure in drawn:
+            write_picture(figure, folder / f"{figure.name}.png")
     for name, text in texts.items():
         write_whole(folder / name, text)
     return found

@@ -205,7 +205,7 @@ def _without_pictures() -> None:
         _replace(f"sims.shallow.results:{name}", reached)
 
 
-DRAWN = ("realdata.experiments.report:write_png", "realdata.experiments.report:svg")
+DRAWN = ("realdata.experiments.report:write_picture", "realdata.experiments.report:svg")
 
 
 def _unchecked_batches() -> None:
