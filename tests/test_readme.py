@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -39,25 +38,6 @@ def test_python_example_prints_what_is_shown(capsys: pytest.CaptureFixture[str])
     exec(example, {})
     assert capsys.readouterr().out == blocks("README.md", "text")[0]
     assert len([line for line in example.splitlines() if line]) == 10
-
-
-def test_retraining_in_ten_lines() -> None:
-    import torch
-    from torch import nn
-
-    torch.manual_seed(0)
-    tasks, first = ("a", "b"), nn.Linear(5, 8)
-    model = nn.Sequential(first, nn.GELU(), nn.Linear(8, 2))
-    batch = torch.randn(6, 5), torch.tensor([0, 1] * 3), ["a"] * 3 + ["b"] * 3
-    example = blocks("README.md", "python")[0]
-    names: dict[str, Any] = {"model": model, "tasks": tasks, "batches": [batch] * 3}
-    exec(example, names)
-    assert len([line for line in example.splitlines() if line]) == 10
-    trained = [name for name, parameter in names["adapted"].named_parameters() if parameter.requires_grad]
-    assert trained
-    assert all("lora" in name for name in trained)
-    base: Any = names["adapted"].get_base_model()
-    assert not torch.equal(base[0].base_layer.weight, first.weight)
 
 
 def test_command_writes_a_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

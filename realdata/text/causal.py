@@ -50,9 +50,7 @@ class CausalExperiment(TextExperiment):
         self.problem = CausalProblem(self._fill)
         size = len(self.tokenizer)
         self.scores = {
-            "log_likelihood": Score(
-                "log-likelihood of a token, the loss with its sign changed", -math.log(size), "nats"
-            ),
+            "log_likelihood": Score("log-likelihood of a token, minus the loss", -math.log(size), "nats"),
             "perplexity": Score("perplexity", size, "tokens"),
         }
 

@@ -20,8 +20,9 @@ from realdata.experiments.runner import run
 from realdata.text.experiment import TextSpec
 from realdata.text.export import export
 from realdata.text.files import Source
-from tests.realdata.text.made import model, request, spec, tasks, tiny, write
+from tests.realdata.text.made import model, request, rows, spec, tasks, tiny, write
 
+ROOT = Path(__file__).parents[3]
 PEFT = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # peft reads what transformers has renamed
 KEY = RetrainingKey("lora-ml", 0, (), 2)
 
@@ -116,6 +117,28 @@ def test_test_tasks_have_new_heads_of_their_size_and_every_method_the_same_budge
     plan = experiment.fine_tuning(_work("two"), experiment.retraining(KEY).model)
     assert plan.base.get_parameter("classifier.weight").shape[0] == 2
     assert not (out / "reptile/seed-0/adapters").exists()
+
+
+@PEFT
+@pytest.mark.filterwarnings("ignore:.*pin_memory")  # of Trainer's loader, where there is no GPU
+@pytest.mark.long
+def test_ten_lines_go_on_with_stock_peft_and_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """README.md's lines run on what the command writes."""
+    (example, *_) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert len([line for line in example.splitlines() if line]) <= 10
+    ran(tmp_path, "lora-ml", tested=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "out").rename("reports/retrain")
+    write(tmp_path / "new.jsonl", rows([0, 1], count=16))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    found: dict[str, Any] = {}
+    exec(example, found)
+    trained = [name for name, parameter in found["adapted"].named_parameters() if parameter.requires_grad]
+    assert any("lora" in name for name in trained)
+    assert any("classifier" in name for name in trained)
 
 
 def _work(task: str) -> Any:
