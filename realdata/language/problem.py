@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from realdata.language.settings import OUTPUTS, Head
 from realdata.peft_ml.data import Batch, Inputs
+from realdata.text.examples import stacked
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,7 @@ class CandidateProblem:
     def _joined(self, name: str, parts: Sequence[Tensor]) -> Tensor:
         """Return the rows of several batches, padded on the right."""
         fill = {"input_ids": self.padding[0], "token_type_ids": self.padding[1], "attention_mask": 0}[name]
-        width = max(part.shape[1] for part in parts)
-        return torch.cat([functional.pad(part, (0, width - part.shape[1]), value=fill) for part in parts])
+        return stacked(parts, fill)
 
     def _by_turn(self, outputs: Tensor, turns: int) -> Tensor:
         """Return outputs as ``(turns, candidates, labels)``."""
