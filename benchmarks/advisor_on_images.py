@@ -112,8 +112,8 @@ def study(seed: int, *, data: Path | None, profile: str, ranks: tuple[int, ...],
     found: dict[str, Any] = {}
     for rank in (None, *ASKED):
         name = "LoRA-ML by weights" + ("" if rank is None else f", {rank}")
-        found[name], bases[name] = _advised(states, start, rank, folder)
-    control, base = _advised(merged, start, None, folder)
+        found[name], bases[name] = advised(states, start, rank, folder)
+    control, base = advised(merged, start, None, folder)
     away = {name: float((base[name] - W).norm() / W.norm()) for name, W in start.items() if W.ndim > 1}
     for rank in ASKED:
         bases[f"LoRA-ML by data, {rank}"] = made.retrained("lora-ml", rank).state_dict()
@@ -129,7 +129,7 @@ def _average(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([state[name].double() for state in states]).mean(0).float() for name in states[0]}
 
 
-def _advised(
+def advised(
     states: Mapping[str, dict[str, Tensor]], start: Mapping[str, Tensor], rank: int | None, folder: Path
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the advice on checkpoints that were fine-tuned from the start, and the base that it wrote."""
