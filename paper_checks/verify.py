@@ -183,7 +183,7 @@ class Checks:
         """The claims in their order, then the study."""
         return [*(claim.id for claim in self.claims), *([] if self.real is None else [REAL])]
 
-    def do(self, job: str, _tick: Tick = lambda _: None) -> ClaimResult | dict[str, Any]:
+    def do(self, job: str, _tick: Tick | None = None) -> ClaimResult | dict[str, Any]:
         """Check a claim and draw its picture, or run the study."""
         given, profile = self.given, self.profile
         if job == REAL and self.real is not None:

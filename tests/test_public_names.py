@@ -15,8 +15,8 @@ NAMES = {
     "realdata.advisor": {"Advice", "AdviceSettings", "LayerAdvice", "Tasks", "advise", "open_tasks"},
     "realdata.peft_ml": {
         *("Batch", "DivergedError", "EpochProgress", "Examples", "FineTuned", "FineTuningSettings", "MetaPeftModel"),
-        *("MetaSettings", "MetaTrainer", "Problem", "RetrainedModel", "RetrainingSettings", "Task", "UntrainedError"),
-        *("fine_tune", "load", "retrain", "save"),
+        *("MetaSettings", "MetaTrainer", "Problem", "RetrainedModel", "RetrainingSettings", "StepProgress", "Task"),
+        *("UntrainedError", "fine_tune", "load", "retrain", "save"),
     },
     "sims": {
         *("CpuEngine", "CupyEngine", "Engine", "Iterates", "Schedule", "Spec", "SweepSettings", "TorchEngine"),

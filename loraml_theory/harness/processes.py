@@ -21,17 +21,25 @@ from loraml_theory.harness.errors import one_line, reason
 
 J = TypeVar("J")
 J_contra = TypeVar("J_contra", contravariant=True)
-Tick = Callable[[int], None]
-"""Called by a job with the number of epochs done."""
+
+
+class Tick(Protocol):
+    """Called by a job to say how far it is."""
+
+    def __call__(self, epochs: float, detail: str = "") -> None:
+        """Hear the number of epochs done, a part of one included, and what else there is to say."""
+        ...
+
 
 GRACE = 5.0  # seconds an idle process may take to end by itself
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Ticked(NamedTuple):
-    """How many epochs a job has done."""
+    """How many epochs a job has done, and what else it says."""
 
-    epochs: int
+    epochs: float
+    detail: str = ""
 
 
 class Lost(NamedTuple):
@@ -57,7 +65,7 @@ class Source(Protocol[J]):
         """Return a job that can be done now, or None."""
         ...
 
-    def ticked(self, job: J, epochs: int) -> None:
+    def ticked(self, job: J, epochs: float, detail: str) -> None:
         """Receive the progress of a job."""
         ...
 
@@ -75,12 +83,12 @@ def work_off(source: Source[J], bench: Bench[J], *, workers: int, imports: Seque
         with Crew(source.next, bench, size=workers, imports=imports) as crew:
             for given, message in crew:
                 if isinstance(message, Ticked):
-                    source.ticked(given, message.epochs)
+                    source.ticked(given, *message)
                 else:
                     source.ended(given, message)
         return
     while (job := source.next()) is not None:
-        lost = attempt(bench, job, lambda epochs, job=job: source.ticked(job, epochs))  # type: ignore[misc]
+        lost = attempt(bench, job, lambda epochs, detail="", job=job: source.ticked(job, epochs, detail))
         source.ended(job, lost)
         if lost is not None and lost.fatal:
             return
@@ -247,7 +255,7 @@ def _serve(bench: Bench[J], environment: Mapping[str, str], pipe: Connection) ->
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with threadpool_limits(limits=1, user_api="blas"), suppress(EOFError, BrokenPipeError):
         while (job := pipe.recv()) is not None:
-            pipe.send(attempt(bench, job, lambda epochs: pipe.send(Ticked(epochs))))
+            pipe.send(attempt(bench, job, lambda epochs, detail="": pipe.send(Ticked(epochs, detail))))
 
 
 def _end_with_parent() -> None:

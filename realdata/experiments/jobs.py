@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from realdata.peft_ml.settings import FineTune
+    from realdata.peft_ml.training_setup import StepProgress
 
 
 IMPORTS = ("accelerate", "peft", "realdata.experiments.retrained", "realdata.peft_ml.fine_tuning")
@@ -94,6 +95,7 @@ class Workbench:
                 accelerator=self.accelerator(),
                 checkpoint=checkpoint,
                 progress=lambda now: tick(now.epoch),
+                on_step=lambda now: tick(*_within(now)),
                 say=said.append,
                 select_on=plan.select_on,
             )
@@ -122,6 +124,7 @@ class Workbench:
             accelerator=accelerator,
             checkpoint=checkpoint,
             progress=lambda now: tick(now.epoch),
+            on_step=lambda now: tick(*_within(now)),
             say=said.append,
             start_from=retrained.meta_model if plan.warm else None,
             select_on=plan.select_on,
@@ -180,3 +183,8 @@ def _one_thread(device: str) -> Iterator[None]:
 def is_done(folder: Path, key: RunKey) -> bool:
     """Say whether the record of a run is there."""
     return path_of(folder, key).exists()
+
+
+def _within(now: StepProgress) -> tuple[float, str]:
+    """Return the epochs that a training has done, and where in the next one it is."""
+    return now.epoch + now.step / now.steps, f" step {now.step} of {now.steps}, loss {now.loss:.3g}"

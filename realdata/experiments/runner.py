@@ -168,11 +168,11 @@ class Todo:
         self._running[job.id] = job.id
         return job
 
-    def ticked(self, job: Job, epochs: int) -> None:
+    def ticked(self, job: Job, epochs: float, detail: str) -> None:
         """Hear how far a job is."""
         cost = self._cost[job.id]
         self._done[job.id] = epochs * cost.each
-        self._running[job.id] = f"{job.id} {epochs}/{cost.epochs}"
+        self._running[job.id] = f"{job.id} {int(epochs)}/{cost.epochs}{detail}"
         self.tell()
 
     def ended(self, job: Job, lost: Lost | None) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
     from realdata.peft_ml.trained import UntrainedError
     from realdata.peft_ml.trainer import MetaTrainer
-    from realdata.peft_ml.training_setup import EpochProgress
+    from realdata.peft_ml.training_setup import EpochProgress, StepProgress
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -32,7 +32,7 @@ __getattr__, __dir__ = lazy(
         "settings": "FineTuningSettings MetaSettings RetrainingSettings",
         "trained": "UntrainedError",
         "trainer": "MetaTrainer",
-        "training_setup": "EpochProgress",
+        "training_setup": "EpochProgress StepProgress",
     },
 )
 
@@ -49,6 +49,7 @@ __all__ = [
     "Problem",
     "RetrainedModel",
     "RetrainingSettings",
+    "StepProgress",
     "Task",
     "UntrainedError",
     "fine_tune",

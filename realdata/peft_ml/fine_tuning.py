@@ -20,7 +20,7 @@ from realdata.peft_ml.optimisation import Group, trainable, trained_copy, usable
 from realdata.peft_ml.settings import FineTune, FineTuningSettings, SelectOn
 from realdata.peft_ml.stream import epoch_batches
 from realdata.peft_ml.training import Training
-from realdata.peft_ml.training_setup import EpochProgress, FineTuningSetup
+from realdata.peft_ml.training_setup import EpochProgress, FineTuningSetup, StepProgress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -74,6 +74,7 @@ def fine_tune(
     accelerator: Accelerator | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[EpochProgress], None] = lambda _: None,
+    on_step: Callable[[StepProgress], None] = lambda _: None,
     say: Callable[[str], None] = print,
     select_on: SelectOn = "validation",
 ) -> FineTuned:
@@ -106,7 +107,7 @@ def fine_tune(
         Whether ``lora`` also draws the head anew and trains it, instead of an adapter on it.
     start_from
         A model whose first task's adapter or head is the start instead of a fresh one; of the same kind.
-    rows_at_once, accelerator, checkpoint, progress, say
+    rows_at_once, accelerator, checkpoint, progress, on_step, say
         As in `realdata.peft_ml.retraining.retrain`.
     select_on
         Where the best epoch is selected: ``validation`` or ``test``.
@@ -137,6 +138,7 @@ def fine_tune(
         accelerator=usable_accelerator(accelerator),
         checkpoint=checkpoint,
         progress=progress,
+        on_step=on_step,
         say=say,
         select_on=select_on,
     )

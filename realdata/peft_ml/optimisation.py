@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -143,6 +144,9 @@ class Descent:
         self.optimizer.zero_grad(set_to_none=True)
 
 
+REPORT_SECONDS = 1.0
+
+
 class Gradient:
     """Adds the gradient of a batch's loss to the parameters, and counts it in a budget.
 
@@ -154,10 +158,20 @@ class Gradient:
         Device and precision.
     budget
         Where each call counts as one gradient step on the batch's examples.
+    report
+        Called with the loss after a gradient, once in `REPORT_SECONDS` at most, since its value has to be waited for.
     """
 
-    def __init__(self, problem: Problem, *, accelerator: Accelerator, budget: Budget) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        accelerator: Accelerator,
+        budget: Budget,
+        report: Callable[[float], None] = lambda _: None,
+    ) -> None:
         """Take no gradient yet."""
+        self._report, self._reported = report, monotonic()
         self._problem = problem
         self._accelerator = accelerator
         self._budget = budget
@@ -182,6 +196,9 @@ class Gradient:
         loss = losses.mean() if weights is None else losses @ weights
         self._accelerator.backward(loss)
         self._budget.spend(len(targets))
+        if monotonic() - self._reported > REPORT_SECONDS:
+            self._report(float(loss.detach()))
+            self._reported = monotonic()
         return loss.detach()
 
 

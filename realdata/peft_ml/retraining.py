@@ -18,7 +18,7 @@ from realdata.peft_ml.methods import METHODS
 from realdata.peft_ml.optimisation import usable_accelerator
 from realdata.peft_ml.settings import RetrainingSettings, SelectOn
 from realdata.peft_ml.training import Training
-from realdata.peft_ml.training_setup import EpochProgress, RetrainingSetup
+from realdata.peft_ml.training_setup import EpochProgress, RetrainingSetup, StepProgress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -71,6 +71,7 @@ def retrain(
     accelerator: Accelerator | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[EpochProgress], None] = lambda _: None,
+    on_step: Callable[[StepProgress], None] = lambda _: None,
     say: Callable[[str], None] = print,
     select_on: SelectOn = "validation",
 ) -> RetrainedModel:
@@ -105,6 +106,8 @@ def retrain(
         A file to keep the state in after each epoch, and to go on from if it is there.
     progress
         Called before the first epoch, or with the last one of the checkpoint, and after every epoch.
+    on_step
+        Called within an epoch, once a second at most, and only after a gradient step.
     say
         Called with what is trained and what is frozen, before the first step.
     select_on
@@ -137,6 +140,7 @@ def retrain(
         accelerator=usable_accelerator(accelerator),
         checkpoint=checkpoint,
         progress=progress,
+        on_step=on_step,
         say=say,
         select_on=select_on,
     )

@@ -46,6 +46,25 @@ class EpochProgress(NamedTuple):
     row: Mapping[str, float]
 
 
+class StepProgress(NamedTuple):
+    """Where in an epoch a training is.
+
+    Attributes
+    ----------
+    epoch
+        Epochs finished.
+    step, steps
+        Gradient steps taken in the next one, and all of it.
+    loss
+        Of the latest batch.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSetup(ABC):
     """What retraining and fine-tuning are both given.
@@ -60,7 +79,7 @@ class TrainingSetup(ABC):
         Of the training.
     budget
         Where gradients are counted.
-    problem, head, seed, accelerator, adapter, rows_at_once, checkpoint, progress, say, select_on
+    problem, head, seed, accelerator, adapter, rows_at_once, checkpoint, progress, on_step, say, select_on
         As in `realdata.peft_ml.retraining.retrain`.
 
     Raises
@@ -83,6 +102,7 @@ class TrainingSetup(ABC):
     rows_at_once: int | None = None
     checkpoint: Path | None = None
     progress: Callable[[EpochProgress], None] = lambda _: None
+    on_step: Callable[[StepProgress], None] = lambda _: None
     say: Callable[[str], None] = print
     select_on: SelectOn = "validation"
     budget: Budget = field(default_factory=Budget)
@@ -147,7 +167,13 @@ class TrainingSetup(ABC):
     @cached_property
     def gradient(self) -> Gradient:
         """What takes gradients and counts them in the budget."""
-        return Gradient(self.problem, accelerator=self.accelerator, budget=self.budget)
+        return Gradient(self.problem, accelerator=self.accelerator, budget=self.budget, report=self._report)
+
+    def _report(self, loss: float) -> None:
+        """Say where in its epoch the training is; at the end of one `progress` does."""
+        epoch, step = divmod(self.budget.spent.gradient_steps, self.steps)
+        if step:
+            self.on_step(StepProgress(epoch, step, self.steps, loss))
 
     @cached_property
     def evaluation(self) -> Evaluation:

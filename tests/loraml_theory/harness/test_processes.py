@@ -44,13 +44,13 @@ class Listed:
     def __init__(self, jobs: list[str], after: tuple[str, ...] = ()) -> None:
         self.ready = jobs
         self.after = list(after)
-        self.ticks: list[tuple[str, int]] = []
+        self.ticks: list[tuple[str, float]] = []
         self.ends: dict[str, Lost | None] = {}
 
     def next(self) -> str | None:
         return self.ready.pop(0) if self.ready else None
 
-    def ticked(self, job: str, epochs: int) -> None:
+    def ticked(self, job: str, epochs: float, detail: str) -> None:  # noqa: ARG002
         self.ticks.append((job, epochs))
 
     def ended(self, job: str, lost: Lost | None) -> None:
@@ -122,7 +122,7 @@ def test_processes_end_with_their_parent(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from loraml_theory.harness.processes import work_off\n"
         "from tests.loraml_theory.harness.test_processes import Deeds, Listed\n"
         "class Loud(Listed):\n"
-        "    def ticked(self, job, epochs): print(job, flush=True)\n"
+        "    def ticked(self, job, epochs, detail): print(job, flush=True)\n"
         "if __name__ == '__main__': work_off(Loud(['wait a', 'wait b']), Deeds(Path(sys.argv[1])), workers=2)"
     )
     script = tmp_path / "script.py"

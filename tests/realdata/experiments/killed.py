@@ -27,8 +27,8 @@ def _run(ran: Callable[[Path], Any], folder: Path, phase: str, epoch: int) -> No
     plain = jobs.Workbench.do
 
     def do(bench: jobs.Workbench, job: jobs.Job, tick: Tick) -> None:
-        def ticked(epochs: int) -> None:
-            tick(epochs)
+        def ticked(epochs: float, detail: str = "") -> None:
+            tick(epochs, detail)
             if epochs == epoch and phase in job.id:
                 os.kill(os.getpid(), signal.SIGKILL)
 

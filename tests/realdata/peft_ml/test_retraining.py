@@ -18,7 +18,7 @@ from realdata.peft_ml.retraining import retrain
 from realdata.peft_ml.settings import MetaSettings
 from realdata.peft_ml.trained import UntrainedError
 from realdata.peft_ml.training import Training
-from realdata.peft_ml.training_setup import EpochProgress, RetrainingSetup
+from realdata.peft_ml.training_setup import EpochProgress, RetrainingSetup, StepProgress
 from tests.realdata.peft_ml import toy
 from tests.realdata.peft_ml.runs import META, RETRAINING, retrained, same, same_retrained, tensors
 from tests.realdata.peft_ml.small_models import Convolution
@@ -214,6 +214,16 @@ def test_reports_progress() -> None:
     assert [(one.epoch, one.epochs) for one in seen] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert [one.row["epoch"] for one in seen] == [0, 0, 2, 3]
     assert seen[-1].row == {name: column[-1] for name, column in found.curve.items()}
+
+
+def test_reports_steps_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realdata.peft_ml.optimisation.REPORT_SECONDS", -1.0)
+    seen: list[StepProgress] = []
+    found = retrained("standard", changes={"epochs": 2}, on_step=seen.append)
+    steps = seen[0].steps
+    assert [(one.epoch, one.step) for one in seen] == [(e, s) for e in range(2) for s in range(1, steps)]
+    assert steps * 2 == found.spent.gradient_steps
+    assert all(0 < one.loss < 10 for one in seen)
 
 
 EMPTY = toy.Points(torch.zeros(0, toy.DIMENSION), torch.zeros(0, dtype=torch.int64))
