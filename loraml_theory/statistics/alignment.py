@@ -80,7 +80,10 @@ def alignment(span: TaskSpan) -> Alignment | None:
         left = np.sum((turned[t] @ S) ** 2, axis=(1, 2)) / max(_directions(S), 1.0)
         right = np.sum((S[t] @ turned) ** 2, axis=(1, 2)) / max(_directions(turned), 1.0)
         variances[t] = np.maximum(left, right) * span.scale**4
-    return Alignment(span.shifts, variances)
+    # What a task that is the base keeps of a shift is rounding, of the size of the other tasks' products.
+    shifted = np.diag(span.shifts) > NOTHING * np.max(np.diag(span.gram))
+    kept = np.outer(shifted, shifted)
+    return Alignment(np.where(kept, span.shifts, 0.0), np.where(kept, variances, 0.0))
 
 
 def together(found: Sequence[Alignment]) -> Alignment | None:

@@ -114,7 +114,12 @@ class Spec(Protocol):
 
     @property
     def name(self) -> str:
-        """``vision`` or ``language``."""
+        """``vision``, ``language`` or ``retraining``."""
+        ...
+
+    @property
+    def reference(self) -> str:
+        """The method that the others are compared with, where it is run; `tables.REFERENCE` is not written down."""
         ...
 
     @property

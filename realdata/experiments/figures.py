@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from loraml_theory.harness.plotting import INK
 from realdata.experiments.drawing import LOOKS, Figure, Panel
-from realdata.experiments.tables import REFERENCE, Comparison, Results, TableCell
+from realdata.experiments.tables import Comparison, Results, TableCell
 from realdata.experiments.wording import PERCENT, Scale
 from realdata.intervals import MeanError, mean_with_error
 
@@ -189,10 +189,10 @@ class _Mark(NamedTuple):
 
 
 def _differences(results: Results) -> Figure:
-    """Draw the difference of every method to standard retraining."""
+    """Draw the difference of every method to the reference."""
     panels: dict[str, list[_Mark]] = {}
     for cell in first(results):
-        found = None if cell.method == REFERENCE else results.compare(cell, cell._replace(method=REFERENCE))
+        found = results.to_reference(cell)
         if found is not None:
             panels.setdefault(f"fine-tuning by {cell.finetune}", []).append(
                 _Mark(f"n = {n_text(cell.n)}", cell.method, found)
@@ -201,11 +201,11 @@ def _differences(results: Results) -> Figure:
     if results.spread != "seeds":
         over = f"{results.spread}, for one seed"
     caption = (
-        f"Test {results.score} after the last epoch, each method minus {REFERENCE}, with 95 % intervals by Student's t "
-        f"over {over}. Right of 0 the method is ahead."
+        f"Test {results.score} after the last epoch, each method minus {results.reference}, with 95 % intervals by "
+        f"Student's t over {over}. Right of 0 the method is ahead."
     )
-    made = _forests(panels, results, against=REFERENCE)
-    return Figure("differences", f"Against {REFERENCE} retraining", caption, made)
+    made = _forests(panels, results, against=results.reference)
+    return Figure("differences", f"Against {results.reference}", caption, made)
 
 
 def _effects(results: Results) -> Figure | None:

@@ -21,7 +21,6 @@ from realdata.experiments.wording import Scale, count, interval, latest, p_value
 from realdata.peft_ml.budget import Count
 
 GUESSING = "guessing"
-SELECTED = "selected − standard"
 
 
 class ReportError(InputError):
@@ -83,8 +82,10 @@ class Scored(NamedTuple):
     def headings(self) -> tuple[str, ...]:
         """What stands above the texts of `cells`."""
         several, unit = len(self.results.tasks) > 1, f"{self.results.unit}s"
-        first = ("before", "last epoch", "selected epoch", "last − standard")
-        return (*first, f"with {unit if several else 'test examples'}", *([f"p, {unit}"] if several else []), SELECTED)
+        against = self.results.reference
+        first = ("before", "last epoch", "selected epoch", f"last − {against}")
+        second = (f"with {unit if several else 'test examples'}", *([f"p, {unit}"] if several else []))
+        return (*first, *second, f"selected − {against}")
 
 
 class Effect(NamedTuple):
@@ -152,6 +153,7 @@ def findings(folder: Path) -> Findings:
                 unit=str(document["unit"]),
                 first=name == document["score"],
                 scale=scale_of(str(about.get("unit", ""))),
+                reference=document.get("reference", REFERENCE),
             ),
         )
         for name, about in document["scores"].items()
@@ -225,7 +227,6 @@ def page(found: Findings, drawn: Sequence[Figure], *, switches: Mapping[str, tup
         ],
         "runs": len(results.records),
         "several": len(results.tasks) > 1,
-        "REFERENCE": REFERENCE,
     }
     return rendered("realdata.experiments", "report.html.j2", values, filters={"joined": ", ".join})
 

@@ -17,6 +17,7 @@ from realdata.experiments.grid import RetrainingKey, Work, keys, retrainings, wo
 from realdata.experiments.jobs import IMPORTS, Job, Workbench, is_done
 from realdata.experiments.options import Wanted
 from realdata.experiments.records import RunKey, path_of, read_record, write_record
+from realdata.experiments.tables import REFERENCE
 
 PACKAGES = ("loraml-theory", "accelerate", "numpy", "peft", "torch", "transformers")
 
@@ -98,6 +99,8 @@ def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None
             "device": device,
             "precision": request.precision,
         }
+        if request.spec.reference != REFERENCE:  # folders of others stay as they were begun
+            fixed["reference"] = request.spec.reference
         folder.begin(fixed, made)
         todo = Todo(folder, request, experiment, progress=progress)
         bench = Workbench(request.spec, folder.path, device, request.precision, made)

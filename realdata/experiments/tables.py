@@ -93,7 +93,7 @@ class Row:
     retraining, fine_tuning
         What a run spent; several where the runs differ.
     compared
-        To standard retraining with everything else the same; None for itself or where there is none.
+        To the reference with everything else the same; None for itself or where there is none.
     """
 
     cell: TableCell
@@ -121,10 +121,19 @@ class Results:
         Whether it is the first score, which is known of every example.
     scale
         How it is written.
+    reference
+        The method that the others are compared with, where it was run; standard retraining where it was not.
     """
 
     def __init__(
-        self, records: Iterable[Record], *, score: str, unit: str = "task", first: bool = True, scale: Scale = PERCENT
+        self,
+        records: Iterable[Record],
+        *,
+        score: str,
+        unit: str = "task",
+        first: bool = True,
+        scale: Scale = PERCENT,
+        reference: str = REFERENCE,
     ) -> None:
         """Sort the records.
 
@@ -139,6 +148,7 @@ class Results:
         self.by_example = first
         self.scale = scale
         self.records = list(records)
+        self.reference = reference if any(record.key.method == reference for record in self.records) else REFERENCE
         self.tasks = tuple(sorted({record.key.task for record in self.records}))
         self._check()
         found: dict[TableCell, dict[int, dict[str, Record]]] = {}
@@ -222,8 +232,12 @@ class Results:
             best=self.mean(cell, "best"),
             retraining=tuple(sorted({record.retraining for record in runs})),
             fine_tuning=tuple(sorted({record.fine_tuning for record in runs})),
-            compared=None if cell.method == REFERENCE else self.compare(cell, cell._replace(method=REFERENCE)),
+            compared=self.to_reference(cell),
         )
+
+    def to_reference(self, cell: TableCell) -> Comparison | None:
+        """Compare a cell with the reference's, everything else the same; None for itself or where there is none."""
+        return None if cell.method == self.reference else self.compare(cell, cell._replace(method=self.reference))
 
     def compare(self, cell: TableCell, other: TableCell) -> Comparison | None:
         """Compare two cells seed by seed; None where they have no seed in common, or nothing to be paired over."""

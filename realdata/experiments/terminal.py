@@ -43,7 +43,7 @@ def _tables(scored: Scored, *, titled: bool) -> Iterator[Table]:
             ("before", 10),
             ("last epoch", 10),
             ("selected", 10),
-            ("last − standard", 15 if several and len(scored.results.seeds) == 1 else 20),
+            (f"last − {scored.results.reference}", 15 if several and len(scored.results.seeds) == 1 else 20),
             (f"and {unit}" if several else "and examples", 13),
             *([("p", 5)] if several else []),
         ):
@@ -83,7 +83,7 @@ def _explained(found: Findings) -> list[str]:
     if several:
         these = "this seed" if len(results.seeds) == 1 else "these seeds"
         over = f"{len(results.tasks)} {results.unit}s, for {these} alone"
-        lines.append(f"p: two-sided sign-flip test of 'last − standard' over {over}.")
+        lines.append(f"p: two-sided sign-flip test of 'last − {found.results.reference}' over {over}.")
     return [*lines, *(f"{note}." for note in found.notes)]
 
 

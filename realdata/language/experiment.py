@@ -43,6 +43,11 @@ class LanguageSpec:
         return "language"
 
     @property
+    def reference(self) -> str:
+        """The paper's."""
+        return "standard"
+
+    @property
     def switches(self) -> Mapping[str, tuple[str, str]]:
         """Switches of the reference code: none."""
         return {}

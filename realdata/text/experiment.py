@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from loraml_theory.harness.errors import InputError
 from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score
-from realdata.experiments.grid import NoSwitches, RetrainingKey, Work
+from realdata.experiments.grid import NO_RETRAINING, NoSwitches, RetrainingKey, Work
 from realdata.text.files import Source
 from realdata.text.settings import TextSettings
 from realdata.text.splits import PARTS
@@ -36,6 +36,11 @@ class TextSpec:
     def name(self) -> str:
         """The experiment's name."""
         return "retraining"
+
+    @property
+    def reference(self) -> str:
+        """What a user would take without this."""
+        return NO_RETRAINING
 
     @property
     def switches(self) -> Mapping[str, tuple[str, str]]:

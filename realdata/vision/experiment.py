@@ -38,6 +38,11 @@ class VisionSpec:
         return "vision"
 
     @property
+    def reference(self) -> str:
+        """The paper's."""
+        return "standard"
+
+    @property
     def switches(self) -> Mapping[str, tuple[str, str]]:
         """The effect of every switch of the reference code, and the behaviour without it."""
         return {quirk.name: (quirk.what, quirk.instead) for quirk in QUIRKS}
