@@ -118,13 +118,15 @@ def _folder_digest(path: Path) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the progress bars of `datasets`."""
-    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    """Hide the progress bars of `datasets`, and its log: what is wrong is in the error that it raises."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
 
-    hidden = are_progress_bars_disabled()
+    hidden, verbosity = are_progress_bars_disabled(), logging.get_verbosity()
     disable_progress_bars()
+    logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if not hidden:
             enable_progress_bars()

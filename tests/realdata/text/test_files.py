@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 from pathlib import Path
 
 import datasets
@@ -106,3 +107,17 @@ def test_the_hash_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
     assert before == digests(Source("x", (tmp_path,)))
     (tmp_path / "a").write_text("2")
     assert before != digests(Source("x", (tmp_path,)))
+
+
+def test_what_is_damaged_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "half.jsonl").write_text('{"text": "x", "label": "a"}\n{"text": \n')
+    said: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = said.append  # type: ignore[method-assign, assignment]
+    logging.getLogger("datasets").addHandler(handler)
+    try:
+        with pytest.raises(InputError, match=r"half\.jsonl: .*JSON.*; expected JSON Lines"):
+            read_source(Source("a", (tmp_path / "half.jsonl",)))
+    finally:
+        logging.getLogger("datasets").removeHandler(handler)
+    assert said == []
