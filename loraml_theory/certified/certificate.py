@@ -15,6 +15,7 @@ from loraml_theory.exact.rational import Rationals
 SCHEMA = 1
 KIND = "strict spurious local minimum of LoRA-ML"
 VALUE_DIGITS = 12
+SHORT = 100  # characters
 
 CLAIM = (
     "For every A_star the population objective f(A, U) = 1/2 sum_t ||A + U_t U_t^T - A_star - U_star_t U_star_t^T||_F^2"
@@ -56,12 +57,17 @@ def document(proof: Proof, found: dict[str, Any]) -> dict[str, Any]:
         "proof": {"method": METHOD, "bits": PRECISION},
         "found": found,
     }
+    return sealed(made)
+
+
+def sealed(made: dict[str, Any]) -> dict[str, Any]:
+    """Return a document with the digest of all of it."""
     canonical = json.dumps(made, sort_keys=True, separators=(",", ":"))
     return {**made, "sha256": hashlib.sha256(canonical.encode("ascii")).hexdigest()}
 
 
 def dumps(made: dict[str, Any]) -> str:
-    """Write a document as text, the innermost lists on one line each."""
+    """Write a document as text, the innermost lists, and whatever is short, on one line each."""
     return _indented(made, 0) + "\n"
 
 
@@ -103,10 +109,12 @@ def _nested(U: Rationals) -> list[list[list[str]]]:
 
 
 def _indented(value: Any, depth: int) -> str:
-    inner = "  " * (depth + 1)
+    inner, in_line = "  " * (depth + 1), json.dumps(value)
+    if len(in_line) <= SHORT:
+        return in_line
     if isinstance(value, dict) and value:
         lines = [f"{inner}{json.dumps(key)}: {_indented(item, depth + 1)}" for key, item in value.items()]
         return "{\n" + ",\n".join(lines) + "\n" + "  " * depth + "}"
     if isinstance(value, list) and any(isinstance(item, list | dict) and item for item in value):
         return "[\n" + ",\n".join(inner + _indented(item, depth + 1) for item in value) + "\n" + "  " * depth + "]"
-    return json.dumps(value)
+    return in_line

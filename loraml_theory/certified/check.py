@@ -85,15 +85,25 @@ def check(text: str) -> Content:
     InvalidError
         If the digest does not match, or a step of the proof fails.
     """
+    return verify(opened(text))
+
+
+def verify(document: dict[str, Any]) -> Content:
+    """Verify the document of a certificate whose digest is right; errors as for `check`."""
+    content = _read(document)
+    _verify(content)
+    return content
+
+
+def opened(text: str) -> dict[str, Any]:
+    """Return the document of a certificate of any kind, with the digest that it states; errors as for `check`."""
     document = _parse(text)
     digest = document.get("sha256")
     if not isinstance(digest, str):
         raise UnreadableError("sha256: missing, expected the digest of all other content")
     if digest != content_digest(document):
         raise InvalidError("sha256: the digest does not match the content")
-    content = _read(document)
-    _verify(content)
-    return content
+    return document
 
 
 def content_digest(document: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`loraml certify`: prove that a spurious minimum exists, and check such proofs."""
+"""`loraml certify`: prove that a spurious minimum exists, or a theorem for all instances, and check such proofs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from paper_checks.commands.progress import computing
 if TYPE_CHECKING:
     import numpy as np
 
+    from loraml_theory.certified.check import Content
+    from loraml_theory.certified.check_theorem import Theorem
+    from loraml_theory.certified.identities import Identity
     from loraml_theory.certified.prove import Proof
     from loraml_theory.certified.search import Effort
 
+LARGEST_K = 3  # of theorems: larger ones would take minutes, or more memory than there is
 LARGEST_MEBIBYTES = 10  # far beyond any certificate
 Tries = whole(1, 10**6)
 
-app = typer.Typer(help="Prove that strict spurious minima exist (ML-5), and check such proofs.")
+app = typer.Typer(help="Prove that strict spurious minima exist (ML-5) or ML-3 for all structures, and check such proofs.")
 
 
 @app.command()
@@ -92,30 +96,95 @@ def spurious(
     )
 
 
+@app.command()
+@deferred
+def theorem(
+    context: typer.Context,
+    claim: Annotated[str, typer.Argument(metavar="CLAIM", help="The theorem: ML-3.")],
+    out: Annotated[Path, typer.Option(metavar="CERT.json", help="The certificate to write.")],
+    k: Annotated[int, typer.Option("--k", metavar="k", parser=whole(1, LARGEST_K), help="The rank of a task's shift.")],
+    asymmetric: Annotated[bool, typer.Option("--asymmetric", help="Adapters U_t V_t^T in place of U_t U_t^T.")] = False,
+    tasks: Annotated[
+        int,
+        typer.Option(metavar="N", parser=whole(2, 3), help="Independent tasks; with 2 there is no proof."),
+    ] = 3,
+) -> Exit:
+    """Prove a theorem for every structure that meets its assumptions, by identities between polynomials.
+
+    The exit status is 0 if it is proved, and 1 if no identities were found.
+    """
+    from paper_checks.evidence.exact_evidence import MISSING, available
+
+    if claim != "ML-3":
+        raise InputError(f"CLAIM: got {claim!r:.40}, expected ML-3")
+    if not available():
+        raise InputError(f"certify theorem: {MISSING}")
+    from loraml_theory.certified import certificate, theorem
+    from loraml_theory.certified.identities import NoIdentityError, find
+    from loraml_theory.certified.minors import Ideal
+    from loraml_theory.harness.atomic import write_whole
+    from loraml_theory.harness.versions import versions
+
+    prepare_file(out, inputs=[])
+    ideal = Ideal(k, symmetric=not asymmetric, tasks=tasks)
+    with computing() as progress:
+        progress("searching for identities")
+        try:
+            identities = find(ideal)
+        except NoIdentityError as problem:
+            return 1, f"Not proved, nothing written: {problem}.\n"
+    found = {"command": context.obj, "versions": versions("loraml-theory", "python-flint")}
+    with writing(out):
+        write_whole(out, certificate.dumps(theorem.document(ideal, identities, found)))
+    return 0, f"Proved: ML-3 {_for_all(k, asymmetric)}, by {_listed(identities)}.\nCertificate: {out}\n"
+
+
 @app.command("check")
 @deferred
 def check(
-    path: Annotated[Path, typer.Argument(metavar="CERT.json", help="The certificate to check.")],
+    path: Annotated[Path, typer.Argument(metavar="CERT.json", help="The certificate to check, of either kind.")],
 ) -> Exit:
     """Check a certificate with independent, exact arithmetic.
 
     The exit status is 0 if it is valid, 1 if it is not valid, and 2 if it cannot be read.
     """
     from loraml_theory.certified import check as independent
+    from loraml_theory.certified import check_theorem
     from loraml_theory.harness.input_files import MEBIBYTE, read_text
 
     text = read_text(path, expected="a certificate", limit=LARGEST_MEBIBYTES * MEBIBYTE)
     try:
-        content = independent.check(text)
+        document = independent.opened(text)
+        if document.get("kind") == check_theorem.KIND:
+            return 0, _theorem_text(check_theorem.check(document))
+        return 0, _minimum_text(independent.verify(document))
     except independent.UnreadableError as problem:
         raise InputError(f"{path}: {problem}") from None
     except independent.InvalidError as problem:
         return 1, f"Not valid: {one_line(str(problem))}.\n"
+
+
+def _minimum_text(content: Content) -> str:
     T, d, k = content.shape
-    return 0, (
+    return (
         f"Valid: at d = {d}, k = {k}, T = {T} a strict spurious minimum with f >= {float(content.lower):.7g}, the "
         f"global minimum being 0, and Hessian >= {float(content.curvature):.6g}. Checked in exact arithmetic.\n"
     )
+
+
+def _theorem_text(proved: Theorem) -> str:
+    said = _for_all(proved.k, proved.adapters == "asymmetric")
+    return f"Valid: ML-3 {said}. {proved.terms} terms checked in exact arithmetic.\n"
+
+
+def _for_all(k: int, asymmetric: bool) -> str:
+    adapters = "asymmetric" if asymmetric else "symmetric"
+    return f"for every structure with an independent triple at k = {k}, any d >= {3 * k} and T >= 3, {adapters} adapters"
+
+
+def _listed(identities: list[Identity]) -> str:
+    counts = ", ".join(str(len(each.terms)) for each in identities)
+    return f"{len(identities)} identities of {counts} terms"
 
 
 def looked(effort: Effort) -> str:
