@@ -36,6 +36,7 @@ MOST_INTERVALS = {
     "ML-2": 5,
     "ML-3": 5,
     "ML-7": 60,
+    "ML-8": 12,
     "FT-2": 120,
 }
 """Those of the profile full; quick has no ensembles and so none in SR-2, SR-3, ML-1 to ML-3."""

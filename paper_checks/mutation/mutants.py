@@ -222,4 +222,31 @@ RATES = (
     ),
 )
 
-MUTANTS = CLOSED_FORMS + MOMENTS + OBJECTIVES + LANDSCAPE + RATES
+EXCESS_RANK = (
+    Mutant(
+        "one task fewer for adapters of rank r",
+        "excess_rank:tasks_needed",
+        Edit(ast.Add, "rank k", becomes="left + 2"),
+        ("ML-8",),
+    ),
+    Mutant(
+        "wrong sign of the matrix that the base shares",
+        "excess_rank:family_point",
+        Edit(ast.Sub, "A_star", becomes="left + right"),
+        ("ML-8",),
+    ),
+    Mutant(
+        "2T for 2T - 1 in the base outside the family",
+        "excess_rank:outside_family",
+        Edit(ast.Sub, "2 T 1", becomes="left"),
+        ("ML-8",),
+    ),
+    Mutant(
+        "rows of a single task in the base outside the asymmetric family",
+        "excess_rank:outside_asymmetric_family",
+        Edit(ast.Add, "q i", becomes="left"),
+        ("ML-8",),
+    ),
+)
+
+MUTANTS = CLOSED_FORMS + MOMENTS + OBJECTIVES + LANDSCAPE + RATES + EXCESS_RANK
