@@ -206,6 +206,18 @@ RATES = (
         Edit(ast.Pow, "svd", becomes="left"),
         ("FT-2",),
     ),
+    Mutant(
+        "standard deviation for variance in the mean shift",
+        "rates:_floor_of_spectrum",
+        Edit(ast.Pow, "scale", becomes="left"),
+        ("SR-5",),
+    ),
+    Mutant(
+        "without the k smallest for the k largest",
+        "rates:_floor_of_spectrum",
+        Edit(ast.Subscript, "sort d k", becomes="value[..., k:]"),
+        ("SR-5",),
+    ),
     Mutant("T for T + 1 in the rank", "rates:standard_rank", Edit(ast.Add, "T", becomes="left"), ("SR-4",)),
     Mutant("the trace without the inverse", "rates:base_error", Edit(ast.Div, "1", becomes="right"), ("ML-7",)),
     Mutant(
@@ -242,9 +254,9 @@ EXCESS_RANK = (
         ("ML-8",),
     ),
     Mutant(
-        "rows of a single task in the base outside the asymmetric family",
+        "columns and rows of the same task in the base outside the asymmetric family",
         "excess_rank:outside_asymmetric_family",
-        Edit(ast.Add, "q i", becomes="left"),
+        Edit(ast.Add, "q i", becomes="right"),
         ("ML-8",),
     ),
 )
