@@ -15,6 +15,7 @@ import numpy as np
 from array_api_compat import device
 
 from loraml_theory.libraries import array_namespace
+from loraml_theory.moments import bartlett_factor
 from loraml_theory.spectra import INDEPENDENT
 from loraml_theory.structure import Array, GroundTruth, joint_factor, transpose
 
@@ -67,6 +68,53 @@ def excess_rank_degrees(rng: Generator, k: int, rank: int, d: int, *, draws: int
     G = rng.standard_normal((draws, d - k, d - k))
     selected = np.sum(np.linalg.svd(G, compute_uv=False)[:, : rank - k] ** 2, axis=-1)
     return degrees_of_freedom(k, d) + float(selected.mean()), float(selected.std(ddof=1) / np.sqrt(draws))
+
+
+def many_task_floor(U_test: Array, *, scale: float = 1.0) -> Array:
+    r"""Return the squared error that rank k leaves after standard retraining on infinitely many random tasks (SR-5).
+
+        sum_{i > k} sigma_i^2(R_{T+1}* - k s^2 I):  the d - k smallest of (lambda_i - k s^2)^2 and d - k times k^2 s^4
+
+    with lambda_i the eigenvalues of ``U^T U``: the mean shift of factors with independent normal entries of standard
+    deviation s tends to ``k s^2 I``.
+
+    Parameters
+    ----------
+    U_test
+        The test task's factor, ``(..., d, k)``.
+    scale
+        s.
+    """
+    xp = array_namespace(U_test)
+    return _floor_of_spectrum(xp.linalg.svdvals(U_test) ** 2, int(U_test.shape[-2]), scale)
+
+
+def _floor_of_spectrum(spectrum: Array, d: int, scale: float) -> Array:
+    """Return `many_task_floor` from the k eigenvalues of ``U^T U``, ``(..., k)``."""
+    xp, k = array_namespace(spectrum), int(spectrum.shape[-1])
+    mean = k * scale**2
+    rest = xp.zeros((*spectrum.shape[:-1], d - k), dtype=spectrum.dtype, device=device(spectrum)) + mean**2
+    squares = xp.concat([(spectrum - mean) ** 2, rest], axis=-1)
+    return xp.sum(xp.sort(squares, axis=-1)[..., : d - k], axis=-1)
+
+
+def mean_many_task_floor(
+    rng: Generator, d: int, k: int, *, scale: float = 1.0, draws: int = 20_000
+) -> tuple[float, float, float]:
+    r"""Predict the mean of `many_task_floor` over test tasks drawn as the others (SR-5).
+
+        s^4 [k^2 (d - k) - E sum_{i <= k} max(0, k^2 - (lambda_i - k)^2)]   for d >= 2k
+
+    with lambda_i the eigenvalues of a k x k Wishart matrix of d degrees of freedom; averaged over `draws`.
+
+    Returns
+    -------
+    The mean, its standard error, and the standard deviation of one draw.
+    """
+    factors = scale * bartlett_factor(rng, (draws,), k, d)
+    floors = _floor_of_spectrum(np.linalg.eigvalsh(factors @ transpose(factors)), d, scale)
+    spread = float(floors.std(ddof=1))
+    return float(floors.mean()), spread / draws**0.5, spread
 
 
 def signal_to_noise(residual: np.ndarray, rank: int, n: float, *, sigma: float, sigma_x: float = 1.0) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SYMBOLS = {
-    "d": "dimension: all parameters are $d \\times d$ matrices",
+    "d": "dimension: all parameters are $d \times d$ matrices",
     "k": "rank of every task's shift, and of the adapters unless said otherwise",
     "T": "number of retraining tasks; the test task is number $T + 1$",
     r"A^\star": "the base that the tasks share",
@@ -17,6 +17,7 @@ SYMBOLS = {
     "S, C": r"second moments of inputs, $\frac1n \sum x x^\top$, and of outputs with inputs, $\frac1n \sum y x^\top$",
     r"\sigma, \sigma_x": "standard deviations of the noise and of the inputs",
     r"\sigma_i(\cdot)": "singular value number $i$, the largest first",
+    "r, P": r"rank of adapters that have not rank $k$; a matrix $d \times (r - k)$ that base and adapters share (ML-8)",
     "n, N": "samples of the test task, and of each retraining task; the population is the limit of infinitely many",
     r"P_t^\perp": r"projection off the tangent space, the matrices $E (U_t^\star)^\top + U_t^\star E^\top$",
 }

@@ -12,6 +12,7 @@ import numpy as np
 from loraml_theory import zoo
 from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import spectral_recovery
+from loraml_theory.excess_rank import family_point
 from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import population
@@ -148,8 +149,9 @@ def _wider(instance: Instance, _profile: Profile) -> Iterator[Minimiser | Note]:
     """Yield the minimiser with adapters of rank k + 1 that moves a rank-one matrix from the base to all adapters."""
     truth = instance.truth
     v = np.sqrt(float(truth.retraining_scale)) * instance.rng("wider").standard_normal((truth.d, 1)) / np.sqrt(truth.d)
-    U = np.concatenate([truth.U_retraining, np.broadcast_to(v, (truth.T, truth.d, 1))], axis=-1)
-    yield minimiser("a minimiser with adapters of rank k + 1", truth, truth.A_star - v @ v.T, U)
+    yield minimiser(
+        "a minimiser with adapters of rank k + 1", truth, *family_point(truth.A_star, truth.U_retraining, v)
+    )
 
 
 def is_recovered(A_star: Array, U_star: Array, *, factor: float = 1.0) -> Masks:

@@ -80,4 +80,8 @@ TEST_FACTOR_OF_FULL_RANK: Assumption[Instance] = Assumption(
 
 TWO_TASKS = Assumption("$T = 2$ (measured: $T$)", _decide(lambda i: i.truth.T == 2, lambda i: i.truth.T))
 
+RANK_BELOW_DIMENSION = Assumption(
+    "$d > k$ (measured: $d - k$)", _decide(lambda i: i.truth.d > i.truth.k, lambda i: i.truth.d - i.truth.k)
+)
+
 THREE_TASKS = Assumption(r"$T \ge 3$ (measured: $T$)", _decide(lambda i: i.truth.T >= 3, lambda i: i.truth.T))

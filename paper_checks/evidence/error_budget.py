@@ -32,10 +32,12 @@ MOST_INTERVALS = {
     "SR-2": 4,
     "SR-3": 3,
     "SR-4": 50,
+    "SR-5": 9,
     "ML-1": 3,
     "ML-2": 5,
     "ML-3": 5,
     "ML-7": 60,
+    "ML-8": 12,
     "FT-2": 120,
 }
 """Those of the profile full; quick has no ensembles and so none in SR-2, SR-3, ML-1 to ML-3."""

@@ -85,14 +85,17 @@ def all_minimisers(instance: Instance, profile: Profile) -> Iterator[Minimiser |
     """Yield the known minimisers and the global ends of Newton from random starts; note the others."""
     yield from known(instance)
     starts = random_starts(instance, profile.starts)
-    yield from _sorted_ends(instance, starts, f"{profile.starts} random starts")
+    yield from global_ends(instance, starts, f"{profile.starts} random starts")
 
 
-def random_starts(instance: Instance, count: int) -> np.ndarray:
-    """Draw standard normal factors, scaled so that shifts are as large as the largest true one, (count, T, d, k)."""
+def random_starts(instance: Instance, count: int, *, rank: int | None = None) -> np.ndarray:
+    """Draw standard normal factors, scaled so that shifts are as large as the largest true one.
+
+    ``(count, T, d, rank)``, of rank k unless given.
+    """
     truth = instance.truth
     scale = np.sqrt(np.max(np.linalg.norm(truth.R, axis=(-2, -1))) / truth.d)
-    return scale * instance.rng("random starts").standard_normal((count, truth.T, truth.d, truth.k))
+    return scale * instance.rng("random starts").standard_normal((count, truth.T, truth.d, rank or truth.k))
 
 
 def solve(instance: Instance, starts: np.ndarray) -> tuple[Solution, np.ndarray, np.ndarray]:
@@ -148,7 +151,7 @@ def stationary(solution: Solution, instance: Instance) -> np.ndarray:
     return solution.gradient_norm <= 1e-12 * float(instance.truth.retraining_scale) ** 1.5
 
 
-def _sorted_ends(instance: Instance, starts: np.ndarray, origin: str) -> Iterator[Minimiser | Note]:
+def global_ends(instance: Instance, starts: np.ndarray, origin: str) -> Iterator[Minimiser | Note]:
     """Yield the ends whose misfit is rounding, far too small to be a lost shift; count all in a note."""
     solution, bases, misfits = solve(instance, starts)
     reached = misfits <= min(GLOBAL, 0.1 * smallest_shift(instance.truth) / float(instance.truth.retraining_scale))

@@ -206,6 +206,18 @@ RATES = (
         Edit(ast.Pow, "svd", becomes="left"),
         ("FT-2",),
     ),
+    Mutant(
+        "standard deviation for variance in the mean shift",
+        "rates:_floor_of_spectrum",
+        Edit(ast.Pow, "scale", becomes="left"),
+        ("SR-5",),
+    ),
+    Mutant(
+        "without the k smallest for the k largest",
+        "rates:_floor_of_spectrum",
+        Edit(ast.Subscript, "sort d k", becomes="value[..., k:]"),
+        ("SR-5",),
+    ),
     Mutant("T for T + 1 in the rank", "rates:standard_rank", Edit(ast.Add, "T", becomes="left"), ("SR-4",)),
     Mutant("the trace without the inverse", "rates:base_error", Edit(ast.Div, "1", becomes="right"), ("ML-7",)),
     Mutant(
@@ -222,4 +234,31 @@ RATES = (
     ),
 )
 
-MUTANTS = CLOSED_FORMS + MOMENTS + OBJECTIVES + LANDSCAPE + RATES
+EXCESS_RANK = (
+    Mutant(
+        "one task fewer for adapters of rank r",
+        "excess_rank:tasks_needed",
+        Edit(ast.Add, "rank k", becomes="left + 2"),
+        ("ML-8",),
+    ),
+    Mutant(
+        "wrong sign of the matrix that the base shares",
+        "excess_rank:family_point",
+        Edit(ast.Sub, "A_star", becomes="left + right"),
+        ("ML-8",),
+    ),
+    Mutant(
+        "2T for 2T - 1 in the base outside the family",
+        "excess_rank:outside_family",
+        Edit(ast.Sub, "2 T 1", becomes="left"),
+        ("ML-8",),
+    ),
+    Mutant(
+        "columns and rows of the same task in the base outside the asymmetric family",
+        "excess_rank:outside_asymmetric_family",
+        Edit(ast.Add, "q i", becomes="right"),
+        ("ML-8",),
+    ),
+)
+
+MUTANTS = CLOSED_FORMS + MOMENTS + OBJECTIVES + LANDSCAPE + RATES + EXCESS_RANK

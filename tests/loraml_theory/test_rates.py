@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from loraml_theory import rates, zoo
 from loraml_theory.adapters import Parameters
-from loraml_theory.closed_forms import fine_tune, reduced_rank_regression
+from loraml_theory.closed_forms import best_rank_error, fine_tune, reduced_rank_regression
 from loraml_theory.moments import Moments, draw
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
@@ -232,3 +232,19 @@ def test_both_finite_n_terms_of_the_parameter_error_show() -> None:
     error = fine_tune(moments, np.zeros((d, d)), r) - W
     mean = float(np.mean(np.sum(error**2, axis=(-2, -1))))
     assert mean == pytest.approx(rates.parameter_error(r, d, n, sigma=sigma), rel=0.025)
+
+
+@pytest.mark.parametrize(("d", "k"), [(10, 1), (6, 3), (5, 3), (4, 3)])
+def test_the_floor_of_many_tasks_is_what_rank_k_leaves(d: int, k: int) -> None:
+    U = 1.3 * np.random.default_rng(d).standard_normal((50, d, k))
+    residual = U @ np.swapaxes(U, -1, -2) - k * 1.3**2 * np.eye(d)
+    np.testing.assert_allclose(rates.many_task_floor(U, scale=1.3), best_rank_error(residual, k), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("d", "k", "expected"), [(10, 1, 8.998), (10, 2, 31.43), (10, 3, 56.38), (6, 3, 15.85)])
+def test_the_mean_floor_of_many_tasks_has_its_known_values(d: int, k: int, expected: float) -> None:
+    value, error, spread = rates.mean_many_task_floor(np.random.default_rng(0), d, k)
+    assert abs(value - expected) <= 5 * error + 0.01
+    assert error == pytest.approx(spread / 20_000**0.5)
+    scaled, _, _ = rates.mean_many_task_floor(np.random.default_rng(0), d, k, scale=2.0)
+    assert scaled == pytest.approx(16 * value)

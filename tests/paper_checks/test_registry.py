@@ -29,10 +29,10 @@ def test_ids_select_claims_once_and_in_order() -> None:
 
 
 def test_an_unknown_id_is_named_beside_those_that_exist() -> None:
-    expected = re.escape("claim: got 'ML-9', expected one of SR-1, SR-2")
+    expected = re.escape("claim: got 'ML-99', expected one of SR-1, SR-2")
     known = [fakes.claim(), fakes.claim(id="SR-2")]
     with pytest.raises(InputError, match=expected):
-        registry.get(["SR-1", "ML-9"], known=known)
+        registry.get(["SR-1", "ML-99"], known=known)
 
 
 def test_every_claim_is_found_and_complete() -> None:
