@@ -28,7 +28,7 @@ def test_what_ships_is_found_again(k: int, symmetric: bool) -> None:
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("k", [1, 2])
 def test_two_tasks_have_no_identity(k: int, symmetric: bool) -> None:
-    with pytest.raises(NoIdentityError, match="with two tasks all minors vanish where .* at any degree"):
+    with pytest.raises(NoIdentityError, match=r"with two tasks all minors vanish where .* at any degree"):
         find(Ideal(k, symmetric, tasks=2))
 
 
