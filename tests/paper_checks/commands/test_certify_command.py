@@ -192,7 +192,7 @@ def test_without_flint_no_theorem_is_proved_and_checking_is_possible(
 
 def test_a_damaged_theorem_is_one_line(loraml: Loraml, tmp_path: Path) -> None:
     document = test_check_theorem.document("ml-3-k2-symmetric")
-    document["identities"][0]["terms"][0]["coefficient"] += 1
+    document["identities"][0]["terms"][0]["coefficient"] += 5
     (tmp_path / "wrong.json").write_text(test_check_theorem.sealed(document), "ascii")
     ended = loraml("certify", "check", "wrong.json")
     assert (ended.status, ended.out) == (1, "Not valid: identities[0]: its two sides differ.\n")

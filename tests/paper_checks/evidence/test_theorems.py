@@ -29,6 +29,7 @@ def test_a_changed_certificate_proves_nothing(change: theorems.Change) -> None:
     assert (found.measured, found.outcome) == (1, Outcome.DISAGREES)
 
 
+@pytest.mark.long
 def test_a_claim_without_its_proof_is_refuted_wherever_it_applies() -> None:
     """ML-3 on one structure: the proof is a value of its own, and its controls are listed."""
     (claim,) = registry.get(["ML-3"])
