@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from paper_checks.evidence.evidence import Evidence, Note, Outcome
@@ -145,6 +146,27 @@ class AtScale:
     check: ScaleCheck
     controls: tuple[tuple[str, ScaleCheck], ...]
 
+    def of(self, seed: int, profile: Profile) -> Beyond:
+        """Return the checks for one seed and profile."""
+        controls = tuple((what, partial(check, seed, profile)) for what, check in self.controls)
+        return Beyond(partial(self.check, seed, profile), controls)
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """Evidence that is not about one subject: a proof for all of them, or ensembles.
+
+    Parameters
+    ----------
+    check
+        Yields the evidence.
+    controls
+        False statements or proofs, in words, with the check that must refute each.
+    """
+
+    check: Callable[[], Iterable[Evidence | Note]]
+    controls: tuple[tuple[str, Callable[[], Iterable[Evidence | Note]]], ...]
+
 
 @dataclass(frozen=True)
 class Given:
@@ -191,6 +213,8 @@ class AnyClaim(Generic[S]):
         Draws the claim's picture on given axes for one subject.
     at_scale
         Run by profiles with structures, unless the user gives instances.
+    for_all
+        A proof for every subject that meets the assumptions; checked wherever the claim applies.
     unit
         Unit of the evidence, if it is the same for all.
     keys
@@ -212,6 +236,7 @@ class AnyClaim(Generic[S]):
     controls: tuple[Control[S], ...]
     figure: Callable[[Axes, S], None] | None = None
     at_scale: AtScale | None = None
+    for_all: Beyond | None = None
     unit: str = ""
     keys: tuple[str, ...] = ()
     existential: bool = False

@@ -20,7 +20,6 @@ from paper_checks.claim import (
     Picture,
     Profile,
     Recorded,
-    ScaleCheck,
     Subject,
     Verdict,
     applicable,
@@ -248,12 +247,15 @@ def check(
             notes += said
             applied_to.append(subject)
     controls = [_control(c, applied_to, profile, seed=seed) for c in claim.controls] if applied_to else []
+    beyond = [claim.for_all] if claim.for_all and applied_to else []
     if at_scale and claim.at_scale:
-        seen, said = parted(claim.at_scale.check(seed, profile))
+        beyond.append(claim.at_scale.of(seed, profile))
+    for each in beyond:
+        seen, said = parted(each.check())
         verdicts.append(judge(seen))
         evidence += seen
         notes += said
-        controls += [_at_scale_control(*c, profile, seed=seed) for c in claim.at_scale.controls]
+        controls += [_control_beyond(*control) for control in each.controls]
     verdict = _combine(verdicts)
     return ClaimResult(
         claim=claim,
@@ -301,9 +303,9 @@ def _control(control: Control[S], applied_to: Sequence[S], profile: Profile, *, 
     return ControlResult(control.what, own.name, judge(seen), headline(seen))
 
 
-def _at_scale_control(what: str, scale_check: ScaleCheck, profile: Profile, *, seed: int) -> ControlResult:
-    """Try a false statement on its ensembles."""
-    seen, _ = parted(scale_check(seed, profile))
+def _control_beyond(what: str, false: Callable[[], Iterable[Evidence | Note]]) -> ControlResult:
+    """Try a false statement on its ensembles, or a false proof."""
+    seen, _ = parted(false())
     return ControlResult(what, seen[0].instance, judge(seen), headline(seen))
 
 
@@ -317,10 +319,11 @@ def _reason(
     """Return the reason for the verdict in one sentence."""
     judged = [item for item in evidence if item.decides]
     if verdict is Verdict.SUPPORTED:
-        ensembles = {e.instance for e in judged} - {subject.name for subject in applied_to}
+        counted_on = [item for item in judged if item.kind != "proved"]
+        ensembles = {e.instance for e in counted_on} - {subject.name for subject in applied_to}
         also = f" and {plural(len(ensembles), 'ensemble')}" if ensembles else ""
         said = quote(claim.keys, judged, noun=claim.noun)
-        counted = f"{plural(len(judged), 'value')} on {plural(len(applied_to), claim.noun)}{also} as predicted."
+        counted = f"{plural(len(counted_on), 'value')} on {plural(len(applied_to), claim.noun)}{also} as predicted."
         return f"{said}. {counted}" if said else counted
     if verdict is Verdict.ASSUMPTIONS_NOT_MET:
         unmet = next((a for a in assumptions if a.holds is False), None)

@@ -1,4 +1,6 @@
-"""Proofs by computation: strict spurious minima (ML-5) and descent directions at saddles (ML-4), in ball arithmetic.
+"""Proofs by computation: strict spurious minima (ML-5), descent at saddles (ML-4), ML-3 for all structures.
+
+The first two in ball arithmetic:
 
 - `prove` proves that a strict local minimum with f > 0 lies near a point, `search` looks for such points, and
   `certificate` writes what was proved as a file;
@@ -6,5 +8,11 @@
 - `optimum` encloses the least loss of fine-tuning (FT-1);
 - `saddles` encloses stationary points at T = 2 and bounds their curvature along an escape direction.
 
-All but `check` need python-flint (the extra ``exact``). docs/certificates.md has the mathematics.
+By identities between polynomials:
+
+- `minors` are those that vanish where the loss of ML-3 is 0, `identities` finds how they give 0 for the base's distance
+  from the truth, and `theorem` writes it as a file;
+- `check_theorem` verifies such a file, as `check` does.
+
+All but the two checkers need python-flint (the extra ``exact``). docs/certificates.md has the mathematics.
 """

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from loraml_theory.certified.check import InvalidError, UnreadableError
@@ -25,9 +26,9 @@ KIND = "exact recovery of LoRA-ML for every independent structure"
 CLAIM = (
     "Let A_star be any d x d matrix and U_star_1, ..., U_star_T any d x k matrices, with k as in `k`, some three of "
     "which are jointly of full column rank 3k. If A_star + U_star_t U_star_t^T - A is, for every t, {shift} with d x k "
-    "factors, then A = A_star. Each identity of `identities` says that `multiple` times the unknown X[i, j] of `entry` is "
-    "the sum of `terms`: a coefficient, times a monomial given by [i, j, exponent] for each of its unknowns X[i, j], "
-    "times the determinant of the listed rows and columns of E_task - X, where X is a {unknown} 3k x 3k matrix and "
+    "factors, then A = A_star. Each identity of `identities` says that `multiple` times the unknown X[i, j] of `entry` "
+    "is the sum of `terms`: a coefficient, times a monomial given by [i, j, exponent] for each of its unknowns X[i, j],"
+    " times the determinant of the listed rows and columns of E_task - X, where X is a {unknown} 3k x 3k matrix and "
     "E_task is 1 on the diagonal of block `task` and 0 elsewhere. All indices are counted from 0."
 )
 ADAPTERS = {
@@ -82,7 +83,7 @@ def check(document: dict[str, Any]) -> Theorem:
         If the sides of an identity differ.
     """
     k, adapters = _header(document)
-    kinds = [(0, k), *([(0, 1)] if k > 1 else []), (0, 0)]
+    kinds = entries(k)
     identities = document.get("identities")
     if not (isinstance(identities, list) and len(identities) == len(kinds)):
         raise UnreadableError(f"identities: expected a list of {len(kinds)}, for the entries {kinds}")
@@ -91,6 +92,11 @@ def check(document: dict[str, Any]) -> Theorem:
     for at, (identity, entry) in enumerate(zip(identities, kinds, strict=True)):
         terms += _check_identity(expansions, identity, entry, f"identities[{at}]")
     return Theorem(k, adapters, terms)
+
+
+def entries(k: int) -> list[tuple[int, int]]:
+    """Return an entry of each kind, in the order of a certificate."""
+    return [(0, k), *([(0, 1)] if k > 1 else []), (0, 0)]
 
 
 def _header(document: dict[str, Any]) -> tuple[int, str]:
@@ -138,7 +144,9 @@ class _Expansions:
             raise UnreadableError(f"{name}: expected an object of {', '.join(sorted(TERM))}")
         c, task = term["coefficient"], term["task"]
         if not (_is_whole(c, -(2**MOST_BITS), 2**MOST_BITS) and c != 0):
-            raise UnreadableError(f"{name}: coefficient: got {c!r:.60}, expected a whole number of {MOST_BITS} bits, not 0")
+            raise UnreadableError(
+                f"{name}: coefficient: got {c!r:.60}, expected a whole number of {MOST_BITS} bits, not 0"
+            )
         if not _is_whole(task, 0, BLOCKS - 1):
             raise UnreadableError(f"{name}: task: got {task!r:.60}, expected 0 to {BLOCKS - 1}")
         rows, columns = self._indices(term["rows"], f"{name}: rows"), self._indices(term["columns"], f"{name}: columns")
@@ -152,7 +160,7 @@ class _Expansions:
     def _indices(self, found: Any, name: str) -> tuple[int, ...]:
         if not (isinstance(found, list) and len(found) == self.k + 1 and all(self._is_index(i) for i in found)):
             raise UnreadableError(f"{name}: expected {self.k + 1} numbers from 0 to {self.n - 1}")
-        if any(one >= two for one, two in zip(found, found[1:], strict=False)):
+        if any(one >= two for one, two in pairwise(found)):
             raise UnreadableError(f"{name}: got {found}, expected them in increasing order")
         return tuple(found)
 
@@ -161,7 +169,7 @@ class _Expansions:
         if not (isinstance(found, list) and len(found) <= MOST_DEGREE and all(self._is_power(one) for one in found)):
             raise UnreadableError(form)
         unknowns = [(i, j) for i, j, _ in found]
-        if any(one >= two for one, two in zip(unknowns, unknowns[1:], strict=False)):
+        if any(one >= two for one, two in pairwise(unknowns)):
             raise UnreadableError(form)
         if sum(exponent for _, _, exponent in found) > MOST_DEGREE:
             raise UnreadableError(form)

@@ -2,8 +2,8 @@ r"""Find identities ``m X_ij = sum c (monomial) (minor)`` that prove ML-3 for ev
 
 Such an identity, with whole numbers m and c, shows that ``X_ij = 0`` wherever all minors vanish. The products of a
 degree are the columns of a linear system over Q, which FLINT solves. Relabelling indices and blocks permutes the
-minors, so that one entry of each kind is enough. From k = `AVERAGED` on the unknowns are sums over the relabellings that
-keep the entry: if an identity exists, its average over them is one as well, and there are far fewer.
+minors, so that one entry of each kind is enough. From k = `AVERAGED` on the unknowns are sums over the relabellings
+that keep the entry: if an identity exists, its average over them is one as well, and there are far fewer.
 """
 
 from __future__ import annotations
@@ -105,8 +105,9 @@ def _solve(
     expanded: dict[Minor, Polynomial] = {}
     polynomials = [_expanded(ideal, column, expanded) for column in columns]
     rows = _representatives(ideal, [(target,), *(m for polynomial in polynomials for m in polynomial)], group)
-    system = fmpz_mat(len(rows), len(columns) + 1)
-    for column, polynomial in enumerate([*polynomials, {(target,): 1}]):
+    polynomials.append({(target,): 1})
+    system = fmpz_mat(len(rows), len(polynomials))
+    for column, polynomial in enumerate(polynomials):
         for monomial, c in polynomial.items():
             if monomial in rows:
                 system[rows[monomial], column] = c

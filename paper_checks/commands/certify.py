@@ -27,7 +27,9 @@ LARGEST_K = 3  # of theorems: larger ones would take minutes, or more memory tha
 LARGEST_MEBIBYTES = 10  # far beyond any certificate
 Tries = whole(1, 10**6)
 
-app = typer.Typer(help="Prove that strict spurious minima exist (ML-5) or ML-3 for all structures, and check such proofs.")
+app = typer.Typer(
+    help="Prove that strict spurious minima exist (ML-5) or ML-3 for all structures, and check such proofs."
+)
 
 
 @app.command()
@@ -179,7 +181,9 @@ def _theorem_text(proved: Theorem) -> str:
 
 def _for_all(k: int, asymmetric: bool) -> str:
     adapters = "asymmetric" if asymmetric else "symmetric"
-    return f"for every structure with an independent triple at k = {k}, any d >= {3 * k} and T >= 3, {adapters} adapters"
+    return (
+        f"for every structure with an independent triple at k = {k}, any d >= {3 * k} and T >= 3, {adapters} adapters"
+    )
 
 
 def _listed(identities: list[Identity]) -> str:

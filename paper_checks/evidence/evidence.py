@@ -8,7 +8,7 @@ from enum import StrEnum
 from math import inf, isfinite
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["exact", "certified", "numerical", "statistical"]
+Kind: TypeAlias = Literal["proved", "exact", "certified", "numerical", "statistical"]
 Relation: TypeAlias = Literal["equal", "at most", "at least", "slope", "above"]
 
 

@@ -8,8 +8,8 @@ from math import isfinite
 from paper_checks.evidence.evidence import Evidence, Kind, Outcome
 from paper_checks.notation import unicode
 
-STRENGTH: tuple[Kind, ...] = ("exact", "certified", "numerical", "statistical")
-PROOFS = {"exact": "exact over Q", "certified": "certified"}
+STRENGTH: tuple[Kind, ...] = ("proved", "exact", "certified", "numerical", "statistical")
+PROOFS = {"proved": "proved", "exact": "exact over Q", "certified": "certified"}
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -30,6 +30,8 @@ VERDICTS = {
 }
 OUTCOMES = {Outcome.AGREES: "✓", Outcome.DISAGREES: "✗", Outcome.UNDECIDED: "?", None: "–"}
 KINDS = {
+    "proved": "by identities between polynomials that hold whatever the numbers: true of every structure that meets "
+    "the assumptions, drawn or not. A program that shares no code with the one that found them expands them.",
     "exact": "over the rational numbers, compared without a tolerance: true of exactly this structure. It depends on "
     "the program and on the structure's numbers, not on rounding.",
     "certified": "with bounds on every rounding: true of the number that the bounds enclose. Where a certificate is "

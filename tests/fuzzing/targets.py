@@ -55,6 +55,14 @@ def certificate(folder: Path) -> None:
     (folder / "certificate.json").write_bytes(content)
 
 
+def theorem(folder: Path) -> None:
+    """Write a certificate of a theorem that ships."""
+    from importlib.resources import files
+
+    content = files("loraml_theory").joinpath("certificates/theorems/ml-3-k2-symmetric.json").read_bytes()
+    (folder / "certificate.json").write_bytes(content)
+
+
 def spec(folder: Path) -> None:
     """Write the spec of a sweep, with every key, and a folder that it was begun in."""
     from sims.sweep.running import run
@@ -248,6 +256,7 @@ ADVISE = ("advise", "a=a", "b=b", "c=c", "d=d", "--base", "base.safetensors", "-
 TARGETS: dict[str, Target] = {
     "verify-structure": Target(("verify", "--structure", "my.npz", "--claim", "SR-1", "--out", "out"), structure),
     "certify-check": Target(("certify", "check", "certificate.json"), certificate, statuses=frozenset({0, 1})),
+    "certify-check-theorem": Target(("certify", "check", "certificate.json"), theorem, statuses=frozenset({0, 1})),
     "certify-spurious": Target(
         ("certify", "spurious", "--structure", "my.npz", "--starts", "1", "--out", "out.json"),
         structure,

@@ -13,7 +13,7 @@ import pytest
 from loraml_theory import zoo
 from loraml_theory.harness.structure_file import write_structure
 from loraml_theory.structure import GroundTruth
-from tests.loraml_theory.certified import points
+from tests.loraml_theory.certified import points, test_check_theorem
 from tests.paper_checks.conftest import Loraml
 
 
@@ -145,3 +145,59 @@ def test_without_flint_proving_is_an_error_and_checking_is_not(loraml: Loraml, m
         "loraml: error: certify spurious: needs python-flint: pip install '.[exact]' in a clone of loraml-theory\n",
     )
     assert loraml("certify", "check", points.SHIPPED[0]).status == 0
+
+
+@pytest.mark.parametrize("adapters", [[], ["--asymmetric"]], ids=["symmetric", "asymmetric"])
+def test_a_theorem_is_certified_for_all_structures(loraml: Loraml, tmp_path: Path, adapters: list[str]) -> None:
+    ended = loraml("certify", "theorem", "ML-3", "--k", "1", *adapters, "--out", "c.json")
+    assert (ended.status, ended.err) == (0, "")
+    kind = "asymmetric" if adapters else "symmetric"
+    said = f"ML-3 for every structure with an independent triple at k = 1, any d >= 3 and T >= 3, {kind} adapters"
+    assert ended.out == f"Proved: {said}, by 2 identities of 2, 2 terms.\nCertificate: c.json\n"
+    assert json.loads((tmp_path / "c.json").read_text("ascii"))["found"]["command"].endswith("--out c.json")
+    ended = loraml("certify", "check", "c.json")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out == f"Valid: {said}. 4 terms checked in exact arithmetic.\n"
+
+
+def test_two_tasks_prove_nothing(loraml: Loraml, tmp_path: Path) -> None:
+    ended = loraml("certify", "theorem", "ML-3", "--k", "1", "--tasks", "2", "--out", "c.json")
+    assert (ended.status, ended.err) == (1, "")
+    assert ended.out.startswith("Not proved, nothing written: no identity for X[0, 1] up to degree 3: with two tasks ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("ML-4", "--k", "1"), "CLAIM: got 'ML-4', expected ML-3"),
+        (("ML-3", "--k", "4"), "--k: got '4', expected a whole number from 1 to 3"),
+        (("ML-3", "--k", "1", "--tasks", "4"), "--tasks: got '4', expected a whole number from 2 to 3"),
+    ],
+)
+def test_another_theorem_is_an_error_in_one_line(loraml: Loraml, words: tuple[str, ...], text: str) -> None:
+    ended = loraml("certify", "theorem", *words, "--out", "c.json")
+    assert (ended.status, ended.out, ended.err) == (2, "", f"loraml: error: {text}\n")
+
+
+def test_without_flint_no_theorem_is_proved_and_checking_is_possible(
+    loraml: Loraml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "flint", None)
+    ended = loraml("certify", "theorem", "ML-3", "--k", "1", "--out", "c.json")
+    assert ended.status == 2
+    assert ended.err.startswith("loraml: error: certify theorem: needs python-flint: ")
+    assert loraml("certify", "check", test_check_theorem.SHIPPED[0]).status == 0
+
+
+def test_a_damaged_theorem_is_one_line(loraml: Loraml, tmp_path: Path) -> None:
+    document = test_check_theorem.document("ml-3-k2-symmetric")
+    document["identities"][0]["terms"][0]["coefficient"] += 5
+    (tmp_path / "wrong.json").write_text(test_check_theorem.sealed(document), "ascii")
+    ended = loraml("certify", "check", "wrong.json")
+    assert (ended.status, ended.out) == (1, "Not valid: identities[0]: its two sides differ.\n")
+    document["identities"][0]["terms"][0]["coefficient"] = "1"
+    (tmp_path / "odd.json").write_text(test_check_theorem.sealed(document), "ascii")
+    ended = loraml("certify", "check", "odd.json")
+    assert (ended.status, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "identities[0]: terms[0]: coefficient: got '1'" in ended.err

@@ -24,6 +24,7 @@ FOLDERS: tuple[Any, ...] = (
 FILES = (
     ["structure", "generic"],
     ["certify", "spurious", "--search", "4,1,3"],
+    ["certify", "theorem", "ML-3", "--k", "1"],
     ["language", "tasks", "--data", "none.txt"],
 )
 
