@@ -114,7 +114,7 @@ def _sample(truth: GroundTruth, profile: Profile) -> tuple[int, float]:
     spectrum = np.asarray(off_tangent_spectrum(truth))
     seen = spectrum[spectrum > 1e-9]
     variance = float(2 * np.sum(1 / seen**2 - 1 / truth.T**2) / np.sum(1 / seen) ** 2)
-    wanted, most = max(FEWEST, ceil(42 * profile.trials * variance)), 5 * profile.trials
+    wanted, most = max(FEWEST, ceil(64 * profile.trials * variance)), 8 * profile.trials
     return (wanted, SHARP) if wanted <= most else (most, RESOLUTION)
 
 
@@ -136,7 +136,7 @@ def _fitted(instance: Instance, moments: Moments, setting: Setting, start: np.nd
 def _least(instance: Instance, constant: Callable[[int, int], float]) -> Evidence:
     """State that no tasks have a smaller trace than d^2 c / T."""
     truth = instance.truth
-    trace = float(np.sum(1 / off_tangent_spectrum(truth)))
+    trace = base_error(truth, 1, sigma=1.0)
     return Evidence(
         "numerical",
         instance.name,
