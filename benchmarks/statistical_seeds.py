@@ -17,7 +17,7 @@ from paper_checks import registry
 from paper_checks.claim import PROFILES, Claim, applicable, gather
 from paper_checks.evidence.evidence import Evidence, Outcome
 
-IDS = ("SR-4", "SR-5", "ML-7", "ML-8", "FT-2")
+IDS = ("SR-4", "SR-5", "ML-7", "ML-8", "ML-9", "FT-2")
 
 
 def statistical(seed: int) -> list[Evidence]:

@@ -215,10 +215,28 @@ def recovery_condition(truth: GroundTruth) -> Array:
     return xp.where(found, 1 / xp.where(found, smallest, xp.ones_like(smallest)), xp.full_like(smallest, inf))
 
 
-def base_error(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float = 1.0) -> float:
-    r"""Predict ``E ||A_hat - A*||_F^2`` of LoRA-ML from N samples per task, T >= 3, to first order (ML-7).
+def least_trace(d: int, k: int) -> float:
+    r"""Return the least ``(T/d^2) tr[(sum_t P_t^perp)^{-1}]`` of any tasks, and its limit for many random ones (ML-9).
 
-        (sigma^2 / (sigma_x^2 N)) tr[(sum_t P_t^perp)^{-1}]   >=   sigma^2 d^2 / (sigma_x^2 N T)
+        c = [d (d - 1)/2 + d/(d - k) + m/(1 - b)] / d^2,   b = (d k - k (k - 1)/2 - k/d)/m,   m = d (d + 1)/2 - 1
+
+    The mean of ``P_t^perp`` over all rotations is 1 on antisymmetric matrices, ``(d - k)/d`` on the identity and 1 - b
+    on symmetric matrices of trace 0.
+
+    Examples
+    --------
+    >>> [round(least_trace(10, k), 3) for k in (1, 2, 3)]
+    [1.122, 1.291, 1.532]
+    """
+    traceless = d * (d + 1) / 2 - 1
+    b = (d * k - k * (k - 1) / 2 - k / d) / traceless
+    return (d * (d - 1) / 2 + d / (d - k) + traceless / (1 - b)) / d**2
+
+
+def base_error(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float = 1.0) -> float:
+    r"""Predict ``E ||A_hat - A*||_F^2`` of LoRA-ML from N samples per task, T >= 3, to first order (ML-9).
+
+        (sigma^2 / (sigma_x^2 N)) tr[(sum_t P_t^perp)^{-1}]   >=   sigma^2 d^2 c / (sigma_x^2 N T),   c = `least_trace`
 
     Infinite where A* is not identified to first order.
     """

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import ceil
 from typing import Any
 
 import numpy as np
 
-from loraml_theory.adapters import Parameters
 from loraml_theory.closed_forms import boost, spectral_recovery, two_task_orbit
-from loraml_theory.moments import Moments, draw
-from loraml_theory.objectives import ProjectedLoRAML
-from loraml_theory.rates import base_error, meta_rank, off_tangent_spectrum, standard_rank
-from loraml_theory.solvers import newton
+from loraml_theory.moments import Moments
+from loraml_theory.rates import meta_rank, standard_rank
 from loraml_theory.spectra import INDEPENDENT, best_triple_separation, separation
 from loraml_theory.structure import Array, GroundTruth
 from paper_checks.claim import Assumption, Claim, Control, Finding, Profile
@@ -26,8 +22,7 @@ from paper_checks.evidence.drawn import carry, with_one_integer
 from paper_checks.evidence.error_coverage import COVERAGE, Rank, covered, inside, unit_noise
 from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
-from paper_checks.evidence.measure import mean_evidence
-from paper_checks.evidence.minimisers import asserted_condition, draw_boost, smallest_shift
+from paper_checks.evidence.minimisers import draw_boost
 from paper_checks.evidence.task_growth import (
     Line,
     grow,
@@ -38,11 +33,7 @@ from paper_checks.evidence.task_growth import (
     standard_base,
 )
 from paper_checks.evidence.trials import (
-    FEWEST,
-    PAPER_N,
-    PAPER_SETTING,
     Rate,
-    Setting,
     predicted_parameter_error,
     without_sigma_x,
 )
@@ -52,9 +43,6 @@ from sims.ensembles.masks import Masks
 Base = Callable[[GroundTruth], np.ndarray]
 ERROR = r"error at rank $k$ from $T \ge 3$ tasks over FT-2's prediction"
 ERROR_AT_TWO = "error at rank $3k$ from two tasks over FT-2's prediction"
-BASE_ERROR = r"$\|A - A^\star\|_F^2$ from $N$ samples over its prediction"
-NOISE = 1e-3  # finite-N experiment: parameter noise over the smallest shift, times the condition number
-LARGE_N = 10**9
 
 
 def _identified(instance: Instance) -> Finding:
@@ -77,12 +65,11 @@ def check(
     predicted_rank: Rank = meta_rank,
     rate: Rate = predicted_parameter_error,
     two_task_rank: Callable[[int], int] = lambda k: 3 * k,
-    finite_n_error: Callable[..., float] = base_error,
     residual_rank: Rank = meta_rank,
     base_rounding: Callable[[GroundTruth], float] = recovery_rounding,
     separated: float = INDEPENDENT,
 ) -> Iterator[Evidence | Note]:
-    """Fine-tune at rank k from T' = 3..T tasks, at rank 3k from two; measure the base's error at finite N."""
+    """Fine-tune at rank k from T' = 3..T tasks, at rank 3k from two."""
     truth = instance.truth
     identified = [T for T in range(3, truth.T + 1) if float(best_triple_separation(truth.U_retraining[:T])) > separated]
     if identified:
@@ -93,8 +80,6 @@ def check(
             yield slope_evidence(instance, growth)
     if 3 * truth.k <= truth.d and float(separation(truth.U_star[[0, 1, -1]])) > INDEPENDENT:
         yield from _two_tasks(instance, profile, rate, two_task_rank)
-    if truth.T >= 3 and truth.d <= 12:
-        yield from _finite_n(instance, profile, finite_n_error)
     yield from _exact(instance, predicted_rank, two_task_rank)
 
 
@@ -132,56 +117,6 @@ def _two_tasks(
         return two_task_rank(k)
 
     yield from grow(instance, profile, Line(orbit, rank, rank, rate), [2]).evidence(instance, key=ERROR_AT_TWO)
-
-
-def _finite_n(instance: Instance, profile: Profile, finite_n_error: Callable[..., float]) -> Iterator[Evidence | Note]:
-    """Measure the base's error at N = 10^9, with as much noise as first order allows, and in the paper's setting."""
-    truth = instance.truth
-    condition, smallest = float(asserted_condition(truth)), smallest_shift(truth)
-    sigma = NOISE * smallest / condition * np.sqrt(LARGE_N) / truth.d
-    for setting in (Setting(LARGE_N, sigma, 1.5), Setting(PAPER_N, PAPER_SETTING.sigma, PAPER_SETTING.sigma_x)):
-        noise = setting.sigma * truth.d / np.sqrt(setting.n)  # size of the least-squares errors
-        if noise <= 1e3 * float(np.finfo(float).eps) * condition * float(truth.scale):
-            yield Note(instance.name, f"base error at {setting}: hidden by the rounding of max||W_t||_F")
-        elif noise * condition / smallest <= 10 * NOISE:
-            bias = 100 * (noise * condition / smallest) ** 2  # second order; 100 is a margin for its constant
-            yield from _base_error(instance, profile, setting, finite_n_error, bias)
-
-
-def _base_error(
-    instance: Instance, profile: Profile, setting: Setting, finite_n_error: Callable[..., float], bias: float
-) -> Iterator[Evidence | Note]:
-    """Minimise LoRA-ML on drawn moments, starting at the truth, and average ``||A - A*||_F^2``."""
-    truth = instance.truth
-    spectrum = off_tangent_spectrum(truth)
-    # the error is a sum of chi-squares weighted by 1/spectrum: these degrees of freedom fix its precision
-    degrees = float(np.sum(1 / spectrum) ** 2 / np.sum(1 / spectrum**2))
-    trials = max(FEWEST, ceil(10 * profile.trials / degrees))
-    noise = {"sigma": setting.sigma, "sigma_x": setting.sigma_x}
-    moments = draw(instance.rng(f"finite N {setting}"), truth.W_retraining, setting.n, **noise, batch=(trials,))
-    objective = ProjectedLoRAML(moments.around(truth.A_star))  # the same problem with smaller rounding
-    start = Parameters(U=np.broadcast_to(truth.U_retraining, (trials, *truth.U_retraining.shape)))
-    end = newton(objective, start, relative_tolerance=1e-15, max_iterations=50)
-    errors = np.sum(objective.base(end.parameters) ** 2, axis=(-2, -1))
-    # a gradient of E U moves the base by E: it must be far below the noise, seen through the smallest factor
-    size = setting.sigma_x * setting.sigma * truth.d / np.sqrt(setting.n)
-    enough = 1e-3 * size * np.sqrt(smallest_shift(truth)) / float(asserted_condition(truth))
-    unconverged = int(np.sum(end.gradient_norm > enough))
-    if unconverged:
-        yield Note(instance.name, f"base error at {setting}: not judged, {unconverged} of {trials} did not converge")
-        return
-    yield mean_evidence(
-        instance,
-        f"||A - A*||_F^2 over its prediction, T = {truth.T}, retraining with {setting}",
-        errors / finite_n_error(truth, setting.n, **noise),
-        1.0,
-        bias=bias,
-        reason=f"first order in the noise over the smallest shift, {bias:.1g} for its square",
-    ).of(BASE_ERROR)
-
-
-def _lower_bound(truth: GroundTruth, N: float, *, sigma: float, sigma_x: float) -> float:
-    return (sigma / sigma_x) ** 2 * truth.d**2 / (N * truth.T)
 
 
 def _second_minimiser(truth: GroundTruth) -> np.ndarray:
@@ -236,9 +171,7 @@ CLAIM = Claim(
     title="After LoRA-ML the test error does not grow with $T$",
     statement=(
         "From the population solution, rank-$k$ fine-tuning has the error of FT-2 with $r = k$ for every $T "
-        r"\ge 3$; at $T = 2$ that of FT-2 with $r = 3k$. From $N$ samples a task the base is off by "
-        r"$\mathrm{E}\|A - A^\star\|_F^2 = \frac{\sigma^2}{\sigma_x^2 N} \operatorname{tr}[(\sum_t "
-        r"P_t^\perp)^{-1}]$ to first order."
+        r"\ge 3$; at $T = 2$ that of FT-2 with $r = 3k$."
     ),
     source="arXiv 2410.22264, theorem on the test error of LoRA-ML; proof in docs/theory.md, ML-7",
     nature="theorem",
@@ -266,16 +199,6 @@ CLAIM = Claim(
             carry("generic", 10, 1, 3),
         ),
         Control(
-            "mutated: with a factor 1/2 at finite N",
-            partial(check, finite_n_error=lambda *args, **kwargs: base_error(*args, **kwargs) / 2),
-            carry("generic", 10, 1, 3),
-        ),
-        Control(
-            "mutated: the bound sigma^2 d^2/(NT) attained",
-            partial(check, finite_n_error=_lower_bound),
-            carry("generic", 10, 3, 3),
-        ),
-        Control(
             "broken assumption: a repeated task, the second minimiser",
             partial(check, base=_second_minimiser, base_rounding=lambda _truth: 0.0, separated=-1.0),
             carry("repeated-task", 20, 1, 3),
@@ -299,5 +222,5 @@ CLAIM = Claim(
         },
     ),
     figure=growth_figure,
-    keys=(ERROR, ERROR_AT_TWO, BASE_ERROR),
+    keys=(ERROR, ERROR_AT_TWO),
 )

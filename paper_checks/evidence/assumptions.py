@@ -78,6 +78,11 @@ TEST_FACTOR_OF_FULL_RANK: Assumption[Instance] = Assumption(
     lambda instance: _independent(instance, slice(-1, None)),
 )
 
+RETRAINING_FACTORS_OF_FULL_RANK: Assumption[Instance] = Assumption(
+    r"every $U_t^\star$, $t \le T$, has full column rank $k$ (measured: the least of their smallest singular values)",
+    lambda instance: independence(float(np.min(separation(instance.truth.U_retraining[:, None])))),
+)
+
 TWO_TASKS = Assumption("$T = 2$ (measured: $T$)", _decide(lambda i: i.truth.T == 2, lambda i: i.truth.T))
 
 RANK_BELOW_DIMENSION = Assumption(

@@ -11,8 +11,8 @@ An interval of a mean is Student's, and is widened by the Cornish-Fisher term of
 since errors are like chi-squares, and at such levels the normal approximation alone is too optimistic.
 
 Sample sizes are chosen for precision from the degrees of freedom of the error: the relative standard
-error is ``sqrt(2 / (20 trials))`` for fine-tuning (`trials.trials_for`) and ``sqrt(2 / (10 trials))`` for
-the base (ML-7), with the profile's trials; but at least `trials.FEWEST` are drawn.
+error is ``sqrt(2 / (20 trials))`` for fine-tuning (`trials.trials_for`) and ``sqrt(2 / (128 trials))`` for
+the base (ML-9), with the profile's trials; but at least `trials.FEWEST` are drawn.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ MOST_INTERVALS = {
     "ML-1": 3,
     "ML-2": 5,
     "ML-3": 5,
-    "ML-7": 60,
+    "ML-7": 52,
     "ML-8": 12,
+    "ML-9": 24,
     "FT-2": 120,
 }
 """Those of the profile full; quick has no ensembles and so none in SR-2, SR-3, ML-1 to ML-3."""
 FALSE_ALARM = BUDGET / sum(MOST_INTERVALS.values())  # power of each interval
 POWER = 0.999
-DEGREES = {"fine-tuning": 20, "base": 10}  # degrees of freedom, per trial of the profile
+DEGREES = {"fine-tuning": 20, "base": 128}  # degrees of freedom, per trial of the profile
 
 
 def quantile(n: int, *, skewness: float) -> float:

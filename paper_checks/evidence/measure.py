@@ -100,18 +100,19 @@ def mean_evidence(
     reason: str,
     rounding: float = 0.0,
     predicted_error: float = 0.0,
+    resolution: float = RESOLUTION,
 ) -> Evidence:
     """Compare the mean of independent samples with a prediction that is right up to a relative bias and rounding.
 
     The interval is Student's of false-alarm probability `FALSE_ALARM`, widened for the samples' skewness and by the
-    prediction's own standard error. An interval or a tolerance wider than `RESOLUTION` can disagree but not agree;
+    prediction's own standard error. An interval or a tolerance wider than `resolution` can disagree but not agree;
     rounding above `VISIBLE` hides the value.
     """
     mean = float(np.mean(samples))
     error = sqrt(float(np.var(samples, ddof=1)) / samples.size + predicted_error**2)
     half = quantile(samples.size, skewness=skewness(samples)) * error
     tolerance = (bias + rounding) * abs(predicted)
-    sharp = max(half, tolerance) <= RESOLUTION * abs(predicted) or abs(mean - predicted) > half + tolerance
+    sharp = max(half, tolerance) <= resolution * abs(predicted) or abs(mean - predicted) > half + tolerance
     return Evidence(
         "statistical",
         instance.name,

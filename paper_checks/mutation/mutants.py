@@ -219,7 +219,19 @@ RATES = (
         ("SR-5",),
     ),
     Mutant("T for T + 1 in the rank", "rates:standard_rank", Edit(ast.Add, "T", becomes="left"), ("SR-4",)),
-    Mutant("the trace without the inverse", "rates:base_error", Edit(ast.Div, "1", becomes="right"), ("ML-7",)),
+    Mutant(
+        "wrong sign of the off-tangent part in the limit of the trace",
+        "rates:least_trace",
+        Edit(ast.Sub, "1 b", becomes="left + right"),
+        ("ML-9",),
+    ),
+    Mutant(
+        "the symmetry of the shifts ignored in the limit of the trace",
+        "rates:least_trace",
+        Edit(ast.Sub, "d k 1 2", becomes="left"),
+        ("ML-9",),
+    ),
+    Mutant("the trace without the inverse", "rates:base_error", Edit(ast.Div, "1", becomes="right"), ("ML-9",)),
     Mutant(
         "the projector on the tangent space for the one off it",
         "rates:off_tangent_spectrum",

@@ -70,7 +70,7 @@ def floor(method: str, setting: Setting, truth: GroundTruth, *, rank: int) -> fl
 
 
 def base_error(method: str, setting: Setting, truth: GroundTruth, *, N: float, sigma: float) -> float:
-    """Predict ``E ||A_hat - A*||_F^2`` to first order: LoRA-ML at T >= 3 (ML-7), SR in the population (SR-1)."""
+    """Predict ``E ||A_hat - A*||_F^2`` to first order: LoRA-ML at T >= 3 (ML-9), SR in the population (SR-1)."""
     if method == "sr":
         return float(np.sum(np.mean(truth.R[:-1], axis=0) ** 2)) if isinf(N) else nan
     if truth.T == 2 or needed_rank(method, setting) is None:

@@ -248,3 +248,16 @@ def test_the_mean_floor_of_many_tasks_has_its_known_values(d: int, k: int, expec
     assert error == pytest.approx(spread / 20_000**0.5)
     scaled, _, _ = rates.mean_many_task_floor(np.random.default_rng(0), d, k, scale=2.0)
     assert scaled == pytest.approx(16 * value)
+
+
+@given(ground_truths(T=st.integers(3, 6), independent=True))
+def test_no_tasks_have_a_smaller_trace_than_the_limit(truth: GroundTruth) -> None:
+    trace = float(np.sum(1 / rates.off_tangent_spectrum(truth)))
+    assert truth.T * trace >= truth.d**2 * rates.least_trace(truth.d, truth.k) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(("d", "k"), [(10, 1), (10, 3), (6, 2)])
+def test_many_tasks_come_near_the_least_trace(d: int, k: int) -> None:
+    truth = zoo.generic(np.random.default_rng(0), d, k, 300)
+    trace = float(np.sum(1 / rates.off_tangent_spectrum(truth)))
+    assert 300 * trace / d**2 == pytest.approx(rates.least_trace(d, k), rel=5e-3)

@@ -24,7 +24,7 @@ few = settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_ids_are_those_of_the_theory() -> None:
-    theorems = [f"SR-{i}" for i in range(1, 6)] + [f"ML-{i}" for i in range(1, 9)] + ["FT-1", "FT-2"]
+    theorems = [f"SR-{i}" for i in range(1, 6)] + [f"ML-{i}" for i in range(1, 10)] + ["FT-1", "FT-2"]
     of_theory = [claim for claim in registry.claims() if claim.id.partition("-")[0] in registry.FAMILIES]
     assert [claim.id for claim in of_theory] == [*theorems, "NL-language", "NL-shallow", "NL-vision"]
     assert [claim.id for claim in of_theory if claim.nature == "theorem"] == theorems
@@ -75,7 +75,7 @@ def disagreements(claim: Claim, truth: GroundTruth, seed: int) -> list[Evidence]
     return [e for e in evidence if e.outcome is Outcome.DISAGREES]
 
 
-@pytest.mark.parametrize("id_", ["SR-2", "SR-3", "SR-4", "SR-5", "ML-1", "ML-3", "ML-6", "ML-7", "ML-8"])
+@pytest.mark.parametrize("id_", ["SR-2", "SR-3", "SR-4", "SR-5", "ML-1", "ML-3", "ML-6", "ML-7", "ML-8", "ML-9"])
 @pytest.mark.parametrize("scale", [1e-20, 1e20])
 @pytest.mark.long
 def test_verdicts_do_not_depend_on_the_scale_of_numbers(id_: str, scale: float) -> None:

@@ -28,7 +28,7 @@ def test_the_allocation_adds_up_to_the_budget() -> None:
     assert set(MOST_INTERVALS) <= {claim.id for claim in registry.claims()}
 
 
-@pytest.mark.parametrize("id_", ["SR-4", "SR-5", "ML-7", "ML-8", "FT-2"])
+@pytest.mark.parametrize("id_", ["SR-4", "SR-5", "ML-7", "ML-8", "ML-9", "FT-2"])
 @pytest.mark.long
 def test_a_run_uses_no_more_intervals_than_were_allocated(id_: str) -> None:
     (claim,) = registry.get([id_])

@@ -27,7 +27,7 @@ from tests.paper_checks.conftest import Loraml
 
 SMALL = Profile("small", trials=200, starts=3)
 CLAIMS = {claim.id: claim for claim in registry.claims() if isinstance(claim, Claim)}
-EXACT = ["SR-1", "SR-2", "SR-3", "ML-1", "ML-2", "ML-3", "ML-6", "ML-7", "FT-2"]
+EXACT = ["SR-1", "SR-2", "SR-3", "ML-1", "ML-2", "ML-3", "ML-6", "ML-7", "ML-8", "FT-2"]
 
 
 def found(check: Check[Instance], instance: Instance, *kinds: str) -> list[Evidence]:
@@ -70,6 +70,11 @@ FALSE = {
     ("ML-6", "mutated: without the oblique projection"): (8, 1, 3),
     ("ML-7", "mutated: error of rank k(T+1), growing with T"): (8, 1, 3),
     ("ML-7", "mutated: rank 2k at T = 2"): (8, 1, 3),
+    ("ML-8", "mutated: r - k + 2 tasks suffice"): (8, 1, 3),
+    ("ML-8", "mutated: r - k + 4 tasks needed"): (8, 1, 3),
+    ("ML-8", "mutated: asymmetric adapters need no more tasks than symmetric ones"): (8, 1, 4),
+    ("ML-8", "mutated: the test task needs rank k"): (8, 1, 3),
+    ("ML-8", "mutated: a semidefinite base outside the family"): (8, 1, 3),
     ("FT-2", "mutated: 2rd degrees of freedom"): (8, 1, 3),
 }
 

@@ -187,7 +187,7 @@ def test_heavy_tails_are_left_to_the_in_sample_error(tmp_path: Path) -> None:
 
 
 def test_finite_samples_of_retraining_are_predicted(tmp_path: Path) -> None:
-    """ML-7 at finite N: the base's error, and what fine-tuning on unlimited samples leaves of it."""
+    """ML-9: the base's error, and what fine-tuning on unlimited samples leaves of it."""
     rows = swept(
         tmp_path,
         'method = ["sr", "lora-ml-newton"]\nstart = "truth"\nd = 6\nN = [1000, 4000, 16000]\nn = "inf"\nsigma = 0.003'
