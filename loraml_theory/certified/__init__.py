@@ -12,7 +12,7 @@ By identities between polynomials:
 
 - `minors` are those that vanish where the loss of ML-3 is 0, `identities` finds how they give 0 for the base's distance
   from the truth, and `theorem` writes it as a file;
-- `check_theorem` verifies such a file, as `check` does.
+- `check_theorem` verifies such a file, as `check` does, and `coq` writes it for that proof assistant.
 
-All but the two checkers need python-flint (the extra ``exact``). docs/certificates.md has the mathematics.
+All but the two checkers and `coq` need python-flint (the extra ``exact``). docs/certificates.md has the mathematics.
 """

@@ -1,8 +1,8 @@
 r"""Write a certificate of ML-3 for every independent structure as a file that Coq's kernel checks.
 
-The theorem in it is that of the normal form: if, for t = 0, 1, 2, ``E_t - X`` is a product of factors with k columns,
-up to the size 3k, then all entries of X are 0. Determinants, the relabelling of blocks and the identities are proved
-there from nothing but the real numbers of Coq; docs/certificates.md says what is not.
+The theorem in it is that of the normal form: if ``E_t - X`` is a product of factors with k columns for t = 0, 1, 2, in
+the first 3k rows and columns, then X is 0 there. Determinants, the relabelling of blocks and the identities are proved
+from Coq's axioms of the real numbers alone; docs/certificates.md says what is left to people.
 """
 
 from __future__ import annotations

@@ -150,6 +150,43 @@ def check(
 
     The exit status is 0 if it is valid, 1 if it is not valid, and 2 if it cannot be read.
     """
+    from loraml_theory.certified.check import Content, InvalidError
+
+    try:
+        _, proved = _verified(path)
+    except InvalidError as problem:
+        return 1, _not_valid(problem)
+    return 0, _minimum_text(proved) if isinstance(proved, Content) else _theorem_text(proved)
+
+
+@app.command()
+@deferred
+def export(
+    path: Annotated[Path, typer.Argument(metavar="CERT.json", help="A certificate of a theorem.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.v", help="The file to write.")],
+) -> Exit:
+    """Check a certificate of a theorem and write it for the proof assistant Coq, whose kernel checks it again.
+
+    The exit status is 0 if it is valid, 1 if it is not valid, and 2 if it cannot be read.
+    """
+    from loraml_theory.certified import coq
+    from loraml_theory.certified.check import Content, InvalidError
+    from loraml_theory.harness.atomic import write_whole
+
+    prepare_file(out, inputs=[path])
+    try:
+        document, proved = _verified(path)
+    except InvalidError as problem:
+        return 1, _not_valid(problem)
+    if isinstance(proved, Content):
+        raise InputError(f"{path}: got a certificate of a spurious minimum, expected one of a theorem")
+    with writing(out):
+        write_whole(out, coq.exported(document))
+    return 0, f"{_theorem_text(proved)}Written: {out}; check it with coqc\n"
+
+
+def _verified(path: Path) -> tuple[dict[str, Any], Content | Theorem]:
+    """Return the document of a certificate of either kind, and what it proves."""
     from loraml_theory.certified import check as independent
     from loraml_theory.certified import check_theorem
     from loraml_theory.harness.input_files import MEBIBYTE, read_text
@@ -157,13 +194,14 @@ def check(
     text = read_text(path, expected="a certificate", limit=LARGEST_MEBIBYTES * MEBIBYTE)
     try:
         document = independent.opened(text)
-        if document.get("kind") == check_theorem.KIND:
-            return 0, _theorem_text(check_theorem.check(document))
-        return 0, _minimum_text(independent.verify(document))
+        of_theorem = document.get("kind") == check_theorem.KIND
+        return document, check_theorem.check(document) if of_theorem else independent.verify(document)
     except independent.UnreadableError as problem:
         raise InputError(f"{path}: {problem}") from None
-    except independent.InvalidError as problem:
-        return 1, f"Not valid: {one_line(str(problem))}.\n"
+
+
+def _not_valid(problem: Exception) -> str:
+    return f"Not valid: {one_line(str(problem))}.\n"
 
 
 def _minimum_text(content: Content) -> str:

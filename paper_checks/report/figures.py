@@ -41,7 +41,7 @@ def picture(claim: AnyClaim[S], applied_to: Sequence[S], evidence: Sequence[Evid
         with axes(height=0.7 + 0.42 * len(spread)) as (figure, ax):
             _draw_forest(ax, spread, unit=claim.unit)
             return Picture(data_uri(figure), FOREST)
-    drawn = [e for e in evidence if e.outcome in MARKS]
+    drawn = [e for e in evidence if e.outcome in MARKS and e.kind != "proved"]
     if not drawn:
         return None
     rows = list(dict.fromkeys(e.instance for e in drawn))

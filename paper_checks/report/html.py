@@ -121,13 +121,18 @@ class Place:
         return next((outcome for outcome in WORST_FIRST if outcome in found), None)
 
     @property
+    def of_all(self) -> bool:
+        """Whether it is not one instance but all of them, by a proof."""
+        return any(item.kind == "proved" for item in self.evidence)
+
+    @property
     def share(self) -> float:
         """The largest share of what is tolerated that a value which decides uses."""
         return max((item.share for item in self.evidence if item.decides and not isnan(item.share)), default=0.0)
 
 
 def places(result: ClaimResult) -> list[Place]:
-    """Return what was found on every instance: what disagrees first, then by the share used, then what is not met."""
+    """Return what was found on every instance: what disagrees first, then proofs, then by the share used."""
     names = dict.fromkeys([*(a.instance for a in result.assumptions), *(e.instance for e in result.evidence)])
     found = [
         Place(
@@ -138,7 +143,7 @@ def places(result: ClaimResult) -> list[Place]:
         for name in names
     ]
     order = {outcome: position for position, outcome in enumerate((*WORST_FIRST, None))}
-    return sorted(found, key=lambda place: (bool(place.missing), order[place.outcome], -place.share))
+    return sorted(found, key=lambda at: (bool(at.missing), order[at.outcome], not at.of_all, -at.share))
 
 
 def kind_of(instance: str) -> str | None:

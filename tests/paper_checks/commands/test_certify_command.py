@@ -201,3 +201,20 @@ def test_a_damaged_theorem_is_one_line(loraml: Loraml, tmp_path: Path) -> None:
     ended = loraml("certify", "check", "odd.json")
     assert (ended.status, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "identities[0]: terms[0]: coefficient: got '1'" in ended.err
+
+
+def test_a_theorem_is_exported_once_it_is_checked(loraml: Loraml, tmp_path: Path) -> None:
+    shipped = test_check_theorem.SHIPPED[0]
+    ended = loraml("certify", "export", shipped, "--out", "recovery.v")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.endswith("Written: recovery.v; check it with coqc\n")
+    assert "Theorem exact_recovery" in (tmp_path / "recovery.v").read_text("ascii")
+    document = test_check_theorem.document(shipped.stem)
+    document["identities"][0]["multiple"] += 1
+    (tmp_path / "wrong.json").write_text(test_check_theorem.sealed(document), "ascii")
+    ended = loraml("certify", "export", "wrong.json", "--out", "wrong.v")
+    assert (ended.status, ended.out) == (1, "Not valid: identities[0]: its two sides differ.\n")
+    assert not (tmp_path / "wrong.v").exists()
+    ended = loraml("certify", "export", points.SHIPPED[0], "--out", "wrong.v")
+    assert ended.status == 2
+    assert ended.err.endswith("got a certificate of a spurious minimum, expected one of a theorem\n")

@@ -25,6 +25,7 @@ FILES = (
     ["structure", "generic"],
     ["certify", "spurious", "--search", "4,1,3"],
     ["certify", "theorem", "ML-3", "--k", "1"],
+    ["certify", "export", "none.json"],
     ["language", "tasks", "--data", "none.txt"],
 )
 
