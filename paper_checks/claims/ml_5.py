@@ -8,10 +8,13 @@ from functools import partial
 import numpy as np
 
 from loraml_theory.adapters import Parameters
+from loraml_theory.closed_forms import best_rank_error, standard_retraining
 from loraml_theory.landscape import curvature, gauge_dimension
 from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers.base import gradient_norm
+from loraml_theory.spectra import numerical_rank
+from loraml_theory.structure import joint_factor
 from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import THREE_TASKS
@@ -22,8 +25,10 @@ from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.minimisers import random_starts, solve, stationary
 
 FAR = 1e-4  # misfits above this, relative to max||W_t||_F, are not slow convergence to the global minimum
+CLEARLY = 1e-3  # squared singular values of the joint factor above this, relative to max||W_t||_F, are independence
 
 VALUE = "$f$ at a strict local minimum (0 at the global ones)"
+RANK = "rank of $W_{T+1} - A$ there, for a new task that is independent of the others"
 CURVATURE = r"least curvature there, across the orbit $U_t \to U_t Q_t$"
 
 Candidate = Callable[[Instance, Profile], np.ndarray | None]
@@ -63,6 +68,7 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
         return
     yield from derivative_evidence(instance)
     yield from _offered(instance, U)
+    yield from _adaptable(instance, U)
     yield from _certified(instance, U)
 
 
@@ -122,6 +128,26 @@ def _offered(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
     )
 
 
+def _adaptable(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
+    """Measure what a new task needs from the base there; more than rank k if it is independent of the others."""
+    truth, moments = instance.truth, population(instance.truth.W_retraining)
+    residual = truth.W_test - ProjectedLoRAML(moments).base(Parameters(U=U))
+    rank = int(numerical_rank(residual, np.asarray(1e-9 * float(truth.retraining_scale))).low)
+    left, standard = (
+        float(best_rank_error(M, truth.k)) for M in (residual, truth.W_test - standard_retraining(moments))
+    )
+    yield Note(
+        instance.name,
+        f"from the base there a new task needs rank {rank}, k = {truth.k}; rank k leaves a squared error of "
+        f"{left:.3g}, after standard retraining {standard:.3g}",
+    )
+    joint = np.linalg.svd(joint_factor(truth.U_star), compute_uv=False)
+    if truth.k * (truth.T + 1) <= truth.d and joint[-1] ** 2 > CLEARLY * float(truth.retraining_scale):
+        what = "singular values of W_{T+1} - A above 10^-8 max||W_t||_F, A the base at the point"
+        reason = "A - A* is not 0, and of the span of the retraining tasks"
+        yield Evidence("numerical", instance.name, what, rank, truth.k + 1, "at least", 0.0, reason, key=RANK)
+
+
 def _certified(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
     """Prove that a strict spurious minimum lies near a point, for exactly the floats of the structure."""
     if not exact_evidence.available():
@@ -169,7 +195,7 @@ CLAIM = Claim(
     statement=(
         r"For $T \ge 3$ the population objective $f$ can have strict local minima with $f > 0$, though every "
         r"global minimiser is the truth; one instance at $d = 3$, $T = 3$, $k = 1$ settles every $d \ge 3$ by "
-        "padding with zeros."
+        "padding with zeros. At its base rank $k$ does not suffice for a new independent task."
     ),
     source="arXiv 2410.22264v1, Appendix D.2; proof in docs/theory.md, ML-5",
     nature="theorem",
@@ -188,6 +214,6 @@ CLAIM = Claim(
         ),
     ),
     instances=lambda seed: [draw("spurious", 3, 1, 3, seed), draw("spurious", 10, 1, 3, seed)],
-    keys=(VALUE, CURVATURE),
+    keys=(VALUE, CURVATURE, RANK),
     existential=True,
 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from loraml_theory import zoo
 from loraml_theory.adapters import Parameters
-from loraml_theory.closed_forms import spectral_recovery
+from loraml_theory.closed_forms import best_rank_error, spectral_recovery, standard_retraining
 from loraml_theory.landscape import curvature
 from loraml_theory.moments import Moments, draw, population
 from loraml_theory.objectives import ProjectedLoRAML
@@ -72,6 +72,8 @@ class MapCell:
         One of `SOLVERS_AND_STARTS`.
     reached, spurious, unconverged
         Number of starts of every structure that end so, ``(structures,)`` each.
+    ranks, errors
+        Of every spurious end: the `needed_rank` of the test task from its base, and the `relative_floor` there.
     """
 
     kind: str
@@ -84,6 +86,8 @@ class MapCell:
     reached: np.ndarray
     spurious: np.ndarray
     unconverged: np.ndarray
+    ranks: np.ndarray
+    errors: np.ndarray
 
     @property
     def starts(self) -> int:
@@ -132,7 +136,16 @@ def _place(scale: Scale, engine: Engine, kind: str, *, k: int, T: int, N: float,
         best = [*ends.values(), newton(engine, moments, truth.U_retraining[:, None, ...])]
         known = np.min(np.concatenate([end.value for end in best], axis=1), axis=1)
     for (solver, start), end in ends.items():
-        yield MapCell(kind, d, k, T, N, solver, start, *_sorted(end, known, moments, truth))
+        reached, spurious = _outcomes(end, known, moments, truth)
+        ranks, errors = _after_traps(end, spurious, moments, truth)
+        yield MapCell(
+            *(kind, d, k, T, N, solver, start),
+            reached=reached.sum(axis=1),
+            spurious=spurious.sum(axis=1),
+            unconverged=(~reached & ~spurious).sum(axis=1),
+            ranks=ranks,
+            errors=errors,
+        )
 
 
 def _starts(rng: np.random.Generator, count: int, truth: GroundTruth, moments: Moments) -> dict[str, np.ndarray]:
@@ -156,10 +169,8 @@ def _run(engine: Engine, moments: Moments, starts: dict[str, np.ndarray]) -> dic
     return ends
 
 
-def _sorted(
-    end: Ends, known: np.ndarray, moments: Moments, truth: GroundTruth
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count the starts of every structure that reached the global minimum, ended in a spurious one, or neither."""
+def _outcomes(end: Ends, known: np.ndarray, moments: Moments, truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
+    """Return which starts reached the global minimum, and which ended in a spurious one, ``(structures, starts)``."""
     excess = np.maximum(end.value - known[:, None], 0)
     reached = np.sqrt(2 * excess) <= REACHED * truth.retraining_scale[:, None]
     spurious = end.stationary & ~reached & np.isfinite(end.value)
@@ -168,4 +179,26 @@ def _sorted(
         objective = ProjectedLoRAML(repeated(moments, which[0]))
         spectrum = curvature(objective, Parameters(U=end.U[which]))
         spurious[which] = spectrum[:, 0] > -1e-7 * spectrum[:, -1]  # at a saddle the descent has not ended
-    return reached.sum(axis=1), spurious.sum(axis=1), (~reached & ~spurious).sum(axis=1)
+    return reached, spurious
+
+
+def _after_traps(
+    end: Ends, spurious: np.ndarray, moments: Moments, truth: GroundTruth
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rank and error that the test tasks of all spurious ends need and keep, ``(traps,)`` each."""
+    which = np.nonzero(spurious)
+    some = repeated(moments, which[0])
+    base = ProjectedLoRAML(some).base(Parameters(U=end.U[which]))
+    tasks = GroundTruth(truth.A_star[which[0]], truth.U_star[which[0]])
+    return needed_rank(tasks, base), relative_floor(tasks, base, standard_retraining(some))
+
+
+def needed_rank(truth: GroundTruth, base: np.ndarray) -> np.ndarray:
+    """Return the rank of ``W_{T+1} - A``, singular values below `REACHED` of max||W_t||_F left out, ``(...)``."""
+    values = np.linalg.svd(truth.W_test - base, compute_uv=False)
+    return np.asarray(np.sum(values > REACHED * truth.retraining_scale[..., None], axis=-1))
+
+
+def relative_floor(truth: GroundTruth, base: np.ndarray, standard: np.ndarray) -> np.ndarray:
+    """Return the squared error that rank k leaves of the test task from a base, over that from another, ``(...)``."""
+    return np.asarray(best_rank_error(truth.W_test - base, truth.k) / best_rank_error(truth.W_test - standard, truth.k))

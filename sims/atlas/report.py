@@ -67,7 +67,16 @@ def _row(cell: MapCell) -> dict[str, str | int | float]:
             f"{outcome}_low": round(low, 6),
             f"{outcome}_high": round(high, 6),
         }
-    return row | {"structures_with_a_trapped_start": int(np.sum(cell.spurious > 0))}
+    return row | {"structures_with_a_trapped_start": int(np.sum(cell.spurious > 0))} | _after_traps(cell)
+
+
+def _after_traps(cell: MapCell) -> dict[str, str | float]:
+    """Return medians and ranges over the spurious ends of what the test task needs there; empty where there is none."""
+    found: dict[str, str | float] = {}
+    for name, values in (("rank_after_trap", cell.ranks), ("error_after_trap", cell.errors)):
+        for suffix, summary in (("", np.median), ("_low", np.min), ("_high", np.max)):
+            found[name + suffix] = round(float(summary(values)), 6) if len(values) else ""
+    return found
 
 
 def write_table(cells: Sequence[MapCell], path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from loraml_theory import zoo
+from loraml_theory.closed_forms import standard_retraining
 from loraml_theory.moments import population
 from paper_checks.commands.atlas import summary
 from sims import engines
@@ -91,15 +92,34 @@ def test_a_saddle_is_a_descent_that_has_not_ended() -> None:
     moments = population(truth.W_retraining)
     at_zero = atlas_ends.evaluated(moments, np.zeros((2, 3, 6, 1)), (2, 1))
     assert np.all(at_zero.stationary)
-    reached, spurious, unconverged = landscape._sorted(at_zero, np.zeros(2), moments, truth)
-    assert (reached.sum(), spurious.sum(), unconverged.sum()) == (0, 0, 2)
+    reached, spurious = landscape._outcomes(at_zero, np.zeros(2), moments, truth)
+    assert not reached.any()
+    assert not spurious.any()
 
 
 def test_overflow_is_not_converged() -> None:
     truth = zoo.generic(np.random.default_rng(0), 6, 1, 3, batch=(2,))
     moments = population(truth.W_retraining)
     far = atlas_ends.evaluated(moments, np.full((2, 3, 6, 1), np.nan), (2, 1))
-    assert landscape._sorted(far, np.zeros(2), moments, truth)[2].sum() == 2
+    assert not np.any(landscape._outcomes(far, np.zeros(2), moments, truth))
+
+
+def test_the_base_of_a_trap_needs_more_than_rank_k(cells: list[MapCell]) -> None:
+    trapped = [c for c in cells if c.spurious.sum() and np.isinf(c.N)]
+    assert trapped
+    for c in trapped:
+        assert len(c.ranks) == len(c.errors) == c.spurious.sum()
+        assert np.all(c.ranks > c.k)
+        assert np.all(c.errors > 0)
+
+
+def test_rank_and_error_are_measured_from_the_base() -> None:
+    truth = zoo.orthogonal(np.random.default_rng(0), 8, 1, 3, batch=(2,))
+    standard = standard_retraining(population(truth.W_retraining))
+    assert landscape.needed_rank(truth, truth.A_star).tolist() == [1, 1]
+    assert landscape.needed_rank(truth, standard).tolist() == [4, 4]
+    np.testing.assert_allclose(landscape.relative_floor(truth, truth.A_star, standard), 0, atol=1e-25)
+    np.testing.assert_allclose(landscape.relative_floor(truth, standard, standard), 1)
 
 
 def test_intervals_take_starts_of_one_structure_as_such() -> None:
