@@ -52,8 +52,8 @@ def every_independent_structure(
 
 def _is_valid(k: int, adapters: str, change: Change) -> bool:
     """Return whether a certificate that ships, changed and with a digest that fits, proves what its name says."""
-    file = files("loraml_theory").joinpath(f"certificates/theorems/ml-3-k{k}-{adapters}.json")
-    document = check.opened(file.read_text("ascii"))
+    name = f"certificates/theorems/ml-3-k{k}-{adapters}.json"
+    document = check.opened(files("loraml_theory").joinpath(name).read_text("ascii"))
     change(k, document)
     document["sha256"] = check.content_digest(document)
     try:
