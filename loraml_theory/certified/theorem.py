@@ -6,23 +6,9 @@ from itertools import groupby
 from typing import Any
 
 from loraml_theory.certified.certificate import sealed
+from loraml_theory.certified.check_theorem import ADAPTERS, KIND, SCHEMA
 from loraml_theory.certified.identities import Identity
 from loraml_theory.certified.minors import Ideal, Monomial
-
-SCHEMA = 1
-KIND = "exact recovery of LoRA-ML for every independent structure"
-CLAIM = (
-    "Let A_star be any d x d matrix and U_star_1, ..., U_star_T any d x k matrices, with k as in `k`, some three of "
-    "which are jointly of full column rank 3k. If A_star + U_star_t U_star_t^T - A is, for every t, {shift} with d x k "
-    "factors, then A = A_star. Each identity of `identities` says that `multiple` times the unknown X[i, j] of `entry` "
-    "is the sum of `terms`: a coefficient, times a monomial given by [i, j, exponent] for each of its unknowns X[i, j],"
-    " times the determinant of the listed rows and columns of E_task - X, where X is a {unknown} 3k x 3k matrix and "
-    "E_task is 1 on the diagonal of block `task` and 0 elsewhere. All indices are counted from 0."
-)
-ADAPTERS = {
-    "symmetric": CLAIM.format(shift="U_t U_t^T", unknown="symmetric"),
-    "asymmetric": CLAIM.format(shift="U_t V_t^T", unknown="general"),
-}
 
 
 def document(ideal: Ideal, identities: list[Identity], found: dict[str, Any]) -> dict[str, Any]:

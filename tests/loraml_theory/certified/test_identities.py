@@ -50,14 +50,6 @@ def test_the_point_of_two_tasks_is_no_zero_with_three() -> None:
     assert at_degree(Ideal(1, True, tasks=2), (0, 1), 4) is None
 
 
-def test_the_two_programs_use_the_same_words() -> None:
-    assert (theorem.SCHEMA, theorem.KIND, theorem.ADAPTERS) == (
-        check_theorem.SCHEMA,
-        check_theorem.KIND,
-        check_theorem.ADAPTERS,
-    )
-
-
 @given(SIZES, st.integers(0, 10**6))
 def test_minors_are_determinants(ideal: Ideal, seed: int) -> None:
     """Both expansions, at a drawn matrix of small whole numbers."""

@@ -34,6 +34,7 @@ from tests.realdata.peft_ml.trainer_runs import (
     classified,
     continued,
     distance,
+    held,
     meta,
     moved,
     run,
@@ -384,14 +385,6 @@ def test_a_model_divided_between_processes_has_the_gradients_of_a_whole_one(tmp_
 
 
 # memory
-
-
-def held(trainer: MetaTrainer) -> int:
-    """Return the bytes of distinct memory of the parameters and of what the optimizer keeps of them."""
-    optimizer: Any = trainer.optimizer
-    tensors = [*trainer.model.parameters(), *trainer.model.buffers()]
-    tensors += [tensor for kept in optimizer.state.values() for tensor in kept.values()]
-    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
 def test_the_base_is_held_once_whatever_the_number_of_tasks(tmp_path: Path) -> None:

@@ -161,3 +161,11 @@ def main(file: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+
+
+def held(trainer: MetaTrainer) -> int:
+    """Return the bytes of distinct memory of the parameters and of what the optimizer keeps of them."""
+    optimizer: Any = trainer.optimizer
+    tensors = [*trainer.model.parameters(), *trainer.model.buffers()]
+    tensors += [tensor for kept in optimizer.state.values() for tensor in kept.values()]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
