@@ -16,6 +16,8 @@ SIGNS = {
     "sigma": "σ",
     "lambda": "λ",
     "rho": "ρ",
+    "phi": "φ",
+    "delta": "δ",
     "eta": "η",
     "theta": "θ",
     "Sigma": "Σ",
