@@ -278,6 +278,7 @@ TARGETS: dict[str, Target] = {
         shallow_records,
         statuses=frozenset({0, 1}),
     ),
+    "power": Target(("power", "records"), records),
     "vision-report": Target(("vision", "report", "records"), records, _without_pictures),
     "vision-parquet": Target(
         ("vision", "--data", "images", "--settings", "settings.toml", "--out", "out"),
