@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
-from loraml_theory.harness.errors import InputError, reason
+from loraml_theory.harness.errors import InputError, one_line, reason
 from loraml_theory.harness.input_files import check_regular, open_input
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
+LONGEST_NAME = 200  # bytes as part of a file's name, which a file system limits to 255
 EXPECTED = "JSON Lines, a JSON list, CSV or Parquet by its ending (.jsonl, .json, .csv, .parquet, also with .gz)"
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
 """Names of splits in a saved folder, and the part of a task that each is."""
@@ -47,6 +49,10 @@ def source_of(text: str, *, option: str) -> Source:
     found = tuple(Path(path.strip()) for path in paths.split(",") if path.strip())
     if not (name.strip() and equals and len(found) in (1, 2)):
         raise InputError(f"{option}: got {text!r}, expected NAME=FILE or NAME=TRAIN,TEST")
+    if len(quote(name.strip())) > LONGEST_NAME:
+        raise InputError(
+            f"{option}: got the name {one_line(name)[:40]}…, expected one that can be part of a file's name"
+        )
     return Source(name.strip(), found)
 
 
