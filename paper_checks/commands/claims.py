@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Ids, claim_ids
+from paper_checks.commands.options import Group, Ids, claim_ids
 from paper_checks.commands.output import rendered
 
 
@@ -21,12 +21,13 @@ def claims(
             help="Show these claims in full, with their controls.",
         ),
     ] = None,
+    group: Group = "all",
 ) -> Exit:
     """List the claims with their statements, assumptions and sources."""
     from paper_checks import registry
     from paper_checks.report.terminal import show_claims, show_list
 
     if claim is None:
-        return 0, rendered(lambda console: show_list(console, registry.claims()))
-    chosen = registry.get(claim)
+        return 0, rendered(lambda console: show_list(console, registry.of_group(group)))
+    chosen = registry.get(claim, known=registry.of_group(group))
     return 0, rendered(lambda console: show_claims(console, chosen))

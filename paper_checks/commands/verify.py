@@ -13,7 +13,7 @@ import typer
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.processes import cores
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Device, EngineName, Ids, Profile, Seed, claim_ids, one_of, whole
+from paper_checks.commands.options import Device, EngineName, Group, Ids, Profile, Seed, claim_ids, one_of, whole
 from paper_checks.commands.output import prepare_folder, rendered, write_files
 from paper_checks.commands.progress import computing
 
@@ -39,6 +39,7 @@ def verify(
             help="Check only these claims; `loraml claims` lists them.",
         ),
     ] = None,
+    group: Group = "all",
     exact: Annotated[
         bool, typer.Option("--exact", help="Take the structure's floats as exact numbers, for exact evidence.")
     ] = False,
@@ -74,7 +75,7 @@ def verify(
     from sims import engines
 
     _check_folders(records or (), out)
-    asked = registry.claims() if claim is None else registry.get(claim)
+    asked = registry.of_group(group) if claim is None else registry.get(claim, known=registry.of_group(group))
     chosen, experiments, without = _with_records(asked, records or (), by_id=claim is not None)
     level = replace(PROFILES[profile], engine=engine, device=device)
     if level.structures:
