@@ -35,7 +35,7 @@ HEADS = ("classifier", "score")
 
 
 class Encoder(NamedTuple):
-    """A model for pairs of texts, its tokenizer, and the name of its last layer."""
+    """A model for pairs of texts, its tokenizer, and the name of its last layer, empty without a head."""
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
@@ -71,6 +71,21 @@ def load_encoder(name: str | os.PathLike[str], *, labels: int, seed: int) -> Enc
     # The head is always new, and so is the pooler, which many checkpoints have not trained.
     _check_weights(loaded, fresh=(last, "pooler"), name=os.fspath(name))
     return Encoder(model, tokenizer, last)
+
+
+def load_body(name: str | os.PathLike[str]) -> Encoder:
+    """Load an encoder without a head, in single precision, from safetensors, without pickles or its own code.
+
+    Raises
+    ------
+    InputError
+        As for `load_encoder`.
+    """
+    from transformers import AutoModel
+
+    model, tokenizer, loaded = _loaded(AutoModel, os.fspath(name), {})
+    _check_weights(loaded, fresh=("pooler",), name=os.fspath(name))
+    return Encoder(model, tokenizer, "")
 
 
 def load_causal(name: str | os.PathLike[str]) -> Encoder:
