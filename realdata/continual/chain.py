@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from time import process_time
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.utils import parametrize
 
 from loraml_theory.harness.atomic import write_whole
@@ -146,7 +146,7 @@ def run_chain(
     stages = method.stages(chain.order)
     for at in range(len(found.losses), len(stages)):
         stage = stages[at]
-        state = _trained(stage, chain, method, state, layers, found, accelerator, lambda x, at=at: tick(at + x))
+        state = _trained(stage, chain, method, state, layers, found, accelerator, partial(_beyond, tick, at))
         place = folder / f"row-{stage.row}"
         shutil.rmtree(place, ignore_errors=True)  # of a kill
         factors.save(place, problem.plain, layers, state.pairs)
@@ -210,7 +210,11 @@ def _trained(
     return after
 
 
-def _step(model: nn.Module, batch: Rows, method: Method, state: State, accelerator: Accelerator) -> float:
+def _beyond(tick: Callable[[float], None], at: int, share: float) -> None:
+    tick(at + share)
+
+
+def _step(model: Any, batch: Rows, method: Method, state: State, accelerator: Accelerator) -> float:
     """Take the gradient of a batch and return the loss; filters act once in it, however often a weight is used."""
     with parametrize.cached():
         with accelerator.autocast():

@@ -90,7 +90,7 @@ def attached(plain: nn.Module, layers: Layers, *, seed: int, pairs: int = 1) -> 
     from peft import get_peft_model
 
     with torch_seeded(seed, "adapter"):
-        model: Any = get_peft_model(plain, layers.config(pairs))  # type: ignore[arg-type]  # also of other modules
+        model: Any = get_peft_model(plain, layers.config(pairs))
     try:
         yield model
     finally:
@@ -99,7 +99,8 @@ def attached(plain: nn.Module, layers: Layers, *, seed: int, pairs: int = 1) -> 
 
 def modules(model: nn.Module) -> dict[str, Any]:
     """Return peft's layers of a model with an adapter by their names in the plain model."""
-    plain: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    wrapped: Any = model
+    plain = wrapped.get_base_model() if hasattr(wrapped, "get_base_model") else wrapped
     return {name: module for name, module in plain.named_modules() if ADAPTER in getattr(module, "lora_A", ())}
 
 
@@ -162,7 +163,7 @@ def loaded(folder: Path, plain: nn.Module) -> Iterator[PeftModel]:
 
     read_json(folder / "adapter_config.json", expected="the settings of an adapter; run again")  # else peft asks a hub
     try:
-        model: Any = PeftModel.from_pretrained(plain, str(folder))  # type: ignore[arg-type]  # also of other modules
+        model: Any = PeftModel.from_pretrained(plain, str(folder))
     except Exception as error:  # of safetensors, of JSON, of torch for another size
         raise InputError(
             f"{folder}: holds no adapter of this model ({reason(error)}); remove it and run again"

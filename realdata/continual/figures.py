@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,17 @@ LOOKS = {method: Look(_COLOURS[at % len(_COLOURS)], "os^DvPX*<>hd"[at % 12]) for
 """Colour and marker of every method; those that share a colour differ in their marker."""
 
 
-def figures(chains: Chains, score: str, title: str) -> list[Figure]:
-    """Return the heat maps of the first order, and the curves over all orders."""
+def figures(chains: Chains, scores: Mapping[str, str]) -> list[Figure]:
+    """Return the heat maps of the first order by the first score, and the curves over all orders by all.
+
+    Parameters
+    ----------
+    chains
+        The records.
+    scores
+        Titles of the scores by name.
+    """
+    score, title = next(iter(scores.items()))
     number, tasks = next(iter(chains.orders.items()))
     lines = [line for line in chains.lines if any(record.key.order == number for record in line.records)]
     several = len(chains.starts) > 1
@@ -38,8 +47,12 @@ def figures(chains: Chains, score: str, title: str) -> list[Figure]:
     )
     whole = [line for line in chains.lines if line.method not in (*NO_ROWS_BETWEEN, "per-task")]
     curves = tuple(
-        Panel(f"from {start}", partial(_curves, lines=[line for line in whole if line.start == start], score=score))
+        Panel(
+            f"{name}{f', from {start}' if several else ''}",
+            partial(_curves, lines=[line for line in whole if line.start == start], score=name),
+        )
         for start in chains.starts
+        for name in scores
     )
     drawn = [
         Figure(
@@ -52,8 +65,8 @@ def figures(chains: Chains, score: str, title: str) -> list[Figure]:
         Figure(
             "curves",
             "As tasks come",
-            f"{title.capitalize()} in percent, mean of the tasks learnt so far, after each task; mean over seeds and "
-            "orders, bands: ± one standard error.",
+            f"{' and '.join(f'{name} ({about})' for name, about in scores.items())} in percent, mean of the tasks "
+            "learnt so far, after each task; mean over seeds and orders, bands: ± one standard error.",
             curves,
         ),
     ]

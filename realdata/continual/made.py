@@ -13,16 +13,16 @@ from realdata.text.splits import PARTS
 
 LABEL = "made-up features (drawn, no texts)"
 """Label of results on them."""
-WIDTH, LABELS, RANK = 32, 4, 2
+WIDTH, LABELS, RANK = 32, 8, 4
 SIZES = {"train": 96, "validation": 64, "test": 128}
-NOISE, SIZE = 0.25, 3.0
+NOISE, SIZE = 0.1, 6.0
 
 
 def made_tasks(names: Sequence[str]) -> dict[str, FeatureTask]:
-    """Return tasks whose sentences are near their label's features after a shift of rank 2 is undone.
+    """Return tasks whose sentences are near their label's features after a shift of rank 4 is undone.
 
     A sentence of label l has the features ``(I + R_t) e_l + ε``, normalised, with a unit vector e_l for each label, a
-    task's own shift R_t of rank 2, and normal ε. All tasks are drawn from one seed, each for itself.
+    task's own shift R_t of rank 4, and normal ε. All tasks are drawn from one seed, each for itself.
     """
     return {name: _made(name) for name in names}
 

@@ -126,8 +126,8 @@ def write(folder: Path, *, files: Files | None = None) -> ChainFindings:
         If something cannot be written.
     """
     found = findings(folder)
-    main = str(found.document["score"])
-    drawn = figures(found.chains, main, str(found.document["scores"][main]["title"]))
+    scores = {name: str(about["title"]) for name, about in found.document["scores"].items()}
+    drawn = figures(found.chains, scores)
     values = {
         "found": found,
         "document": found.document,

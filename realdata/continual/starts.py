@@ -112,7 +112,7 @@ class _ChoiceProblem:
         return Batch(torch.cat(inputs), torch.cat([batch.targets for batch in batches]))
 
     def _logits(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        unit = functional.normalize(outputs.unflatten(0, (len(targets), -1)), dim=2)
+        unit = functional.normalize(outputs.reshape(len(targets), -1, outputs.shape[-1]), dim=2)
         cosines = (unit[:, 1:] @ unit[:, 0, :, None])[..., 0]
         beyond = torch.arange(cosines.shape[1], device=cosines.device) >= targets[:, 1:]
         return (cosines / self.temperature).masked_fill(beyond, float("-inf"))

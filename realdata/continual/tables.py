@@ -82,7 +82,7 @@ class Chains:
             groups.setdefault((record.key.start, record.key.method), []).append(record)
         ordered = sorted(
             groups.items(), key=lambda item: (item[0][0] != "plain", item[0][0], METHODS.index(item[0][1]))
-        )  # type: ignore[arg-type]
+        )
         self.lines = tuple(Line(method, start, tuple(own)) for (start, method), own in ordered)
 
     @property

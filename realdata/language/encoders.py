@@ -103,8 +103,26 @@ def load_causal(name: str | os.PathLike[str]) -> Encoder:
     """
     from transformers import AutoModelForCausalLM
 
-    model, tokenizer, loaded = _loaded(AutoModelForCausalLM, os.fspath(name), {})
-    _check_weights(loaded, fresh=(), name=os.fspath(name))
+    return _writer(AutoModelForCausalLM, os.fspath(name))
+
+
+def load_seq2seq(name: str | os.PathLike[str]) -> Encoder:
+    """Load a model that reads a text and writes another; as `load_causal`.
+
+    Raises
+    ------
+    InputError
+        As for `load_encoder`.
+    """
+    from transformers import AutoModelForSeq2SeqLM
+
+    return _writer(AutoModelForSeq2SeqLM, os.fspath(name))
+
+
+def _writer(auto: Any, name: str) -> Encoder:
+    """Return a model with an output for every token."""
+    model, tokenizer, loaded = _loaded(auto, name, {})
+    _check_weights(loaded, fresh=(), name=name)
     last = model.get_output_embeddings()
     return Encoder(model, tokenizer, next(own for own, module in model.named_modules() if module is last))
 
