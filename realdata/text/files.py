@@ -24,7 +24,10 @@ SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "
 
 
 class Source(NamedTuple):
-    """A task's name, and where its rows are: one path for all of them, or one for training and one for testing."""
+    """A task's name, and where its rows are: one path for all of them, or two or three for its parts.
+
+    Two paths are for training and testing, three for training, validation and testing.
+    """
 
     name: str
     paths: tuple[Path, ...]
@@ -64,8 +67,9 @@ def read_source(source: Source) -> Mapping[str, Rows]:
     InputError
         If a file cannot be read.
     """
-    if len(source.paths) == 2:
-        return {part: _rows(path) for part, path in zip(("train", "test"), source.paths, strict=True)}
+    if len(source.paths) > 1:
+        parts = ("train", "test") if len(source.paths) == 2 else ("train", "validation", "test")
+        return {part: _rows(path) for part, path in zip(parts, source.paths, strict=True)}
     path = source.paths[0]
     return _saved(path) if path.is_dir() else {"all": _rows(path)}
 
