@@ -77,6 +77,7 @@ def test_features_that_are_gone_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"features\.safetensors: is not there"):
         open_problem(spec, tmp_path)
     (tmp_path / "features.safetensors").write_bytes(b"x" * 30)
+    (tmp_path / "features.json").write_text('{"source": {}, "labels": {"a": ["b"]}}')
     with pytest.raises(InputError, match=r"features\.safetensors: is damaged"):
         open_problem(spec, tmp_path)
 
