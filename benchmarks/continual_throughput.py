@@ -10,7 +10,6 @@ round each time; a ratio is the median over turns, with its quartiles. Joint tra
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,7 +37,6 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     parts = {"training_rows": asked.rows, "selection_rows": 8, "test_rows": 8}
     found = settings("made" if asked.data is None else asked.profile, {"data": parts})
-    found = replace(found, training=replace(found.training, epochs=1))
     with TemporaryDirectory() as folder:
         problem, _ = prepare(ContinualSpec(found, asked.data), Path(folder))
         order = found.orders[0]

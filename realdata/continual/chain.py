@@ -138,6 +138,7 @@ def run_chain(
     method = METHOD_CLASSES[chain.method](settings, problem, seed=chain.seed)
     layers = Layers(settings.model.targets, settings.training)
     found, state = _continued(folder, chain, layers)
+    state = state.to(accelerator.device)
     problem.plain.to(accelerator.device)
     if not found.rows:
         problem.plain.eval()
