@@ -57,6 +57,9 @@ def read_chains(folder: Path, begun: Mapping[str, Any]) -> RecordedChains:
         If there are none, or one is damaged.
     """
     chains = Chains(read_records(folder))
+    lacking = [name for name in begun["scores"] if chains.records and name not in chains.records[0].rows[0]]
+    if lacking:
+        raise InputError(f"{one_line(str(folder))}: its records have no score {lacking[0]!r}")
     if not chains.records:
         raise InputError(f"{one_line(str(folder))}: holds an experiment but no records, let it finish a chain first")
     return RecordedChains(one_line(str(folder)), begun, chains)

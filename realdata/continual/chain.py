@@ -92,7 +92,7 @@ class Found:
     rows
         By their number, 0 before any training; joint training has rows 0 and T alone, no training row 0.
     losses
-        Mean loss of every epoch of every training, penalties included.
+        Mean loss of every epoch of every training, penalties included; None where it was not finite.
     steps, examples
         Gradient steps and rows of every training, repetitions counted.
     seconds
@@ -100,7 +100,7 @@ class Found:
     """
 
     rows: dict[int, Row]
-    losses: list[list[float]]
+    losses: list[list[float | None]]
     steps: list[int]
     examples: list[int]
     seconds: list[float]
@@ -126,18 +126,19 @@ def run_chain(
     accelerator
         Device and precision.
     tick
-        Told how many trainings are done, parts of one included.
+        Told after every epoch how many trainings are done, parts of one included.
 
     Raises
     ------
     InputError
         If a file of the folder is damaged.
     ValueError
-        If a method is not possible here, or a loss is not finite.
+        If a method is not possible here.
     """
     method = METHOD_CLASSES[chain.method](settings, problem, seed=chain.seed)
     layers = Layers(settings.model.targets, settings.training)
     found, state = _continued(folder, chain, layers)
+    state = state.to(accelerator.device)
     problem.plain.to(accelerator.device)
     if not found.rows:
         problem.plain.eval()
@@ -190,7 +191,8 @@ def _trained(
                 schedule=Schedule(settings.schedule, sum(map(len, batches)), settings.warmup),
                 accelerator=accelerator,
             )
-            losses, step = [], 0
+            losses: list[float | None] = []
+            step = 0
             for epoch in batches:
                 total = 0.0
                 for batch in epoch:
@@ -198,10 +200,8 @@ def _trained(
                     descent.step(step)
                     step += 1
                     total += loss
-                    tick(step / sum(map(len, batches)))
-                losses.append(total / len(epoch))
-                if not isfinite(losses[-1]):
-                    raise ValueError(f"{chain.method}: the loss is {losses[-1]}, expected a lower rate of learning")
+                losses.append(total / len(epoch) if isfinite(total) else None)
+                tick(step / sum(map(len, batches)))
             after = method.ended(model, state, stage)
     found.losses.append(losses)
     found.steps.append(step)

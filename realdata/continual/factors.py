@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from loraml_theory.harness.errors import InputError, reason
-from loraml_theory.harness.input_files import read_json
+from loraml_theory.harness.input_files import check_regular, read_json
 from realdata.peft_ml.seeding import torch_seeded
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def loaded(folder: Path, plain: nn.Module) -> Iterator[PeftModel]:
     from peft import PeftModel
 
     read_json(folder / "adapter_config.json", expected="the settings of an adapter; run again")  # else peft asks a hub
+    check_regular(folder / "adapter_model.safetensors", expected="the weights of an adapter; run again")
     try:
         model: Any = PeftModel.from_pretrained(plain, str(folder))
     except Exception as error:  # of safetensors, of JSON, of torch for another size

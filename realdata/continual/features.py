@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
-from loraml_theory.harness.input_files import check_regular, read_bytes
+from loraml_theory.harness.input_files import check_regular, read_bytes, read_json
 from realdata.continual.problem import SimilarityProblem
 from realdata.text.splits import PARTS, Part
 
@@ -93,12 +93,12 @@ class FeatureProblem(SimilarityProblem):
 
 
 def saved_features(path: Path, tasks: Mapping[str, FeatureTask], *, source: Mapping[str, Any]) -> None:
-    """Write features, so that they are computed once.
+    """Write features, so that they are computed once, and beside them, last, a JSON file of labels and source.
 
     Parameters
     ----------
     path
-        Of the file.
+        Of the features; the other file has the ending ``.json``.
     tasks
         The features.
     source
@@ -111,10 +111,11 @@ def saved_features(path: Path, tasks: Mapping[str, FeatureTask], *, source: Mapp
         tensors[f"{name}/labels"] = task.labels
         for part in PARTS:
             tensors[f"{name}/{part}"], tensors[f"{name}/{part}/right"] = task.sentences[part], task.right[part]
-    texts = {name: list(task.texts) for name, task in tasks.items()}
-    metadata = {"source": json.dumps(source, sort_keys=True), "texts": json.dumps(texts)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, save(tensors, metadata=metadata))
+    path.with_suffix(".json").unlink(missing_ok=True)
+    write_whole(path, save(tensors))
+    texts = {name: list(task.texts) for name, task in tasks.items()}
+    write_whole(path.with_suffix(".json"), json.dumps({"source": source, "labels": texts}))
 
 
 def read_features(path: Path, *, source: Mapping[str, Any] | None = None) -> dict[str, FeatureTask] | None:
@@ -123,20 +124,18 @@ def read_features(path: Path, *, source: Mapping[str, Any] | None = None) -> dic
     Raises
     ------
     InputError
-        If the file is damaged.
+        If a file is damaged.
     """
-    from safetensors import safe_open
     from safetensors.torch import load
 
-    if not path.exists():
+    if not path.with_suffix(".json").exists():
         return None
+    about = read_json(path.with_suffix(".json"), expected="what features are of; remove it and run again")
     content = read_bytes(path, expected="features", limit=check_regular(path, expected="features"))
     try:
-        tensors = load(content)
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-        if source is not None and metadata["source"] != json.dumps(source, sort_keys=True):
+        if source is not None and about["source"] != source:
             return None
+        tensors = load(content)
         return {
             name: FeatureTask(
                 tuple(texts),
@@ -144,7 +143,7 @@ def read_features(path: Path, *, source: Mapping[str, Any] | None = None) -> dic
                 {part: tensors[f"{name}/{part}"] for part in PARTS},
                 {part: tensors[f"{name}/{part}/right"] for part in PARTS},
             )
-            for name, texts in json.loads(metadata["texts"]).items()
+            for name, texts in about["labels"].items()
         }
     except Exception as error:  # of safetensors, a KeyError of another file
         raise InputError(f"{path}: is damaged; remove it and run again") from error

@@ -40,6 +40,11 @@ class State:
     pairs: list[Pairs] = field(default_factory=list)
     kept: dict[str, Tensor] = field(default_factory=dict)
 
+    def to(self, device: torch.device) -> State:
+        """Return the state on a device."""
+        pairs = [{name: Pair(A.to(device), B.to(device)) for name, (A, B) in one.items()} for one in self.pairs]
+        return State(list(pairs), {name: x.to(device) for name, x in self.kept.items()})
+
 
 class Method:
     """Sequential adaptation: one pair, trained on one task after another.

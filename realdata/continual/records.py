@@ -160,9 +160,20 @@ def read_records(folder: Path, *, kind: str = RUNS) -> list[ChainRecord]:
     Raises
     ------
     InputError
-        If one is damaged; the text names the file.
+        If one is damaged, or of other tasks than another of the same order; the text names the file.
     """
-    return sorted((read_record(path) for path in (folder / kind).glob("*.json")), key=lambda record: record.key[:4])
+    found: list[ChainRecord] = []
+    orders: dict[int, tuple[str, ...]] = {}
+    for path in sorted((folder / kind).glob("*.json")):
+        record = read_record(path)
+        if orders.setdefault(record.key.order, record.tasks) != record.tasks:
+            raise InputError(f"{path}: has other tasks than another record of order {record.key.order}")
+        if len(record.tasks) != len(next(iter(orders.values()))):
+            raise InputError(f"{path}: has {len(record.tasks)} tasks, others have {len(next(iter(orders.values())))}")
+        if found and set(record.rows[0]) != set(found[0].rows[0]):
+            raise InputError(f"{path}: has other scores than {found[0].key.id}.json")
+        found.append(record)
+    return sorted(found, key=lambda record: record.key[:4])
 
 
 def _check(document: Any, path: Path) -> None:
@@ -180,6 +191,9 @@ def _check(document: Any, path: Path) -> None:
         raise InputError(
             f"{path}: rows: got other scores or lengths in some rows, expected {count} numbers for each score"
         )
+    tuned = document["tuned"]
+    if tuned is not None and len(tuned["rates"]) != len(tuned["scores"]):
+        raise InputError(f"{path}: tuned: got {len(tuned['rates'])} rates and {len(tuned['scores'])} scores")
     trainings = {len(document[name]) for name in ("losses", "steps", "examples", "seconds")}
     if trainings != {len(expected) - 1}:
         raise InputError(f"{path}: losses, steps, examples, seconds: expected {len(expected) - 1} trainings in each")

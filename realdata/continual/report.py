@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loraml_theory.harness.atomic import write_whole
+from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.page import page as rendered
 from loraml_theory.harness.plotting import Files, written_as
 from realdata.continual.figures import LOOKS, figures
@@ -75,6 +76,9 @@ def findings(folder: Path) -> ChainFindings:
     document = read_experiment(folder)
     chains = Chains(read_records(folder))
     failures = tuple(read_failures(folder))
+    lacking = [name for name in document["scores"] if chains.records and name not in chains.records[0].rows[0]]
+    if lacking:
+        raise InputError(f"{folder}: its records have no score {lacking[0]!r}, which experiment.json names")
     if not chains.records:
         failed = f": {failures[0].id}: {failures[0].what}" if failures else ""
         raise ReportError(f"{folder}: has no complete chain yet{failed}")

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import product
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -285,7 +284,7 @@ class ChainBench:
             learning_rate=None if key.method == "no-training" else job.learning_rate,
             tuned=job.tuned,
             rows={at: {name: tuple(x) for name, x in row.items()} for at, row in found.rows.items()},
-            losses=tuple(tuple(x if isfinite(x) else None for x in own) for own in found.losses),
+            losses=tuple(map(tuple, found.losses)),
             steps=tuple(found.steps),
             examples=tuple(found.examples),
             seconds=tuple(round(x, 3) for x in found.seconds),

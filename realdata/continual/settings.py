@@ -230,7 +230,7 @@ class ContinualSettings:
                     raise ValueError(f"{where}.orders: got {number}, expected numbers from 1 to {len(self.orders)}")
         if len({len(self.orders[number - 1]) for number in self.grid.orders}) > 1:
             raise ValueError("grid.orders: are of different lengths, expected orders of equally many tasks")
-        if set(self.grid.starts) > {"plain"} and (self.model.kind != "features" or len(self.start.tasks) < 2):
+        if set(self.grid.starts) - {"plain"} and (self.model.kind != "features" or len(self.start.tasks) < 2):
             raise ValueError(
                 "grid.starts: lora-ml and sr need features and two tasks or more in start.tasks; for an encoder "
                 "retrain it with loraml retrain, and give its base as --model"

@@ -70,15 +70,21 @@ def test_the_data_and_the_model_are_named() -> None:
         CLAIM.described(replace(chains(), begun={}))
 
 
-def test_records_are_read_by_their_kind(tmp_path: Path) -> None:
+def written(folder: Path) -> Path:
+    """Write drawn records as `loraml continual` does."""
     begun = {**BEGUN, "format": 1, "experiment": "continual", "unit": "task", "device": "cpu", "precision": "no"}
-    begun["begun"] = {"command": "", "date": "", "versions": {}}
-    (tmp_path / "experiment.json").write_text(json.dumps(begun))
-    with pytest.raises(InputError, match="holds an experiment but no records"):
-        read_chains(tmp_path, begun)
+    begun["begun"] = {"command": "", "date": "2026-01-01T00:00:00", "versions": {}}
+    folder.mkdir(exist_ok=True)
+    (folder / "experiment.json").write_text(json.dumps(begun))
     for record in chains().chains.records:
-        write_record(tmp_path, record)
-    found = read_records(tmp_path)
+        write_record(folder, record)
+    return folder
+
+
+def test_records_are_read_by_their_kind(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds an experiment but no records"):
+        read_chains(tmp_path, BEGUN)
+    found = read_records(written(tmp_path))
     assert isinstance(found, RecordedChains)
     assert len(found.chains.records) == len(AVERAGES) * 20
     assert judged([CLAIM], [found]) == ([CLAIM], [])

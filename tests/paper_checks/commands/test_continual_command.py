@@ -78,7 +78,7 @@ def test_the_examples_have_every_key(loraml: Loraml) -> None:
     [
         (["--profile", "cpu"], "--profile: got cpu, which is for texts; add --data DIR with a benchmark"),
         (["--profile", "gpu"], "--profile: got 'gpu', expected features, cpu or paper"),
-        (["--methods", "magic"], 'grid.methods: got "magic", expected'),
+        (["--methods", "magic"], "grid.methods: got 'magic', expected"),
         (["--starts", "sr"], "grid.starts: lora-ml and sr need features and two tasks or more in start.tasks"),
         (["--orders", "7"], "grid.orders: got 7, expected numbers from 1 to 2"),
         (["--orders", "0"], "grid.orders: got 0, expected numbers from 1 to 2"),

@@ -58,8 +58,8 @@ def writer(folder: Path, kind: str) -> Path:
     with torch_seeded(0, "tiny"), quiet():
         if kind == "seq2seq":
             more: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
-            start = tokenizer.pad_token_id
-            T5ForConditionalGeneration(T5Config(**sizes, **more, decoder_start_token_id=start)).save_pretrained(folder)
+            more["decoder_start_token_id"] = tokenizer.pad_token_id
+            T5ForConditionalGeneration(T5Config(**sizes, **more)).save_pretrained(folder)
         else:
             more = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
             LlamaForCausalLM(LlamaConfig(**sizes, **more, max_position_embeddings=128)).save_pretrained(folder)

@@ -58,7 +58,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "twice": (lambda path: (path / "labels.json").write_text('["a", "b", "a"]'), "labels.json: has a label twice"),
     "other": (lambda path: (path / "labels.json").write_text('["a", "b"]'), "has the label 'c', expected one of a, b"),
     "two": (lambda path: (path / "train.jsonl").write_text("{}"), "has train.json.gz and train.jsonl, expected one"),
-    "none": (lambda path: [file.unlink() for file in path.glob("*.gz")], "has no part, expected train.json.gz"),
+    "none": (lambda path: list(map(Path.unlink, path.glob("*.gz"))), "has no part, expected train.json.gz"),
     "damaged": (lambda path: (path / "train.json.gz").write_bytes(b"x"), "train.json.gz: "),
 }
 

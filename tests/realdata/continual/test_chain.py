@@ -15,6 +15,7 @@ from realdata.continual.chain import METHOD_CLASSES, Chain, Found, run_chain
 from realdata.continual.factors import loaded
 from realdata.continual.features import FeatureProblem, FeatureTask
 from realdata.continual.settings import METHODS
+from realdata.text.splits import PARTS
 from tests.realdata.continual.small import ORDER, accelerator, few, quick
 
 ROWS = {"joint": [0, 3], "no-training": [0]}
@@ -78,6 +79,15 @@ def test_the_network_that_is_not_dropped_is_in_the_scores(tmp_path: Path) -> Non
     assert run(tmp_path / "killed", "deal-released", deal={"quirks": quirks}).rows == kept.rows
 
 
+def test_a_chain_whose_loss_is_not_finite_says_so_and_goes_on(tmp_path: Path) -> None:
+    chain = Chain("sequential", 1e30, ORDER, 0, "test")
+    found = run_chain(chain, few(), quick(), tmp_path, accelerator=accelerator())
+    assert None in found.losses[1]
+    assert sorted(found.rows) == [0, 1, 2, 3]
+    again = run_chain(chain, few(), quick(), tmp_path, accelerator=accelerator())
+    assert again.losses == found.losses
+
+
 def test_seeds_matter_and_the_same_seed_gives_the_same(tmp_path: Path) -> None:
     runs = [run(tmp_path / str(at), "sequential", seed=seed) for at, seed in enumerate((0, 0, 1))]
     assert runs[0].losses == runs[1].losses
@@ -102,13 +112,12 @@ def contradicting() -> FeatureProblem:
     """Return two tasks with the same sentences, whose labels are nowhere near them, and exchanged answers."""
     vectors = torch.linalg.qr(torch.randn(32, 8, generator=torch.Generator().manual_seed(0)))[0].T
     right = torch.arange(32) % 4
-    parts = ("train", "validation", "test")
     tasks = {
         name: FeatureTask(
             tuple(f"{name} {at}" for at in range(4)),
             vectors[4:],
-            dict.fromkeys(parts, vectors[right]),
-            dict.fromkeys(parts, right if name == "first" else 3 - right),
+            dict.fromkeys(PARTS, vectors[right]),
+            dict.fromkeys(PARTS, right if name == "first" else 3 - right),
         )
         for name in ("first", "second")
     }

@@ -89,7 +89,7 @@ def trained(name: str, settings: ContinualSettings, state: State, *, steps: int 
                 loss = tasks.loss(model.train().get_base_model(), {"second": np.arange(8)})
                 extra = method.penalty(model, state)
                 penalty = 0.0 if extra is None else extra.item()
-                (loss if extra is None else loss + extra).backward()
+                (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 optimizer.zero_grad()
             return method.ended(model, state, Stage(2, ("second",))), list(named), penalty

@@ -26,15 +26,15 @@ ORDERS: dict[str, Any] = {
 }
 
 
-def asked(profile: str, model: Path, *methods: str, **changes: Any) -> ContinualSettings:
+def asked(profile: str, model: Path, *methods: str, more: dict[str, Any] | None = None) -> ContinualSettings:
     base: dict[str, Any] = {
         **ORDERS,
-        "model": {"name": str(model), **changes.pop("model", {})},
+        "model": {"name": str(model), **(more or {})},
         "data": {"split": [60, 20, 20], "max_length": 64},
         "training": {"epochs": 1, "batch_size": 8, "rank": 2},
         "grid": {"methods": list(methods), "orders": [1], "seeds": [0]},
     }
-    return settings(profile, base | changes)
+    return settings(profile, base)
 
 
 def test_embeddings_do_not_depend_on_padding_or_on_rows_at_once(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_model_that_writes_learns_to_answer(tmp_path: Path, kind: str) -> None
     targets = ["q", "v"] if kind == "seq2seq" else ["q_proj", "v_proj"]
     more: dict[str, Any] = {"kind": kind, "targets": targets, "new_tokens": 3}
     spec = ContinualSpec(
-        asked("paper", writer(tmp_path / "model", kind), "sequential", "o-lora", "deal-released", model=more),
+        asked("paper", writer(tmp_path / "model", kind), "sequential", "o-lora", "deal-released", more=more),
         benchmark(tmp_path / "data"),
     )
     done = run(ContinualRequest(spec, workers=1), tmp_path / "out")
@@ -93,7 +93,7 @@ def test_a_model_that_writes_learns_to_answer(tmp_path: Path, kind: str) -> None
 def test_the_loss_is_of_the_answer_alone_whatever_else_is_in_the_batch(tmp_path: Path, kind: str) -> None:
     targets = ["q", "v"] if kind == "seq2seq" else ["q_proj", "v_proj"]
     more: dict[str, Any] = {"kind": kind, "targets": targets, "new_tokens": 3}
-    read = asked("paper", writer(tmp_path / "model", kind), "sequential", model=more)
+    read = asked("paper", writer(tmp_path / "model", kind), "sequential", more=more)
     problem: Any = open_problem(ContinualSpec(read, benchmark(tmp_path / "data")), tmp_path)
     model = problem.plain.eval()
     with torch.no_grad():

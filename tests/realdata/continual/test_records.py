@@ -91,6 +91,19 @@ def test_a_damaged_record_and_one_under_another_name_are_refused(tmp_path: Path)
         read_records(tmp_path)
 
 
+def test_records_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    write_record(tmp_path, record())
+    other = write_record(tmp_path, record(seed=1, tasks=("a", "b", "c")))
+    with pytest.raises(InputError, match="has other tasks than another record of order 1"):
+        read_records(tmp_path)
+    other.unlink()
+    write_record(tmp_path, record(order=2, rows={at: {"all": (0.1, 0.2, 0.3)} for at in range(4)}))
+    with pytest.raises(InputError, match="other scores than"):
+        read_records(tmp_path)
+    with pytest.raises(InputError, match="tuned: got 1 rates and 2 scores"):
+        write_record(tmp_path, record(tuned=Tuned((0.1,), (0.1, 0.2))))
+
+
 def test_the_scores_of_a_matrix_by_hand() -> None:
     one = record()
     assert average_accuracy(one, "all") == pytest.approx(2.15 / 3)

@@ -55,7 +55,7 @@ def test_the_overlap_and_its_gradient(factor: str) -> None:
     earlier, new = drawn(1, rank=6), drawn(2)
     leaves = {name: Pair(*(x.clone().requires_grad_() for x in pair)) for name, pair in new.items()}
     value = penalties.overlap(earlier, leaves, factor=factor)  # type: ignore[arg-type]
-    value.backward()
+    value.backward()  # type: ignore[no-untyped-call]
     total = 0.0
     for name, (A, B) in new.items():
         old = earlier[name].A.numpy() if factor == "down" else earlier[name].B.numpy().T
@@ -86,14 +86,14 @@ def test_norms_and_powers_and_the_anchor() -> None:
     assert penalties.frobenius_norms(new).item() == pytest.approx(norms, rel=TOLERANCE)
     x = torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64, requires_grad=True)
     value = penalties.powers([x], 3.0, around=1.0)
-    value.backward()
+    value.backward()  # type: ignore[no-untyped-call]
     assert value.item() == pytest.approx(0.5**3 + 3.0**3, rel=TOLERANCE)
     assert x.grad is not None
     assert x.grad.tolist() == pytest.approx([-0.75, -27.0, 0.0])
     now = {"a": torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)}
     kept = {"fisher.a": torch.tensor([3.0, 0.0]).double(), "value.a": torch.tensor([0.0, 9.0]).double()}
     pulled = penalties.anchored(now, kept)
-    pulled.backward()
+    pulled.backward()  # type: ignore[no-untyped-call]
     assert pulled.item() == 1.5
     assert now["a"].grad is not None
     assert now["a"].grad.tolist() == [3.0, 0.0]
