@@ -120,12 +120,19 @@ class Control(Generic[S]):
     on_given
         True for a mutated statement, tried first on the claim's subjects; False for a broken assumption, which only
         the control's own instance has.
+    key
+        The key quantity whose values must refute it; empty where any evidence may.
     """
 
     what: str
     check: Check[S]
     own_instance: Callable[[int], S]
     on_given: bool = True
+    key: str = ""
+
+    def judged(self, evidence: Iterable[Evidence]) -> list[Evidence]:
+        """Return the evidence that must refute it."""
+        return [item for item in evidence if self.key in ("", item.key)]
 
 
 ScaleCheck: TypeAlias = Callable[[int, Profile], Iterable[Evidence | Note]]
@@ -188,10 +195,10 @@ class Given:
     experiments: Sequence[Recorded] = ()
 
 
-def _of_id(id_: str) -> AnyClaim[Any]:
+def _of_id(id_: str, file: str) -> AnyClaim[Any]:
     from paper_checks import registry
 
-    return registry.get([id_])[0]
+    return registry.get([id_], known=registry.of_file(file) if file else None)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +232,8 @@ class AnyClaim(Generic[S]):
     existential
         Whether the claim says that something exists: where the check yields no evidence that decides, it was looked
         for and not found, and the claim says nothing about the subject.
+    file
+        The file of claims of one's own that states it; empty where it is found by its id alone.
     """
 
     noun: ClassVar[str]
@@ -244,10 +253,11 @@ class AnyClaim(Generic[S]):
     keys: tuple[str, ...] = ()
     group: Group = "paper"
     existential: bool = False
+    file: str = ""
 
-    def __reduce__(self) -> tuple[Callable[[str], AnyClaim[Any]], tuple[str]]:
-        """Pickle a claim by its id: another process looks it up."""
-        return _of_id, (self.id,)
+    def __reduce__(self) -> tuple[Callable[[str, str], AnyClaim[Any]], tuple[str, str]]:
+        """Pickle a claim by its id and file: another process looks it up."""
+        return _of_id, (self.id, self.file)
 
     def subjects(self, given: Given) -> Sequence[S]:
         """Return the subjects of the check."""

@@ -20,11 +20,33 @@ Known: TypeAlias = AnyClaim[Any]
 
 @cache
 def claims() -> tuple[Known, ...]:
-    """Return every claim, group by group, those of the paper in its order."""
+    """Return every claim, group by group, those of the paper in its order, and those of other installed packages.
+
+    Raises
+    ------
+    InputError
+        If those of another package cannot be used.
+    """
     from paper_checks import claims as package
+    from paper_checks.own_claims import of_packages
 
     names = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
-    return in_order(import_module(f"{package.__name__}.{name}").CLAIM for name in names)
+    own = [import_module(f"{package.__name__}.{name}").CLAIM for name in names]
+    return in_order([*own, *of_packages(taken={claim.id for claim in own})])
+
+
+@cache
+def of_file(file: str) -> tuple[Known, ...]:
+    """Execute a Python file that states claims of one's own, and return them in order.
+
+    Raises
+    ------
+    InputError
+        If the file, or what it states, cannot be used; the text names the file and the line.
+    """
+    from paper_checks.own_claims import read
+
+    return in_order(read(file, taken={claim.id for claim in claims()}))
 
 
 def of_group(group: str, *, known: Sequence[Known] | None = None) -> tuple[Known, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from array_api_compat import device
@@ -22,7 +22,17 @@ from paper_checks.evidence.drawn import carry, draw, with_integers
 from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import inertia_evidence, level, zero_evidence
-from paper_checks.evidence.minimisers import Minimiser, draw_boost, minimiser, misfit, random_starts, solve, solve_each
+from paper_checks.evidence.minimisers import (
+    GLOBAL,
+    Minimiser,
+    draw_boost,
+    minimiser,
+    misfit,
+    random_starts,
+    solve,
+    solve_each,
+)
+from paper_checks.evidence.resolution import slightly_more
 from sims.ensembles.ensembles import Ensemble, orbit, starts
 from sims.ensembles.masks import Masks, inertia_masks, masks
 
@@ -144,9 +154,8 @@ def _adaptation(instance: Instance, point: Minimiser, smallest: float, needed: C
 
 def _converse(instance: Instance, profile: Profile, pair: np.ndarray) -> Iterator[Evidence | Note]:
     """Solve from random starts; at each global minimum reached, ``H = [U_1*, U_2*]^+ [U_1, U_2]`` is in O(k, k)."""
-    k = instance.truth.k
     solution, _, misfits = solve(instance, random_starts(instance, profile.starts))
-    reached = np.flatnonzero(misfits <= 1e-9)
+    reached = np.flatnonzero(misfits <= GLOBAL)
     yield Note(instance.name, f"{reached.size} of {profile.starts} random starts reached a global minimum")
     if not reached.size:
         yield Evidence(
@@ -160,35 +169,55 @@ def _converse(instance: Instance, profile: Profile, pair: np.ndarray) -> Iterato
             "without one, that there are no other minimisers is not checked",
             decidable=False,
         )
-    J = np.diag(np.repeat([1.0, -1.0], k))
-    smallest = float(np.linalg.svd(pair, compute_uv=False)[-1])
     for i in reached:
-        U = np.concatenate(list(solution.parameters.U[i]), axis=1)
-        H = np.linalg.pinv(pair) @ U
-        size = float(np.linalg.norm(H, 2))
-        # U J U^T = F J F^T + E with ||E|| <= 2 misfit and rounding, F = [U_1*, U_2*]; both bounds follow
         error = 2 * float(misfits[i] * instance.truth.retraining_scale) + level(instance)
-        reason = f"2 misfit + rounding = {error:.1e}, over sigma_min([U_1*, U_2*]) = {smallest:.2g}"
-        rows = (
-            ("||H J H^T - J|| / ||H||^2", np.linalg.norm(H @ J @ H.T - J) / size**2, error / (smallest * size) ** 2),
-            (
-                "||[U_1, U_2] - F H|| / (||F|| ||H||)",
-                np.linalg.norm(U - pair @ H) / np.linalg.norm(pair) / size,
-                error / (smallest * float(np.linalg.norm(pair))),
-            ),
-        )
-        for what, measured, tolerance in rows:
+        found, smallest = group_defects(pair, joint_factor(solution.parameters.U[i]), error)
+        reason = f"2 misfit + rounding = {error:.1e}, over sigma_min([U_1*, U_2*]) = {float(smallest):.2g}"
+        for what, defect, bound in found:
+            tolerance = float(bound)
             yield Evidence(
                 "numerical",
                 instance.name,
                 f"{what} at solver end {i}",
-                float(measured),
+                float(defect),
                 0.0,
                 "equal",
                 10 * tolerance,
                 "10 times (" + reason + ")",
                 decidable=tolerance < 1e-4,
             )
+
+
+class Defect(NamedTuple):
+    """A quantity that vanishes, and a bound of it from the error of the minimiser."""
+
+    what: str
+    defect: Array
+    bound: Array
+
+
+def group_defects(F: Array, U: Array, error: Array | float) -> tuple[tuple[Defect, Defect], Array]:
+    """Return how far ``H = F^+ U`` is from O(k, k), and U from ``F H``; and ``sigma_min(F)``.
+
+    ``U J U^T = F J F^T + E`` with ``||E|| <= error``, twice the misfit and rounding; both bounds follow.
+
+    Parameters
+    ----------
+    F, U
+        ``[U_1*, U_2*]`` and ``[U_1, U_2]``, ``(..., d, 2k)``.
+    error
+        Bound of ``||E||``, ``(...)``.
+    """
+    xp = array_namespace(F)
+    H = xp.linalg.pinv(F) @ U
+    J = 2 * _leading(H) - xp.eye(H.shape[-1], dtype=H.dtype, device=device(H))
+    size, smallest = xp.linalg.matrix_norm(H, ord=2), xp.linalg.svdvals(F)[..., -1]
+    group = frobenius(H @ J @ transpose(H) - J) / size**2
+    span = frobenius(U - F @ H) / (frobenius(F) * size)
+    return (
+        Defect("||H J H^T - J|| / ||H||^2", group, error / (smallest * size) ** 2),
+        Defect("||[U_1, U_2] - F H|| / (||F|| ||H||)", span, error / (smallest * frobenius(F))),
+    ), smallest
 
 
 def _coinciding(seed: int) -> Instance:
@@ -225,16 +254,10 @@ def in_the_group(A_star: Array, U_star: Array, start: Array) -> Masks:
     """Find the ``[U_1, U_2] = [U_1*, U_2*] H`` of the minimiser that Newton finds from a start; ``H J H^T = J``."""
     truth = GroundTruth(A_star, U_star)
     xp, end = array_namespace(A_star), solve_each(truth, start)
-    F, U = joint_factor(truth.U_retraining), joint_factor(end.U)
-    H = xp.linalg.pinv(F) @ U
-    J = 2 * _leading(H) - xp.eye(H.shape[-1], dtype=H.dtype, device=device(H))
-    size, smallest = xp.linalg.matrix_norm(H, ord=2), xp.linalg.svdvals(F)[..., -1]
-    # U J U^T = F J F^T + E with ||E|| <= 2 misfit and rounding; both bounds follow
     error = 10 * (2 * end.misfit + rounding_level(truth.scale, truth.d))
-    bounds = error / (smallest * size) ** 2, error / (smallest * frobenius(F))
-    in_group = frobenius(H @ J @ transpose(H) - J) / size**2 <= bounds[0]
-    in_span = frobenius(U - F @ H) / (frobenius(F) * size) <= bounds[1]
-    return masks(in_group & in_span, ~(xp.maximum(*bounds) < 1e-3), end.unconverged, end.elsewhere)
+    (group, span), _ = group_defects(joint_factor(truth.U_retraining), joint_factor(end.U), error)
+    within = (group.defect <= group.bound) & (span.defect <= span.bound)
+    return masks(within, ~(xp.maximum(group.bound, span.bound) < 1e-3), end.unconverged, end.elsewhere)
 
 
 TWO = Ensemble("generic", 10, 1, 2), Ensemble("asymmetric", 12, 2, 2)
@@ -285,6 +308,21 @@ CLAIM = Claim(
             "mutated: any orthogonal H",
             partial(check, element=_orthogonal, rational_element=_rational_orthogonal),
             carry("generic", 10, 1, 2),
+        ),
+        Control(
+            "near miss: H 10^-9 too large",
+            partial(
+                check,
+                element=lambda rng, rapidities: slightly_more(draw_boost(rng, rapidities)),
+                rational_element=lambda *drawn: slightly_more(exact_evidence.draw_boost(*drawn)),
+            ),
+            carry("generic", 10, 1, 2),
+        ),
+        Control(
+            "near miss: rank(W_3 - A) = 3k - 1",
+            partial(check, needed=lambda k: 3 * k - 1),
+            carry("generic", 10, 1, 2),
+            key=RANK,
         ),
         Control("mutated: rank(W_3 - A) = 2k", partial(check, needed=lambda k: 2 * k), carry("generic", 10, 1, 2)),
         Control(

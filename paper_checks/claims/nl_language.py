@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from loraml_theory.harness.errors import InputError, one_line
-from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
+from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Setting, drawn_experiment
 from paper_checks.evidence.experiment import RecordedExperiment
-from paper_checks.evidence.orders import check_orders, mutations, settings_said
+from paper_checks.evidence.orders import PAPERS_ORDERS, check_orders, mutations, settings_said
 from realdata.language.settings import PROFILES, settings
 
 CONVAI2_VALIDATION = "8727c24ba426d2cdab14b83021ad0958df93fe462d442780f409c6c8b5180c5d"
@@ -15,14 +15,9 @@ CONVAI2_VALIDATION = "8727c24ba426d2cdab14b83021ad0958df93fe462d442780f409c6c8b5
 
 ROBERTA = ("roberta-base", "FacebookAI/roberta-base")
 
-CLAIMED = (
-    Order("lora-ml", "standard", "lora"),
-    Order("lora-ml", "reptile", "lora"),
-    Order("last-layer-ml", "standard", "last-layer"),
-)
 PAPER = Setting(n=None, rank=8)
 
-check = partial(check_orders, orders=CLAIMED, claimed=PAPER)
+check = partial(check_orders, orders=PAPERS_ORDERS, claimed=PAPER)
 
 
 def described(experiment: RecordedExperiment) -> str:
@@ -84,5 +79,5 @@ CLAIM = EmpiricalClaim(
     described=described,
     assumptions=(PAPER_MODE,),
     check=check,
-    controls=mutations(check, CLAIMED, drawn=ordered),
+    controls=mutations(check, PAPERS_ORDERS, drawn=ordered),
 )

@@ -5,22 +5,17 @@ from __future__ import annotations
 from functools import partial
 
 from loraml_theory.harness.errors import InputError, one_line
-from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Order, Setting, drawn_experiment
+from paper_checks.evidence.empirical import PAPER_MODE, EmpiricalClaim, Setting, drawn_experiment
 from paper_checks.evidence.experiment import RecordedExperiment
-from paper_checks.evidence.orders import check_orders, mutations, settings_said
+from paper_checks.evidence.orders import PAPERS_ORDERS, check_orders, mutations, settings_said
 from realdata.vision.settings import PROFILES, settings
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_10 = (CLASSES, (32, 32, 3), {2000})  # and the shape of an image, and test images of a task
 
-CLAIMED = (
-    Order("lora-ml", "standard", "lora"),
-    Order("lora-ml", "reptile", "lora"),
-    Order("last-layer-ml", "standard", "last-layer"),
-)
 PAPER = Setting(n=None, rank=1)
 
-check = partial(check_orders, orders=CLAIMED, claimed=PAPER)
+check = partial(check_orders, orders=PAPERS_ORDERS, claimed=PAPER)
 
 
 def described(experiment: RecordedExperiment) -> str:
@@ -63,5 +58,5 @@ CLAIM = EmpiricalClaim(
     described=described,
     assumptions=(PAPER_MODE,),
     check=check,
-    controls=mutations(check, CLAIMED, drawn=ordered),
+    controls=mutations(check, PAPERS_ORDERS, drawn=ordered),
 )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from loraml_theory.harness.errors import InputError
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import Group, Ids, claim_ids
 from paper_checks.commands.output import rendered
@@ -22,8 +23,20 @@ def claims(
         ),
     ] = None,
     group: Group = "all",
+    new: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Print a Python file that states a complete small claim under this id, to be changed."
+        ),
+    ] = None,
 ) -> Exit:
     """List the claims with their statements, assumptions and sources."""
+    if new is not None:
+        from paper_checks.own_claims import template
+
+        if claim is not None:
+            raise InputError(f"--new: got {','.join(claim)} with it, expected no other id")
+        return 0, template(new)
     from paper_checks import registry
     from paper_checks.report.terminal import show_claims, show_list
 

@@ -17,6 +17,13 @@ from paper_checks.evidence.experiment import RecordedExperiment
 States = Callable[..., Iterable[Evidence | Note]]
 MARGIN = 30.0  # percentage points; the retrained methods differ by a few
 
+PAPERS_ORDERS = (
+    Order("lora-ml", "standard", "lora"),
+    Order("lora-ml", "reptile", "lora"),
+    Order("last-layer-ml", "standard", "last-layer"),
+)
+"""Which method the paper finds ahead of which, after which fine-tuning, on images and on dialogues."""
+
 
 def check_orders(
     experiment: RecordedExperiment,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from realdata.experiments.grid import Relevance, RetrainingKey, Work
+from realdata.experiments.grid import NoSwitches, Relevance, RetrainingKey, Work
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from realdata.experiments.profiles import ExperimentSettings
     from realdata.peft_ml.data import Problem, Task
     from realdata.peft_ml.settings import FineTuningSettings, RetrainingSettings, SelectOn
+
+
+FORWARD_AND_BACKWARD = 3
+"""Cost of an example in training relative to one that is evaluated."""
 
 
 class Score(NamedTuple):
@@ -109,33 +115,38 @@ class Experiment(Protocol):
         ...
 
 
-class Spec(Protocol):
-    """What a process needs to open an experiment; it can be pickled, and imports nothing heavy by itself."""
+class Spec(ABC):
+    """What a process needs to open an experiment; it can be pickled, and imports nothing heavy by itself.
 
-    @property
-    def name(self) -> str:
-        """``vision``, ``language`` or ``retraining``."""
-        ...
+    Parameters
+    ----------
+    settings
+        All tables of the settings file.
+    name
+        ``vision``, ``language`` or ``retraining``.
+    reference
+        The method that the others are compared with, where it is run; `tables.REFERENCE` is not written down.
+    """
 
-    @property
-    def reference(self) -> str:
-        """The method that the others are compared with, where it is run; `tables.REFERENCE` is not written down."""
-        ...
+    settings: ExperimentSettings
+    name: ClassVar[str]
+    reference: ClassVar[str]
 
     @property
     def relevance(self) -> Relevance:
-        """Which switches of the reference code have an effect where."""
-        ...
+        """Which switches of the reference code have an effect where: none if there are none."""
+        return NoSwitches()
 
     @property
     def switches(self) -> Mapping[str, tuple[str, str]]:
-        """What every switch does, and what is done without it."""
-        ...
+        """What every switch of the reference code does, and what is done without it."""
+        return {}
 
     def document(self) -> dict[str, Any]:
         """Return the settings as JSON holds them, without the grid."""
-        ...
+        return self.settings.document()
 
+    @abstractmethod
     def open(self) -> Experiment:
         """Open the data.
 
@@ -144,4 +155,3 @@ class Spec(Protocol):
         ValueError, OSError
             If they cannot be used; the text is one line.
         """
-        ...

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from loraml_theory.harness.seeds import generator
 from realdata.language.parlai import Dialogue
 from realdata.language.personas import normalised
 from realdata.language.settings import CANDIDATES
-from realdata.peft_ml.seeding import generator
 
 
 @dataclass(frozen=True)

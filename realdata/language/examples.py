@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from loraml_theory.harness.seeds import generator
 from realdata.language.distractors import Choice
 from realdata.language.encoding import Ids, PairFormat, token_ids
 from realdata.peft_ml.data import Batch
-from realdata.peft_ml.seeding import generator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraml_theory.harness.errors import InputError
-from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score
-from realdata.experiments.grid import NoSwitches, RetrainingKey, Work
+from realdata.experiments.experiment import FORWARD_AND_BACKWARD, Cost, FineTuningPlan, RetrainingPlan, Score, Spec
+from realdata.experiments.grid import RetrainingKey, Work
 from realdata.language.settings import CANDIDATES, OUTPUTS, LanguageSettings
 
 if TYPE_CHECKING:
@@ -26,40 +26,18 @@ if TYPE_CHECKING:
 RANDOM = "tiny-random"
 """The name, in the settings, of the random encoder of `realdata.language.random_encoder`."""
 
-FORWARD_AND_BACKWARD = 3  # cost of a training row relative to an evaluated one
 PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class LanguageSpec:
+class LanguageSpec(Spec):
     """A language experiment on the dialogues in some files; none for made-up ones."""
+
+    name = "language"
+    reference = "standard"
 
     settings: LanguageSettings
     files: tuple[Path, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The experiment's name."""
-        return "language"
-
-    @property
-    def reference(self) -> str:
-        """The paper's."""
-        return "standard"
-
-    @property
-    def switches(self) -> Mapping[str, tuple[str, str]]:
-        """Switches of the reference code: none."""
-        return {}
-
-    @property
-    def relevance(self) -> NoSwitches:
-        """The switches that have an effect: none."""
-        return NoSwitches()
-
-    def document(self) -> dict[str, Any]:
-        """Return the settings in JSON's types, without the grid."""
-        return self.settings.document()
 
     def open(self) -> LanguageExperiment:
         """Read the dialogues and the encoder.
@@ -79,7 +57,7 @@ class LanguageExperiment:
     ----------
     settings
         Settings of the experiment.
-        files
+    files
         Files of dialogues; none for made-up ones.
 
     Raises

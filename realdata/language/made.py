@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from loraml_theory.harness.seeds import generator
 from realdata.language.parlai import Dialogue, Turn
-from realdata.peft_ml.seeding import generator
 
 LABEL = "made-up dialogues (templates, not ConvAI2)"
 """Label of results on them."""

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, Literal, TypeAlias
+from functools import partial
+from typing import Literal, TypeAlias
 
-from loraml_theory.harness.input_files import toml_document
-from loraml_theory.harness.settings import Table, from_table, overlaid
-from realdata.experiments.grid import GridSettings
 from realdata.experiments.options import AxesSettings
-from realdata.experiments.profiles import refuse, tables
-from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
+from realdata.experiments.profiles import TextExperimentSettings, profile_settings, profile_text
 
 Head: TypeAlias = Literal["two-label", "one-score"]
 
@@ -22,15 +18,6 @@ OUTPUTS: Mapping[Head, int] = {"two-label": 2, "one-score": 1}
 PROFILES = ("cpu", "paper")
 CANDIDATES = 20
 """Candidates in every evaluation, the true reply and 19 distractors, as in ConvAI2."""
-
-NOT_KEYS = {
-    ("retraining", "rank"): "the rank is an axis, see grid.rank",
-    ("fine_tuning", "rank"): "the rank is an axis, see grid.rank",
-    ("retraining", "meta"): "see the tables [reptile] and [fomaml]",
-    ("reptile", "reptile_sign"): "the sign is the published one",
-    ("fomaml", "reptile_sign"): "FOMAML has none",
-}
-"""Settings of `realdata.peft_ml.settings` that the experiment sets itself: in a file they would be ignored."""
 
 
 @dataclass(frozen=True)
@@ -133,40 +120,18 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class LastLayerSettings:
-    """The table ``[last_layer]``: where fine-tuning the last layer alone differs from ``[fine_tuning]``."""
-
-    learning_rate: float
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate: got {self.learning_rate}, expected a number > 0")
-
-
-@dataclass(frozen=True)
-class LanguageSettings:
+class LanguageSettings(TextExperimentSettings):
     """All tables of a settings file."""
 
     tasks: TaskSettings
     turns: TurnSettings
     model: ModelSettings
-    retraining: RetrainingSettings
-    reptile: MetaSettings
-    fomaml: MetaSettings
-    fine_tuning: FineTuningSettings
-    last_layer: LastLayerSettings
-    grid: GridSettings
     axes: AxesSettings
 
     def __post_init__(self) -> None:
-        if self.grid.quirks:
-            raise ValueError(f"grid.quirks: got {list(self.grid.quirks)}, but this experiment has no switches")
-        if self.grid.n != ("all",) or self.axes.n:
-            raise ValueError("grid.n, axes.n: are not keys, since personas differ in the number of their turns")
-        if self.fomaml.outer_optimizer == "interpolate":
-            raise ValueError(
-                "fomaml.outer_optimizer: got 'interpolate', which is for reptile, expected another optimizer"
-            )
+        super().__post_init__()
+        if self.axes.n:
+            raise ValueError("axes.n: is not a key here, since tasks differ in the number of their rows")
         personas = len(self.tasks.retraining_named) or self.tasks.retraining
         if self.retraining.batch_size < personas:
             raise ValueError(
@@ -174,31 +139,9 @@ class LanguageSettings:
                 "each persona to retrain on"
             )
 
-    def document(self) -> dict[str, Any]:
-        """Return everything that results depend on in JSON's types: the tables except the grid and its axes."""
-        return tables(self, left_out=NOT_KEYS)
 
+example = partial(profile_text, "realdata.language")
+"""Return the text of the file of a profile: ``cpu``, ``paper`` or ``made``."""
 
-def example(profile: str = "cpu") -> str:
-    """Return the text of a profile's file: ``cpu``, ``paper`` or ``made``."""
-    return files("realdata.language").joinpath(f"{profile}.toml").read_text("utf-8")
-
-
-def settings(profile: str, changes: Table | None = None) -> LanguageSettings:
-    """Return the settings of a profile, with some keys replaced.
-
-    Parameters
-    ----------
-    profile
-        ``cpu``, ``paper`` or ``made``.
-    changes
-        A document with some of the profile's keys.
-
-    Raises
-    ------
-    SettingsError
-        If a key is unknown, or its value is invalid.
-    """
-    table = overlaid(toml_document(f"{profile}.toml", example(profile)), changes or {})
-    refuse(table, NOT_KEYS)
-    return from_table(LanguageSettings, table)
+settings = partial(profile_settings, LanguageSettings, "realdata.language")
+"""Return the settings of a profile; see `realdata.experiments.profiles.profile_settings`."""

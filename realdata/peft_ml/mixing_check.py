@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from loraml_theory.harness.seeds import derived_seed
 from realdata.peft_ml.data import Inputs
 from realdata.peft_ml.mixed import MixingError
 from realdata.peft_ml.rows import chosen_rows
-from realdata.peft_ml.seeding import derived_seed, torch_seeded
+from realdata.peft_ml.seeding import torch_seeded
 
 Forward = Callable[[Inputs, Sequence[str]], Tensor]
 

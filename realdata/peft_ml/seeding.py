@@ -1,24 +1,13 @@
-"""Seeds that depend on what is drawn, never on the order in which it is drawn."""
+"""torch's random numbers by purpose."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 
-
-def derived_seed(seed: int, *purpose: str | int) -> int:
-    """Return a seed in 0 … 2⁶³ − 1 from a root seed and a purpose, such as ``(3, "adapter", "cat-deer")``."""
-    text = "\x1f".join([str(int(seed)), *map(str, purpose)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
-
-
-def generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    """Return NumPy's generator for a purpose."""
-    return np.random.default_rng(derived_seed(seed, *purpose))
+from loraml_theory.harness.seeds import derived_seed
 
 
 @contextmanager

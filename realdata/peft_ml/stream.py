@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from loraml_theory.harness.seeds import generator
 from realdata.peft_ml.data import Batch, Examples, Task
-from realdata.peft_ml.seeding import generator
 
 
 def steps_per_epoch(sizes: Sequence[int], batch_size: int) -> int:

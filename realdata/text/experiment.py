@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from loraml_theory.harness.errors import InputError
-from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score
-from realdata.experiments.grid import NO_RETRAINING, NoSwitches, RetrainingKey, Work
+from realdata.experiments.experiment import FORWARD_AND_BACKWARD, Cost, FineTuningPlan, RetrainingPlan, Score, Spec
+from realdata.experiments.grid import NO_RETRAINING, RetrainingKey, Work
 from realdata.text.files import Source
 from realdata.text.settings import TextSettings
 from realdata.text.splits import PARTS
@@ -21,40 +21,17 @@ if TYPE_CHECKING:
 
     from realdata.peft_ml.data import Problem, Task
 
-FORWARD_AND_BACKWARD = 3  # cost of a training row relative to an evaluated one
-
 
 @dataclass(frozen=True)
-class TextSpec:
+class TextSpec(Spec):
     """Tasks to retrain on, and others to adapt to, which there may be none of."""
+
+    name = "retraining"
+    reference = NO_RETRAINING  # what a user would take instead
 
     settings: TextSettings
     retraining: tuple[Source, ...]
     tests: tuple[Source, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The experiment's name."""
-        return "retraining"
-
-    @property
-    def reference(self) -> str:
-        """What a user would take without this."""
-        return NO_RETRAINING
-
-    @property
-    def switches(self) -> Mapping[str, tuple[str, str]]:
-        """Switches of the reference code: none."""
-        return {}
-
-    @property
-    def relevance(self) -> NoSwitches:
-        """The switches that have an effect: none."""
-        return NoSwitches()
-
-    def document(self) -> dict[str, Any]:
-        """Return the settings in JSON's types, without the grid."""
-        return self.settings.document()
 
     def open(self) -> TextExperiment:
         """Read the tasks and the model.

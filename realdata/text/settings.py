@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, Literal, TypeAlias
+from functools import partial
+from typing import Literal, TypeAlias
 
 from loraml_theory.harness.errors import InputError
-from loraml_theory.harness.input_files import toml_document
-from loraml_theory.harness.settings import Table, from_table, overlaid
 from realdata.experiments.grid import GridSettings
-from realdata.experiments.profiles import refuse, tables
-from realdata.language.settings import NOT_KEYS, LastLayerSettings
-from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
+from realdata.experiments.profiles import TextExperimentSettings, profile_settings, profile_text
 
 Kind: TypeAlias = Literal["classification", "causal-lm"]
 Count: TypeAlias = int | Literal["all"]
@@ -86,29 +82,16 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class TextSettings:
+class TextSettings(TextExperimentSettings):
     """All tables of a settings file."""
 
     data: DataSettings
     model: ModelSettings
-    retraining: RetrainingSettings
-    reptile: MetaSettings
-    fomaml: MetaSettings
-    fine_tuning: FineTuningSettings
-    last_layer: LastLayerSettings
-    grid: GridSettings
 
     def __post_init__(self) -> None:
-        if self.grid.quirks:
-            raise ValueError(f"grid.quirks: got {list(self.grid.quirks)}, but this experiment has no switches")
-        if self.grid.n != ("all",):
-            raise ValueError("grid.n: is not a key here, see data.training_rows")
+        super().__post_init__()
         if len(self.grid.rank) > 1:
             raise ValueError(f"grid.rank: got {list(self.grid.rank)}, expected one rank")
-
-    def document(self) -> dict[str, Any]:
-        """Return everything that results depend on in JSON's types: the tables except the grid."""
-        return tables(self, left_out=NOT_KEYS)
 
 
 def check_grid(grid: GridSettings, kind: Kind) -> None:
@@ -126,24 +109,8 @@ def check_grid(grid: GridSettings, kind: Kind) -> None:
                 raise InputError(f"{option}: got {heads}, which draws heads anew, expected others for causal-lm")
 
 
-def example() -> str:
-    """Return the text of the settings that a run starts from."""
-    return files("realdata.text").joinpath("retrain.toml").read_text("utf-8")
+example = partial(profile_text, "realdata.text", "retrain")
+"""Return the text of the settings that a run starts from."""
 
-
-def settings(changes: Table | None = None) -> TextSettings:
-    """Return the settings with some keys replaced.
-
-    Parameters
-    ----------
-    changes
-        A document with some of the keys.
-
-    Raises
-    ------
-    SettingsError
-        If a key is unknown, or its value is invalid.
-    """
-    table = overlaid(toml_document("retrain.toml", example()), changes or {})
-    refuse(table, NOT_KEYS)
-    return from_table(TextSettings, table)
+settings = partial(profile_settings, TextSettings, "realdata.text", "retrain")
+"""Return the settings with some keys replaced; see `realdata.experiments.profiles.profile_settings`."""

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from realdata.peft_ml.seeding import generator
+from loraml_theory.harness.seeds import generator
 from realdata.vision.images import ImageShape, ImageSource, Labels, Pixels, Rows, Split
 
 SHAPE = ImageShape(8, 8, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loraml_theory.harness.settings import SettingsError
-from realdata.experiments.experiment import Cost, FineTuningPlan, RetrainingPlan, Score
+from realdata.experiments.experiment import FORWARD_AND_BACKWARD, Cost, FineTuningPlan, RetrainingPlan, Score, Spec
 from realdata.experiments.grid import RetrainingKey, Work
 from realdata.vision.models import HEAD, check_fits, drop_biases, mixer
 from realdata.vision.quirks import QUIRKS, Relevance
@@ -22,25 +22,16 @@ if TYPE_CHECKING:
     from realdata.peft_ml.settings import SelectOn
     from realdata.vision.tasks import ImageTask
 
-FORWARD_AND_BACKWARD = 3  # cost of a training image relative to an evaluated one
-
 
 @dataclass(frozen=True)
-class VisionSpec:
+class VisionSpec(Spec):
     """A vision experiment on the images at a path; None for scikit-learn's digits."""
+
+    name = "vision"
+    reference = "standard"
 
     settings: VisionSettings
     images: Path | None
-
-    @property
-    def name(self) -> str:
-        """The experiment's name."""
-        return "vision"
-
-    @property
-    def reference(self) -> str:
-        """The paper's."""
-        return "standard"
 
     @property
     def switches(self) -> Mapping[str, tuple[str, str]]:
@@ -51,10 +42,6 @@ class VisionSpec:
     def relevance(self) -> Relevance:
         """The switches that have an effect, by method and fine-tuning."""
         return Relevance(augmented=self.settings.data.crop_padding > 0 or self.settings.data.mirror)
-
-    def document(self) -> dict[str, Any]:
-        """Return the settings in JSON's types, without the grid."""
-        return self.settings.document()
 
     def open(self) -> VisionExperiment:
         """Open the images.

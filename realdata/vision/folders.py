@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from loraml_theory.harness.errors import reason
-from realdata.peft_ml.seeding import generator
+from loraml_theory.harness.seeds import generator
 from realdata.vision.decoding import EncodedImage, common_shape, decode_images
 from realdata.vision.images import ImageDataError, ImageShape, ImageSource, Pixels, Rows, Split, checked_labels
 

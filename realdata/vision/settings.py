@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, Literal
+from functools import partial
+from typing import ClassVar, Literal
 
-from loraml_theory.harness.input_files import toml_document
-from loraml_theory.harness.settings import Table, from_table, overlaid
-from realdata.experiments.grid import GridSettings
 from realdata.experiments.options import AxesSettings
-from realdata.experiments.profiles import refuse, tables
-from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
+from realdata.experiments.profiles import ExperimentSettings, NotKeys, profile_settings, profile_text
 from realdata.vision.quirks import checked
 
 PROFILES = ("cpu", "paper")
-NOT_KEYS = {
-    ("retraining", "rank"): "the rank is an axis, see grid.rank",
-    ("fine_tuning", "rank"): "the rank is an axis, see grid.rank",
-    ("retraining", "meta"): "see the tables [reptile] and [fomaml]",
-    ("reptile", "reptile_sign"): 'see "reptile-away" of grid.quirks',
-    ("fomaml", "reptile_sign"): "FOMAML has none",
-}
-"""Settings of `realdata.peft_ml.settings` that the experiment sets itself: in a file they would be ignored."""
 
 
 @dataclass(frozen=True)
@@ -95,53 +83,28 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class VisionSettings:
+class VisionSettings(ExperimentSettings):
     """All tables of a settings file."""
+
+    not_keys: ClassVar[NotKeys] = {
+        **ExperimentSettings.not_keys,
+        ("reptile", "reptile_sign"): 'see "reptile-away" of grid.quirks',
+    }
 
     data: DataSettings
     model: ModelSettings
-    retraining: RetrainingSettings
-    reptile: MetaSettings
-    fomaml: MetaSettings
-    fine_tuning: FineTuningSettings
-    grid: GridSettings
     axes: AxesSettings
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         try:
             checked(self.grid.quirks)
         except ValueError as problem:
             raise ValueError(f"grid.{problem}") from None
-        if self.fomaml.outer_optimizer == "interpolate":
-            raise ValueError(
-                "fomaml.outer_optimizer: got 'interpolate', which is for reptile, expected another optimizer"
-            )
-
-    def document(self) -> dict[str, Any]:
-        """Return everything that results depend on in JSON's types: the tables except the grid and its axes."""
-        return tables(self, left_out=NOT_KEYS)
 
 
-def example(profile: str = "cpu") -> str:
-    """Return the text of a profile's file: ``cpu``, ``paper`` or ``digits``."""
-    return files("realdata.vision").joinpath(f"{profile}.toml").read_text("utf-8")
+example = partial(profile_text, "realdata.vision")
+"""Return the text of the file of a profile: ``cpu``, ``paper`` or ``digits``."""
 
-
-def settings(profile: str, changes: Table | None = None) -> VisionSettings:
-    """Return the settings of a profile, with some keys replaced.
-
-    Parameters
-    ----------
-    profile
-        ``cpu``, ``paper`` or ``digits``.
-    changes
-        A document with some of the profile's keys.
-
-    Raises
-    ------
-    SettingsError
-        If a key is unknown, or its value is invalid.
-    """
-    table = overlaid(toml_document(f"{profile}.toml", example(profile)), changes or {})
-    refuse(table, NOT_KEYS)
-    return from_table(VisionSettings, table)
+settings = partial(profile_settings, VisionSettings, "realdata.vision")
+"""Return the settings of a profile; see `realdata.experiments.profiles.profile_settings`."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from loraml_theory.harness.seeds import generator
 from realdata.peft_ml.data import Task
-from realdata.peft_ml.seeding import generator
 from realdata.vision.augmentation import Augmentation, usual_augmentation
 from realdata.vision.examples import ImageExamples, image_examples, normalisation_of
 from realdata.vision.images import ImageDataError, ImageSource, Labels, Pixels, Rows, Split

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from sims.engines.engine import Schedule
+from sims.one_axis import one_axis
 
 VALUES: dict[str, tuple[int, int, int]] = {
     "d": (5, 10, 20),
@@ -53,11 +53,7 @@ class LinearCell:
 
 def cells(vary: str, base: LinearCell | None = None) -> dict[int, LinearCell]:
     """Return the cells of one figure by the value of what varies; `base` holds everything else."""
-    if vary not in VALUES:
-        raise ValueError(f"vary: got {vary!r}, expected one of {', '.join(VALUES)}")
-    base = LinearCell(steps=FINE_TUNING_STEPS[vary]) if base is None else base
-    changes: list[dict[str, Any]] = [{vary: value} for value in VALUES[vary]]
-    return {change[vary]: replace(base, **change) for change in changes}
+    return one_axis(base or LinearCell(steps=FINE_TUNING_STEPS.get(vary, 0)), vary, VALUES)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from sims.one_axis import one_axis
 
 VALUES: dict[str, tuple[int, ...]] = {
     "d": (5, 10, 20),
@@ -73,17 +75,8 @@ class ShallowCell:
 
 
 def cells(vary: str, base: ShallowCell | None = None) -> dict[int, ShallowCell]:
-    """Return the cells of one figure by the value of what varies; `base` holds everything else.
-
-    Raises
-    ------
-    ValueError
-        If `vary` is unknown.
-    """
-    if vary not in VALUES:
-        raise ValueError(f"vary: got {vary!r}, expected one of {', '.join(VALUES)}")
-    changes: list[dict[str, int]] = [{vary: value} for value in VALUES[vary]]
-    return {change[vary]: replace(base or ShallowCell(), **change) for change in changes}
+    """Return the cells of one figure by the value of what varies; `base` holds everything else."""
+    return one_axis(base or ShallowCell(), vary, VALUES)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from loraml_theory.harness.seeds import generator
 from realdata.peft_ml.budget import Budget
 from realdata.peft_ml.checkpoint import restore, snapshot
 from realdata.peft_ml.data import Task
 from realdata.peft_ml.optimisation import Descent, Gradient, Group, Schedule, trainable, trained_copy
-from realdata.peft_ml.seeding import generator, torch_seeded
+from realdata.peft_ml.seeding import torch_seeded
 from realdata.peft_ml.stream import TaskStream
 from realdata.peft_ml.training import Training
 from realdata.peft_ml.training_setup import Forward, RetrainingSetup

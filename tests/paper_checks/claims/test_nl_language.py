@@ -11,8 +11,9 @@ import pytest
 from loraml_theory.harness.errors import InputError
 from paper_checks.claim import Control, Verdict, gather, judge
 from paper_checks.claims import nl_language
-from paper_checks.claims.nl_language import CLAIM, CLAIMED, CONVAI2_VALIDATION, PAPER
+from paper_checks.claims.nl_language import CLAIM, CONVAI2_VALIDATION, PAPER
 from paper_checks.evidence.experiment import RecordedExperiment
+from paper_checks.evidence.orders import PAPERS_ORDERS
 from paper_checks.verify import ClaimResult, check
 from realdata.experiments.records import Record, RunKey
 from realdata.experiments.tables import Results
@@ -56,7 +57,7 @@ def checked(on: RecordedExperiment) -> ClaimResult:
 
 def test_what_is_claimed_is_the_papers() -> None:
     assert PAPER == (None, 8)
-    assert CLAIMED == (
+    assert PAPERS_ORDERS == (
         ("lora-ml", "standard", "lora"),
         ("lora-ml", "reptile", "lora"),
         ("last-layer-ml", "standard", "last-layer"),

@@ -11,10 +11,11 @@ import pytest
 
 from paper_checks.claim import Control, Verdict, gather, judge
 from paper_checks.claims import nl_vision
-from paper_checks.claims.nl_vision import CLAIM, CLAIMED, PAPER
+from paper_checks.claims.nl_vision import CLAIM, PAPER
 from paper_checks.evidence.empirical import Order, Setting, order_evidence
 from paper_checks.evidence.evidence import Evidence, Outcome
 from paper_checks.evidence.experiment import RecordedExperiment
+from paper_checks.evidence.orders import PAPERS_ORDERS
 from paper_checks.verify import ClaimResult, check, verify
 from realdata.intervals import crossed_difference
 from tests.paper_checks import fakes
@@ -194,7 +195,7 @@ def unsigned(on: RecordedExperiment, order: Order, *, claimed: Setting) -> list[
 
 
 def test_a_check_that_ignores_the_sign_fails_its_controls_without_failing_the_run() -> None:
-    blind = partial(nl_vision.check, orders=[order.opposite for order in CLAIMED], states=unsigned)
+    blind = partial(nl_vision.check, orders=[order.opposite for order in PAPERS_ORDERS], states=unsigned)
     made = replace(CLAIM, controls=(replace(OPPOSITE, check=blind),))
     run = verify([made], fakes.QUICK, seed=0, experiments=[experiment(runs(IN_ORDER))])
     assert [control.verdict for control in run.claims[0].controls] == [Verdict.SUPPORTED]
@@ -203,7 +204,7 @@ def test_a_check_that_ignores_the_sign_fails_its_controls_without_failing_the_ru
 
 def test_what_is_claimed_is_the_papers() -> None:
     assert PAPER == (None, 1)
-    assert CLAIMED == (
+    assert PAPERS_ORDERS == (
         ("lora-ml", "standard", "lora"),
         ("lora-ml", "reptile", "lora"),
         ("last-layer-ml", "standard", "last-layer"),

@@ -82,7 +82,7 @@ def test_the_profile_for_two_cores_is_what_was_asked_for() -> None:
         ({"retraining": {"rank": 2}}, "retraining.rank: is not a key, the rank is an axis, see grid.rank"),
         ({"reptile": {"reptile_sign": -1}}, "reptile.reptile_sign: is not a key, the sign is the published one"),
         ({"grid": {"quirks": ["warm-start"]}}, "grid.quirks: got ['warm-start'], but this experiment has no switches"),
-        ({"grid": {"n": [10]}}, "grid.n, axes.n: are not keys, since personas differ in the number of their turns"),
+        ({"grid": {"n": [10]}}, "grid.n: is not a key here, since tasks differ in the number of their rows"),
         ({"last_layer": {"learning_rate": -1e-2}}, "last_layer.learning_rate: got -0.01, expected a number > 0"),
         ({"retraining": {"batch_size": 9}}, "retraining.batch_size: got 9, expected at least 10, a turn of each"),
         ({"fomaml": {"outer_optimizer": "interpolate"}}, "fomaml.outer_optimizer: got 'interpolate'"),

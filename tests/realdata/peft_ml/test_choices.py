@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from loraml_theory.harness.seeds import generator
 from realdata.peft_ml.budget import Count
 from realdata.peft_ml.data import Batch, Task
 from realdata.peft_ml.fine_tuning import fine_tune
 from realdata.peft_ml.methods import METHODS
 from realdata.peft_ml.retraining import retrain
-from realdata.peft_ml.seeding import generator, torch_seeded
+from realdata.peft_ml.seeding import torch_seeded
 from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
 
 CANDIDATES, LENGTH, WORDS = 3, 4, 12

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from loraml_theory.harness.seeds import generator
 from realdata.peft_ml.data import Batch, Task
-from realdata.peft_ml.seeding import generator, torch_seeded
+from realdata.peft_ml.seeding import torch_seeded
 
 DIMENSION = 6
 HEAD = "head"

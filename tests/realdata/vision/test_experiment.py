@@ -45,7 +45,7 @@ def test_the_paper_s_settings_are_the_paper_s() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"modle": {}}, "modle: is not a key, expected one of data, model"),
+        ({"modle": {}}, "modle: is not a key, expected one of retraining, reptile"),
         ({"model": {"width": 0}}, "model.width: got 0, expected a whole number in 1..65536"),
         ({"model": {"widht": 4}}, "model.widht: is not a key, expected one of patch, width"),
         ({"model": {"dropout": 1.0}}, "model.dropout: got 1.0, expected a number >= 0 and < 1"),
