@@ -98,9 +98,10 @@ def _regular(instance: Instance, profile: Profile) -> Evidence:
         float(np.min(ends.value)) / unit(instance),
         attained / unit(instance),
         "equal",
-        1e-8,
+        1e-9,
         "gradient to 1e-10 relative, the loss is quadratic in it",
         decidable=bool(np.any(ends.converged)) and float(truth.scale) ** 2 < 1e6 * unit(instance),
+        rounding=1e-11,
     )
 
 

@@ -115,6 +115,7 @@ def loss(
     one = unit(instance)
     lost = float(instance.truth.scale) / np.sqrt(2 * one)
     tolerance = condition * 100 * instance.truth.d * float(np.finfo(float).eps) * max(1.0, lost)
+    bound = tolerance * max(1.0, abs(float(predicted)) / one)
     return Evidence(
         "numerical",
         instance.name,
@@ -122,9 +123,10 @@ def loss(
         float(found) / one,
         float(predicted) / one,
         "equal",
-        tolerance * max(1.0, abs(float(predicted)) / one),
+        bound,
         f"100 d eps, rounding of max||W_t||_F over the tasks' shifts {lost:.2g}, condition number {condition:.2g}",
         decidable=tolerance < 1e-3,
+        rounding=bound / 100,
         key=key,
     )
 
