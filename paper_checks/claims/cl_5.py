@@ -12,6 +12,7 @@ import numpy as np
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.continual.chains import forgotten, loss_matrix, orthogonal
+from loraml_theory.continual.descents import shift_descent
 from loraml_theory.continual.predictions import increments, orthogonal_forgetting, orthogonal_shifts
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import FineTuning
@@ -64,6 +65,9 @@ def check(
     lost = float(np.mean(forgotten(loss_matrix(moments, truth.A_star, found))))
     formula = float(np.mean(orthogonal_forgetting(R, E))) * (1 + displaced)
     yield loss(instance, "mean forgetting of O-LoRA", lost, formula, condition=sure, key=FORGOTTEN)
+    stopped = shift_descent(moments, truth.A_star, step_size=0.15, steps=3, orthogonal_rows=True)
+    what = "shifts of three steps on the full shift from 1 - rho times the sums"
+    yield same(instance, what, stopped, (1 - 0.85**3) * predicted, condition=sure)
     if truth.d <= LARGEST_DESCENT and truth.k < truth.d:
         yield _regular(instance, profile)
     yield from _exact(instance, displaced)
