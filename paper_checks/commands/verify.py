@@ -123,7 +123,7 @@ def verify(
             seed=seed,
             given=given,
             experiments=experiments,
-            real=_real_study() if structure is None and claim is None and claims is None else None,
+            real=_real_study() if group != "continual" and (structure, claim, claims) == (None, None, None) else None,
             notes=[*notes, *without],
             workers=workers or cores(),
             found=lambda result: progress.keep(one_row(result)),
