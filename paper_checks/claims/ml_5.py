@@ -216,11 +216,13 @@ CLAIM = Claim(
             "a saddle offered as a spurious minimum",
             partial(check, candidate=_saddle),
             carry("generic", 10, 1, 3),
+            key=CURVATURE,
         ),
         Control(
             "a global minimiser offered as a spurious minimum",
             partial(check, candidate=_truth),
             carry("generic", 10, 1, 3),
+            key=VALUE,
         ),
         Control(
             "near miss: a point 10^-9 beside a spurious minimum",
