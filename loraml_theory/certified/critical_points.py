@@ -21,7 +21,7 @@ from loraml_theory.exact.rational import rationals
 
 PRECISION = 192  # bits
 RADII = (1e-12, 1e-20)  # of the box, relative to the point
-STEPS = 12  # chord steps that refine the centre
+STEPS, FINE, SLOW = 20, 1e-30, 1e-3  # Newton steps at most, the last one relative to the point, a slow contraction
 ZERO = 1e-7  # a vector this much shorter than the point is tried as 0
 ROUNDING = 1e-15  # of a centre, relative to the point; more than float64 has
 
@@ -163,21 +163,30 @@ def _proved(system: _System, point: Points) -> Point:
 
 
 def _refined(system: _System, x: acb_mat, live: NDArray[np.bool_]) -> tuple[acb_mat, acb_mat]:
-    """Return a better centre, by Newton steps with the inverse at the first one, and that inverse."""
+    """Return a better centre and an inverse of the derivative near it, by Newton steps that keep the inverse while fast.
+
+    Factors that are not `live` stay 0.
+    """
+    Y, before = _inverse(system, x), 0.0
+    for _ in range(STEPS):
+        entries = (Y * system.function(x, system.residual(x))).mid().entries()
+        step = [entry if live[i // system.m] else acb(0) for i, entry in enumerate(entries)]
+        size = max(float(abs(entry).mid()) for entry in step)
+        x = (x - acb_mat(system.T, system.m, step)).mid()
+        if size <= FINE * max(float(abs(entry).mid()) for entry in x.entries()):
+            break
+        if size > SLOW * before:
+            Y = _inverse(system, x)
+        before = size
+    return x, Y
+
+
+def _inverse(system: _System, x: acb_mat) -> acb_mat:
+    """Return the midpoint of an inverse of the derivative."""
     try:
-        Y = system.derivative(x, system.residual(x)).mid().inv().mid()
+        return system.derivative(x, system.residual(x)).mid().inv().mid()
     except ZeroDivisionError:
         raise UncertifiedError("the Hessian is singular to working precision") from None
-    before = None
-    for _ in range(STEPS):
-        step = (Y * system.function(x, system.residual(x))).mid()
-        step = acb_mat(step.nrows(), 1, [x * int(live[i // system.m]) for i, x in enumerate(step.entries())])
-        size = max(float(abs(entry).mid()) for entry in step.entries())
-        if size == 0 or (before is not None and size > before / 2):
-            break
-        before = size
-        x = (x - _shaped(step, system)).mid()
-    return x, Y
 
 
 def _krawczyk(system: _System, x: acb_mat, Y: acb_mat, radius: float) -> acb_mat | None:

@@ -118,24 +118,36 @@ def distinct(u: Array, error: Array) -> Array:
     return valid & ~xp.any(same, axis=-1)
 
 
+def lost_ends(rng: Generator, v: Array, start: StartSet) -> Array:
+    """Return the last points of the paths to one structure ``(T, m)`` that have no regular end, ``(n, T, m)``."""
+    xp = array_namespace(v)
+    u, error = _attempt(rng, v[None, ...], start, TOLERANCES[-1])
+    return xp.take(u[0, ...], xp.nonzero(~xp.isfinite(error[0, ...]))[0], axis=0)
+
+
 def _attempt(rng: Generator, v: Array, start: StartSet, tolerance: float) -> tuple[Array, Array]:
     """Track the start set to every structure; return the ends ``(B, N, T, m)`` and errors, infinite where lost."""
     xp = array_namespace(v)
     B, (N, T, m) = int(v.shape[0]), start.u.shape
-    target = xp.astype(v, xp.complex128)
-    drawn = xp.asarray(BULGE * rng.standard_normal((2, B, T, m)), device=device(v))
-    parts = xp.asarray(start.v, device=device(v)), target, drawn[0, ...] + 1j * drawn[1, ...]
+    bulge = xp.asarray(BULGE * rng.standard_normal((2, B, T, m)), device=device(v))
+    parts = (
+        xp.asarray(start.v, device=device(v)),
+        xp.astype(v, xp.complex128),
+        bulge[0, ...] + 1j * bulge[1, ...],
+    )
     each = xp.reshape(xp.broadcast_to(xp.arange(B, device=device(v))[:, None], (B, N)), (-1,))
-    arcs = [xp.take(xp.broadcast_to(part, (B, T, m)), each, axis=0) for part in parts]
+    arc = Arc(*(xp.take(xp.broadcast_to(part, (B, T, m)), each, axis=0) for part in parts))
     first = xp.reshape(xp.broadcast_to(xp.asarray(start.u, device=device(v)), (B, N, T, m)), (B * N, T, m))
-    u, arrived = track(first, Arc(*arcs), tolerance=tolerance)
-    Q = spread(arcs[1])
+    u, arrived = track(first, arc, tolerance=tolerance)
+    Q, polished = spread(arc.end), u
     for _ in range(POLISH):
-        step, _ = newton_step(u, Q)
-        u = u - step
-    scale = size(u) + TINY
-    error = xp.where(arrived & (size(step) <= CONVERGED * scale), size(step), xp.full_like(scale, inf))
-    return xp.reshape(u, (B, N, T, m)), xp.reshape(xp.clip(error, min=ROUNDING * scale), (B, N))
+        step, _ = newton_step(polished, Q)
+        polished = polished - step
+    scale = size(polished) + TINY
+    regular = arrived & (size(step) <= CONVERGED * scale)
+    error = xp.where(regular, xp.clip(size(step), min=ROUNDING * scale), xp.full_like(scale, inf))
+    u = xp.where(regular[:, None, None], polished, u)
+    return xp.reshape(u, (B, N, T, m)), xp.reshape(error, (B, N))
 
 
 def _replaced(whole: Array, rows: Array, by: Array) -> Array:

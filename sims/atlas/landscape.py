@@ -152,11 +152,16 @@ def _starts(rng: np.random.Generator, count: int, truth: GroundTruth, moments: M
     """Draw starts ``(structures, starts, T, d, k)`` by name; a spectral one where there is a triple."""
     shape = truth.U_retraining.shape
     normal = rng.standard_normal((shape[0], count, *shape[1:]))
-    size = np.sqrt(np.max(np.linalg.norm(truth.R, axis=(-2, -1)), axis=-1) / truth.d)
+    size = large_scale(truth.R)
     drawn = {"small": SMALL * normal, "large": size[:, None, None, None, None] * normal}
     if truth.T >= 3 and 3 * truth.k <= truth.d:
         drawn["spectral"] = spectral_recovery(moments.W, truth.k).U[:, None, ...]
     return drawn
+
+
+def large_scale(R: np.ndarray) -> np.ndarray:
+    """Return the standard deviation at which a start's shifts are as large as the largest of R, ``(..., n, d, d)``."""
+    return np.asarray(np.sqrt(np.max(np.linalg.norm(R, axis=(-2, -1)), axis=-1) / R.shape[-1]))
 
 
 def _run(engine: Engine, moments: Moments, starts: dict[str, np.ndarray]) -> dict[tuple[str, str], Ends]:
