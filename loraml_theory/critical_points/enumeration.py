@@ -16,7 +16,7 @@ from loraml_theory.structure import Array
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-TOLERANCES = (2e-2, 1e-2, 1e-2, 3e-3, 3e-3, 1e-3, 1e-3, 1e-3)
+TOLERANCES = (2e-2, 1e-2, 1e-2, *(3e-3,) * 4, *(1e-3,) * 6)
 """Tolerances of the tracker, one for each attempt; every attempt takes other arcs."""
 
 BULGE = 0.5
