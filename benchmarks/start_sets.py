@@ -2,10 +2,10 @@
 
     python benchmarks/start_sets.py --m 3 --T 3 --out start-3-3.npy
 
-By monodromy: for each number of factors that are not 0, loops of structures, from one structure to a random one and back
-on another arc, permute the critical points; those that are found go around again until QUIET loops find no other. The
+By monodromy: loops of structures, from one to a random one and back on another arc, permute the critical points with
+a given number of factors that are not 0; those that are found go around again until QUIET loops find no other. The
 first ones are made backwards, from a random point and a structure on which it is critical, and, since it is alone in
-its orbit, the truth. By symmetry the first s factors stand for any s of them; the others are tracked from permuted structures.
+its orbit, the truth. By symmetry the first s factors stand for any s; the others are tracked from permuted structures.
 
 A loop that finds nothing is evidence, not proof, that nothing is missing: docs/landscape.md says what counts agree.
 """
@@ -99,7 +99,9 @@ def orbit(rng: np.random.Generator, v: np.ndarray, s: int, *, tolerance: float, 
         ends = ends[np.abs(ends[:, :s]).max(axis=2).min(axis=1) > 1e-6 * np.abs(ends).max(axis=(1, 2))]
         points = joined(points, ends)
         still = 0 if len(points) > count else still + 1
-        print(f"  {s} factors: {len(points)} points, {count - len(ends)} lost, {process_time() - began:.0f} s", flush=True)
+        print(
+            f"  {s} factors: {len(points)} points, {count - len(ends)} lost, {process_time() - began:.0f} s", flush=True
+        )
     return points
 
 

@@ -1,8 +1,8 @@
 r"""Proofs about critical points of LoRA-ML at k = 1: that they exist, differ, are real or not, and their index.
 
-Each point is enclosed by Krawczyk's operator in complex ball arithmetic (`Enclosure`): its box holds exactly one zero of
-F (`loraml_theory.critical_points.equations`), a regular one. What maps zeros to zeros then decides the rest. A change of the
-signs of some u_t, or the complex conjugation with one, that maps the enclosure into its box leaves the zero where it is:
+Each point is enclosed by Krawczyk's operator in complex ball arithmetic: its box holds exactly one zero of F
+(`loraml_theory.critical_points.equations`), a regular one. What maps zeros to zeros then decides the rest. A change of
+signs of some u_t, alone or after complex conjugation, that maps the enclosure into its box leaves the zero unmoved:
 
 - u_t = 0 if the box is symmetric in u_t;
 - u_t is real or imaginary if the conjugate of the enclosure, or its negative, lies in the box;
@@ -11,7 +11,8 @@ signs of some u_t, or the complex conjugation with one, that maps the enclosure 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from flint import acb, acb_mat, arb, arb_mat, ctx, fmpq_mat
@@ -34,7 +35,8 @@ class UncertifiedError(ArithmeticError):
     """The proof failed; the text says which step."""
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Point:
     """What is proved about a sign orbit of critical points.
 
     Parameters
@@ -76,7 +78,7 @@ def coordinates(U: Floats) -> acb_mat:
     exact = fmpq_mat(T, d, rationals(U).reshape(-1).tolist())
     if exact.rank() < min(d, T):
         raise UncertifiedError(f"the factors span {exact.rank()} dimensions, expected {min(d, T)}")
-    if T > d:
+    if d < T:
         return acb_mat(exact)
     gram = exact * exact.transpose()
     with ctx.workprec(2 * PRECISION):
@@ -163,9 +165,9 @@ def _proved(system: _System, point: Points) -> Point:
 
 
 def _refined(system: _System, x: acb_mat, live: NDArray[np.bool_]) -> tuple[acb_mat, acb_mat]:
-    """Return a better centre and an inverse of the derivative near it, by Newton steps that keep the inverse while fast.
+    """Return a better centre and an inverse of the derivative near it, by Newton steps.
 
-    Factors that are not `live` stay 0.
+    A step keeps the inverse while that is fast. Factors that are not `live` stay 0.
     """
     Y, before = _inverse(system, x), 0.0
     for _ in range(STEPS):
@@ -246,7 +248,7 @@ def _is_truth(system: _System, box: acb_mat) -> bool:
 
 
 def _index(J: acb_mat) -> int:
-    """Return the number of negative eigenvalues of a real symmetric ball matrix that is proved regular, by Sylvester."""
+    """Return the proved number of negative eigenvalues of a real symmetric ball matrix, by Sylvester's law."""
     H = J.real
     V = arb_mat(np.linalg.eigh(np.array([[float(x.mid()) for x in row] for row in H.tolist()]))[1].tolist())
     rest = np.array((V.transpose() * H * V).tolist(), dtype=object)

@@ -25,7 +25,7 @@ MOVED = 0.05
 
 
 class Degeneracy(NamedTuple):
-    """Number of paths without a regular end, and of those that end on a set of critical points of positive dimension."""
+    """Number of paths without a regular end, and of those that end on a set of positive dimension."""
 
     lost: int
     on_sets: int

@@ -1,4 +1,4 @@
-"""All critical points of structures at k = 1, counted: paths from a start set, again and again until none is missing."""
+"""All critical points of structures at k = 1: paths from a start set, again and again until none is missing."""
 
 from __future__ import annotations
 

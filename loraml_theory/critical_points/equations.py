@@ -4,8 +4,8 @@ For vectors ``u_1..u_T`` and a structure ``v_1..v_T``, both of m coordinates, le
 
     Q(u)_t = T u_t u_t^T - sum_s u_s u_s^T,        F(u; v)_t = (Q(u)_t - Q(v)_t) u_t.
 
-F is T/2 times the gradient of ``g(u) = 1/2 sum_t ||D_t - mean_s D_s||_F^2``, ``D_t = u_t u_t^T - v_t v_t^T``. Products are
-bilinear, without conjugation, so all of these are polynomials, of complex vectors too. F does not change its zeros
+F is T/2 times the gradient of ``g(u) = 1/2 sum_t ||D_t - mean_s D_s||_F^2``, ``D_t = u_t u_t^T - v_t v_t^T``. Products
+are bilinear, without conjugation, so all of these are polynomials, of complex vectors too. F does not change its zeros
 under ``u_t -> -u_t`` of any single t.
 """
 

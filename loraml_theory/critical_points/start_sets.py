@@ -17,7 +17,7 @@ SHAPES = ((3, 3),)
 
 
 class StartSet(NamedTuple):
-    """A structure ``(T, m)`` of Euclidean norm ``(T m)^(1/2)`` and its critical points, one a sign orbit, ``(N, T, m)``."""
+    """A structure ``(T, m)`` of norm ``(T m)^(1/2)`` and its critical points, one a sign orbit, ``(N, T, m)``."""
 
     v: NDArray[np.complex128]
     u: NDArray[np.complex128]

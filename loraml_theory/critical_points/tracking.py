@@ -94,7 +94,7 @@ def track(u: Array, arc: Arc, *, tolerance: float) -> Ends:
         over = over | (step + 1 == MOST_STEPS)
         if bool(xp.any(over)):
             out, on = xp.nonzero(over)[0], xp.nonzero(~over)[0]
-            ended.append(tuple(xp.take(part, out, axis=0) for part in (paths.index, paths.u, arrived)))  # type: ignore[arg-type]
+            ended.append(tuple(xp.take(part, out, axis=0) for part in (paths.index, paths.u, arrived)))
             if int(on.shape[0]) == 0:
                 break
             paths = paths.some(on)

@@ -90,5 +90,7 @@ def _picture(real: list[Document], found: Document) -> Picture:
         ax.set_yscale("symlog", linthresh=max(min((p["value"] for p in real if p["value"] > 0), default=1.0), 1e-9))
         ax.set_xlim(-0.4, max(point["index"] for point in real) + 0.4)
         ax.legend(loc="lower right")
-        caption = "The real critical points, up to signs: value against index; at the minima, how many descents end there"
+        caption = (
+            "The real critical points, up to signs: value against index; at the minima, how many descents end there"
+        )
         return Picture(data_uri(figure), caption)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
 from pathlib import Path
-import numpy as np
 
 from loraml_theory import zoo
 from loraml_theory.harness import plotting
@@ -48,7 +47,7 @@ class Counted:
     complete: bool
     real: int = 0
     spurious: int = 0
-    value: float | None = None
+    value: float | str = ""
     small: int = 0
     large: int = 0
     unconverged: int = 0
@@ -72,7 +71,7 @@ def counted(seed: int, structure: int) -> Counted:
         complete=True,
         real=len(whole.factors),
         spurious=len(traps),
-        value=min((whole.points[i].value.real / zero for i in traps), default=None),
+        value=min((whole.points[i].value.real / zero for i in traps), default=""),
         small=small,
         large=large,
         unconverged=sum(each.elsewhere for each in drained),
@@ -152,7 +151,7 @@ def draw_census(found: Sequence[Counted], path: Path) -> list[Path]:
         ax = picture.subplots()
         for kind, marker in (("large", "o"), ("small", "x")):
             shares = [100 * getattr(each, kind) / STARTS for each in traps]
-            ax.plot([each.value for each in traps], shares, marker, label=f"{kind} starts", alpha=0.7)
+            ax.plot([float(each.value) for each in traps], shares, marker, label=f"{kind} starts", alpha=0.7)
         ax.set_xlabel("f at the spurious minimum, over f where all factors are 0")
         ax.set_ylabel("trapped starts (%)")
         ax.legend()

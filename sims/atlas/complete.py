@@ -1,8 +1,8 @@
-"""The whole landscape of a structure at k = 1: every critical point, certified, and how many starts each minimum drains."""
+"""The whole landscape of a structure at k = 1: every critical point, certified, and where descents end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -159,7 +159,7 @@ def _incomplete(rng: np.random.Generator, v: np.ndarray, found: int) -> Exceptio
 
 
 def _scaled(point: Point, unit: float) -> Point:
-    return point._replace(centre=point.centre * unit, radius=point.radius * unit, value=point.value * unit**4)
+    return replace(point, centre=point.centre * unit, radius=point.radius * unit, value=point.value * unit**4)
 
 
 def descents(rng: np.random.Generator, landscape: Landscape, U_star: np.ndarray, *, starts: int) -> list[Drained]:
