@@ -10,6 +10,7 @@ from array_api_compat import device
 from loraml_theory.critical_points.equations import outer, size, spread
 from loraml_theory.critical_points.start_sets import StartSet
 from loraml_theory.critical_points.tracking import TINY, Arc, newton_step, track
+from loraml_theory.critical_points.valley import valley
 from loraml_theory.libraries import array_namespace
 from loraml_theory.structure import Array
 
@@ -25,8 +26,8 @@ BULGE = 0.5
 POLISH = 4
 """Newton steps at the end of a path."""
 
-CONVERGED = 1e-6
-"""Largest last Newton step, relative to the point; at a singular point the steps only halve."""
+CONVERGED = 1e-4
+"""Largest last Newton step, relative to the point: of long points rounding leaves no more."""
 
 NOISE, ROUNDING = 30.0, 1e-13
 """Two points are one if they differ by less than `NOISE` times their errors, which are the last Newton steps, but at
@@ -142,7 +143,7 @@ def _attempt(rng: Generator, v: Array, start: StartSet, tolerance: float) -> tup
     Q, polished = spread(arc.end), u
     for _ in range(POLISH):
         step, _ = newton_step(polished, Q)
-        polished = polished - step
+        polished = valley(polished, size(arc.end)).step(polished, -step)
     scale = size(polished) + TINY
     regular = arrived & (size(step) <= CONVERGED * scale)
     error = xp.where(regular, xp.clip(size(step), min=ROUNDING * scale), xp.full_like(scale, inf))

@@ -57,4 +57,4 @@ def value(u: Array, v: Array) -> Array:
 def size(u: Array) -> Array:
     """Return the Euclidean norm of all entries, ``(..., T, m) -> (...)``, real."""
     xp = array_namespace(u)
-    return xp.sqrt(xp.sum(xp.real(u) ** 2 + xp.imag(u) ** 2, axis=(-2, -1)))
+    return xp.sqrt(xp.sum(xp.abs(u) ** 2, axis=(-2, -1)))

@@ -15,13 +15,14 @@ from typing import NamedTuple
 from array_api_compat import device
 
 from loraml_theory.critical_points.equations import function, jacobian, outer, size, spread
+from loraml_theory.critical_points.valley import valley
 from loraml_theory.libraries import array_namespace
 from loraml_theory.structure import Array, transpose
 
 FIRST, SMALLEST, LARGEST = 0.01, 1e-9, 0.2
 """First, smallest and largest step; a path that needs smaller ones is lost."""
 
-MOST_STEPS = 400
+MOST_STEPS = 600
 RESOLVED = 1e-2
 """The second Newton step is at most this share of what the first one may be."""
 
@@ -129,10 +130,14 @@ def _advance(paths: _Paths, tolerance: float) -> _Paths:
     h = xp.minimum(paths.h, 1 - paths.s)
     s = xp.where(paths.h < 1 - paths.s, paths.s + h, xp.ones_like(h))
     Q, dQ = _moving(paths.arc, s)
-    predicted = _extrapolated(paths, h)
+    gap = (paths.s - paths.s_before)[:, None, None]
+    bent = valley(paths.u, size(paths.arc.end))
+    now, before = (paths.u, gap * paths.slope), (paths.u_before, gap * paths.slope_before)
+    predicted = bent.extrapolated(before, now, h / gap[:, 0, 0])
     first, _ = newton_step(predicted, Q)
-    rest, slope = newton_step(predicted - first, Q, dQ)
-    u = predicted - first - rest
+    nearer = bent.step(predicted, -first)
+    rest, slope = newton_step(nearer, Q, dQ)
+    u = bent.step(nearer, -rest)
     scale = size(u) + TINY * size(paths.arc.end)
     miss = size(first) / scale
     good = (miss <= tolerance) & (size(rest) / scale <= RESOLVED * tolerance)
@@ -150,14 +155,6 @@ def _advance(paths: _Paths, tolerance: float) -> _Paths:
         u_before=xp.where(wide, paths.u, paths.u_before),
         slope_before=xp.where(wide, paths.slope, paths.slope_before),
     )
-
-
-def _extrapolated(paths: _Paths, h: Array) -> Array:
-    """Continue the cubic through the last two points with their tangents by h."""
-    gap = (paths.s - paths.s_before)[:, None, None]
-    r, step = h[:, None, None] / gap, paths.u - paths.u_before
-    now, before = gap * paths.slope, gap * paths.slope_before
-    return paths.u + r * (now + r * ((2 * now + before - 3 * step) + r * (now + before - 2 * step)))
 
 
 def _moving(arc: Arc, s: Array) -> tuple[Array, Array]:
