@@ -17,8 +17,11 @@ NULL = 1e-6
 """A singular value of the Jacobian below this share of the largest counts as zero."""
 
 STEPS = 20
-ON_SET = 1e-10
+ON_SET = 1e-12
 """Largest residual of a critical point, relative to the cube of its size."""
+
+FAR = 3.0
+"""Longer ends, relative to the structure, do not count: near infinity even isolated points look degenerate."""
 
 MOVED = 0.05
 """Length of a move along the kernel, relative to the point."""
@@ -60,7 +63,7 @@ def degeneracy(rng: Generator, v: Array, start: StartSet) -> Degeneracy:
     distance = size(moved - at)
     singular = values[:, -1] <= NULL * values[:, 0]
     other = (distance >= MOVED * size(at) / 2) & (distance <= MOVED * size(at) * 2)
-    both = singular & other & _critical(at, Q) & _critical(moved, Q)
+    both = singular & other & (size(at) <= FAR * size(scaled)) & _critical(at, Q) & _critical(moved, Q)
     return Degeneracy(int(ends.shape[0]), int(xp.sum(xp.astype(both, xp.int64))))
 
 

@@ -93,7 +93,7 @@ def enumerate_points(
         u = _replaced(u, todo, xp.reshape(xp.take(xp.reshape(points, (-1, T, m)), chosen, axis=0), (width, N, T, m)))
         error = _replaced(error, todo, xp.reshape(xp.take(xp.reshape(errors, (-1,)), chosen, axis=0), (width, N)))
         found = xp.sum(xp.astype(xp.isfinite(error), xp.int64), axis=1)
-    return Enumeration(u * unit[:, None], found)
+    return Enumeration(u * unit[:, None, ...], found)
 
 
 def distinct(u: Array, error: Array) -> Array:

@@ -155,7 +155,7 @@ def _incomplete(rng: np.random.Generator, v: np.ndarray, found: int) -> Exceptio
             f"critical points are not isolated: {why.on_sets} of {len(start.u)} paths end on sets of positive "
             f"dimension, beside {found} isolated points; expected a structure in more general position"
         )
-    return IncompleteError(f"{found} of {len(start.u)} points found, the others are degenerate or out of reach")
+    return IncompleteError(f"{found} of {len(start.u)} points found, the others are degenerate, or too long for float64")
 
 
 def _scaled(point: Point, unit: float) -> Point:
