@@ -1,8 +1,8 @@
 r"""Coordinates for critical points near infinity, where all factors are nearly one long vector.
 
-Along ``u_t = eps_t w``, eps_t = ±1, the value of g does not depend on w, so critical points with ``eps_t u_t`` close to one
-long vector lie in a long valley: Newton's method for u converges only next to them. With w the mean of ``eps_t u_t`` and
-``a = c^T w`` for a fixed c,
+Along ``u_t = eps_t w``, eps_t = ±1, the value of g does not depend on w, so critical points with ``eps_t u_t`` close to
+one long vector lie in a long valley: Newton's method for u converges only next to them. With w the mean of
+``eps_t u_t`` and ``a = c^T w`` for a fixed c,
 
     W = w / a,        sigma = a^{-2},        d_t = a (eps_t u_t - w)
 
@@ -40,7 +40,9 @@ class Valley(NamedTuple):
         plain = _cubic(before[0], before[1], now[0], now[1], r)
         y_before, slope_before = self._coordinates(*before)
         y, slope = self._coordinates(*now)
-        return self._moved(plain, tuple(_cubic(*four, r) for four in zip(y_before, slope_before, y, slope, strict=True)))
+        return self._moved(
+            plain, tuple(_cubic(*four, r) for four in zip(y_before, slope_before, y, slope, strict=True))
+        )
 
     def _coordinates(self, u: Array, du: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
         """Return W, sigma and d at u, and their derivatives along du."""

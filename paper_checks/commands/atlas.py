@@ -44,6 +44,7 @@ def atlas(
 
     if complete:
         return _census(profile, out, seed, Files(tuple(formats), width))
+    from loraml_theory.harness.processes import cores
     from sims import engines
     from sims.atlas.landscape import SCALES, survey
     from sims.atlas.report import draw, write_table
@@ -51,7 +52,7 @@ def atlas(
     ready = engines.get(engine, device)
     prepare_folder(out)
     with computing() as progress:
-        cells = survey(SCALES[profile], ready, seed=seed, progress=progress)
+        cells = survey(SCALES[profile], ready, seed=seed, workers=cores(), progress=progress)
         progress("picture")
         with writing(out), written_as(Files(tuple(formats), width)):
             write_table(cells, out / "atlas.csv")

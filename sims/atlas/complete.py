@@ -116,12 +116,13 @@ def whole_landscape(rng: np.random.Generator, U_star: np.ndarray) -> Landscape:
     v = np.array([[float(entry.real.mid()) for entry in row] for row in exact.tolist()])
     start = start_set(v.shape[1], len(v))
     found = enumerate_points(rng, v[None], start)
-    if found.found[0] < len(start.u):
-        raise _incomplete(rng, v, int(found.found[0]))
+    count = int(found.found[0])
+    if count < len(start.u):
+        raise _incomplete(rng, v, f"{count} of {len(start.u)} points found, the others are too long for float64")
     try:
         points = certify(exact, found.u[0])
     except UncertifiedError as problem:
-        raise IncompleteError(f"{len(start.u)} of {len(start.u)} points found, not all certified: {problem}") from None
+        raise _incomplete(rng, v, f"{count} points found, not all certified: {problem}") from None
     points.sort(key=lambda point: (point.kind == "complex", point.value.real, point.value.imag))
     real = np.array([point.centre.real for point in points if point.kind != "complex"])
     hessians = 2 / len(v) * jacobian(real, spread(v))
@@ -147,15 +148,16 @@ def _factors(U_star: np.ndarray) -> np.ndarray:
     return U
 
 
-def _incomplete(rng: np.random.Generator, v: np.ndarray, found: int) -> Exception:
+def _incomplete(rng: np.random.Generator, v: np.ndarray, said: str) -> Exception:
+    """Return the reason: sets of positive dimension where some are seen, else what is `said`."""
     start = start_set(v.shape[1], len(v))
     why = degeneracy(rng, v, start)
     if why.on_sets:
         return LandscapeError(
             f"critical points are not isolated: {why.on_sets} of {len(start.u)} paths end on sets of positive "
-            f"dimension, beside {found} isolated points; expected a structure in more general position"
+            "dimension; expected a structure in more general position"
         )
-    return IncompleteError(f"{found} of {len(start.u)} points found, the others are degenerate, or too long for float64")
+    return IncompleteError(said)
 
 
 def _scaled(point: Point, unit: float) -> Point:

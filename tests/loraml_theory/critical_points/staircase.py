@@ -15,7 +15,7 @@ Monomial = tuple[int, ...]
 
 
 def equations(v: np.ndarray, factors: int) -> tuple[list[str], list[str]]:
-    """Return variables, and F_t = 0 for a structure of whole numbers, the last factors being 0, as msolve reads them."""
+    """Return variables, and F_t = 0 for whole numbers, the last factors being 0, as msolve reads them."""
     T, m = v.shape
     names = {(t, i): f"u{t}{i}" for t in range(factors) for i in range(m)}
     found = []
@@ -34,7 +34,9 @@ def _product(word: tuple[str, ...]) -> str:
     return "*".join(f"{name}^{power}" for name, power in Counter(word).items())
 
 
-def leading_monomials(msolve: str, variables: Sequence[str], polynomials: Sequence[str], folder: Path) -> list[Monomial]:
+def leading_monomials(
+    msolve: str, variables: Sequence[str], polynomials: Sequence[str], folder: Path
+) -> list[Monomial]:
     """Return the leading monomials of the reduced Gröbner basis, graded reverse lexicographic."""
     asked, answered = folder / "in.ms", folder / "out.ms"
     asked.write_text(f"{','.join(variables)}\n{PRIME}\n" + ",\n".join(polynomials) + "\n")
