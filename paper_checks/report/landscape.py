@@ -81,14 +81,16 @@ def _picture(real: list[Document], found: Document) -> Picture:
         for i, point in enumerate(real):
             if point["index"] == 0:
                 ends = [sum(e["starts"] for e in d["ends"] if e["point"] == i) for d in found["descents"]]
-                text = ", ".join(
-                    f"{n} of {d['starts']} {d['start']}" for n, d in zip(ends, found["descents"], strict=True)
-                )
-                ax.annotate(f"{text} starts", (0, point["value"]), (9, 4), textcoords="offset points", fontsize=8)
+                counts = zip(ends, found["descents"], strict=True)
+                text = "\n".join(f"{n} of {d['starts']} {d['start']} starts" for n, d in counts)
+                place = {"textcoords": "offset points", "ha": "right", "va": "center", "fontsize": 8}
+                ax.annotate(text, (0, point["value"]), (-12, 0), **place)
         ax.set_xlabel("index: number of negative eigenvalues of the Hessian")
         ax.set_ylabel("f")
         ax.set_yscale("symlog", linthresh=max(min((p["value"] for p in real if p["value"] > 0), default=1.0), 1e-9))
-        ax.set_xlim(-0.4, max(point["index"] for point in real) + 0.4)
+        most = max(point["index"] for point in real)
+        ax.set_xlim(-0.3 - 0.45 * (1 + most), most + 0.4)  # room for text to the left of the minima
+        ax.set_xticks(range(1 + most))
         ax.legend(loc="lower right")
         caption = (
             "The real critical points, up to signs: value against index; at the minima, how many descents end there"
