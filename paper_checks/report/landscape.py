@@ -83,7 +83,7 @@ def _picture(real: list[Document], found: Document) -> Picture:
                 ends = [sum(e["starts"] for e in d["ends"] if e["point"] == i) for d in found["descents"]]
                 counts = zip(ends, found["descents"], strict=True)
                 text = "\n".join(f"{n} of {d['starts']} {d['start']} starts" for n, d in counts)
-                place = {"textcoords": "offset points", "ha": "right", "va": "center", "fontsize": 8}
+                place: Document = {"textcoords": "offset points", "ha": "right", "va": "center", "fontsize": 8}
                 ax.annotate(text, (0, point["value"]), (-12, 0), **place)
         ax.set_xlabel("index: number of negative eigenvalues of the Hessian")
         ax.set_ylabel("f")
