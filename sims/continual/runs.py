@@ -144,9 +144,7 @@ def curves(chains: Chains, *, progress: Callable[[str], None] = lambda _: None) 
     return found
 
 
-def _curve(
-    chains: Chains, vary: str, values: tuple[float, ...], *, method: str, adapts: str, theory: bool
-) -> Curve:
+def _curve(chains: Chains, vary: str, values: tuple[float, ...], *, method: str, adapts: str, theory: bool) -> Curve:
     rows = []
     for value in values:
         rate = vary == "learning rate"
