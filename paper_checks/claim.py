@@ -119,12 +119,19 @@ class Control(Generic[S]):
     on_given
         True for a mutated statement, tried first on the claim's subjects; False for a broken assumption, which only
         the control's own instance has.
+    key
+        The key quantity whose values must refute it; empty where any evidence may.
     """
 
     what: str
     check: Check[S]
     own_instance: Callable[[int], S]
     on_given: bool = True
+    key: str = ""
+
+    def judged(self, evidence: Iterable[Evidence]) -> list[Evidence]:
+        """Return the evidence that must refute it."""
+        return [item for item in evidence if self.key in ("", item.key)]
 
 
 ScaleCheck: TypeAlias = Callable[[int, Profile], Iterable[Evidence | Note]]

@@ -1,4 +1,4 @@
-"""The runner: assumptions, then evidence, then the verdict, then the negative controls."""
+"""The runner: assumptions, then evidence, then the verdict, then the negative controls and near misses."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from paper_checks.claim import (
 from paper_checks.evidence.evidence import Evidence, Note, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.phrasing import comparison, headline, number, plural, quote
+from paper_checks.evidence.resolution import nearest_miss
 from paper_checks.evidence.structure_facts import Fact, facts
 from paper_checks.mutation.noticed import Matrix
 from paper_checks.notation import unicode
@@ -98,7 +99,7 @@ class ClaimResult:
 
 @dataclass(frozen=True)
 class Run:
-    """The results of all requested claims, and of the real data."""
+    """The results of all requested claims, on `drawn` instances or the user's, and of the real data."""
 
     seed: int
     profile: Profile
@@ -107,15 +108,18 @@ class Run:
     notes: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     mutants: Matrix | None = None
+    drawn: bool = True
 
     @property
     def exit_status(self) -> int:
         """0 when no theorem is refuted, and every control of one and every mutant is; 1 otherwise.
 
-        Empirical claims do not count.
+        A theorem that drawn instances leave inconclusive counts as refuted; on the user's it does not count. Neither
+        do empirical claims.
         """
         theorems = [r for r in self.claims if r.claim.nature == "theorem"]
-        refuted = any(r.verdict is Verdict.REFUTED for r in theorems)
+        failing = {Verdict.REFUTED, *([Verdict.INCONCLUSIVE] if self.drawn else [])}
+        refuted = any(r.verdict in failing for r in theorems)
         missed = any(c.verdict is not Verdict.REFUTED for r in theorems for c in r.controls)
         escaped = self.mutants is not None and not self.mutants.sound
         return int(refuted or missed or escaped)
@@ -172,7 +176,15 @@ def verify(
             found(result)
     study = results.pop(REAL, {})
     own = [fact for instance in given or () for fact in facts(instance, profile)]
-    return Run(seed, profile, tuple(results[claim.id] for claim in claims), study, tuple(notes), tuple(own))
+    return Run(
+        seed,
+        profile,
+        tuple(results[claim.id] for claim in claims),
+        study,
+        tuple(notes),
+        tuple(own),
+        drawn=given is None,
+    )
 
 
 @dataclass(frozen=True)
@@ -266,6 +278,7 @@ def check(
         evidence += seen
         notes += said
         controls += [_control_beyond(*control) for control in each.controls]
+    controls += _near_misses(claim, evidence)
     verdict = _combine(verdicts)
     return ClaimResult(
         claim=claim,
@@ -305,11 +318,11 @@ def _combine(verdicts: Sequence[Verdict]) -> Verdict:
 def _control(control: Control[S], applied_to: Sequence[S], profile: Profile, *, seed: int) -> ControlResult:
     """Try a false statement until a subject refutes it, its own one last."""
     for subject in applied_to if control.on_given else ():
-        seen, _ = examine(control.check, subject, profile)
+        seen = control.judged(examine(control.check, subject, profile)[0])
         if judge(seen) is Verdict.REFUTED:
             return ControlResult(control.what, subject.name, Verdict.REFUTED, headline(seen))
     own = control.own_instance(seed)
-    seen, _ = examine(control.check, own, profile)
+    seen = control.judged(examine(control.check, own, profile)[0])
     return ControlResult(control.what, own.name, judge(seen), headline(seen))
 
 
@@ -317,6 +330,15 @@ def _control_beyond(what: str, false: Callable[[], Iterable[Evidence | Note]]) -
     """Try a false statement on its ensembles, or a false proof."""
     seen, _ = parted(false())
     return ControlResult(what, seen[0].instance, judge(seen), headline(seen))
+
+
+def _near_misses(claim: AnyClaim[S], evidence: Sequence[Evidence]) -> list[ControlResult]:
+    """Make each value of a theorem's evidence wrong by its resolution; return the one that comes nearest to passing."""
+    miss, count = nearest_miss(evidence if claim.nature == "theorem" else ())
+    if miss is None:
+        return []
+    what = f"near miss: each of {plural(count, 'value')} wrong by its resolution"
+    return [ControlResult(what, miss.instance, judge([miss]), miss)]
 
 
 def _reason(

@@ -80,7 +80,7 @@ def test_claim_of_the_recipe_is_supported_and_its_controls_refuted(recipe: Claim
     profile = replace(PROFILES["quick"], structures=1, engine="cpu")
     result = check(recipe, recipe.instances(0), profile, seed=0, at_scale=True)
     assert result.verdict is Verdict.SUPPORTED, result.reason
-    assert [control.verdict for control in result.controls] == 2 * [Verdict.REFUTED]
+    assert [control.verdict for control in result.controls] == 3 * [Verdict.REFUTED]
     assert {item.kind for item in result.evidence} == {"exact", "numerical", "statistical"}
 
 

@@ -19,6 +19,7 @@ from paper_checks.evidence.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.evidence.drawn import carry, up_to
 from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.resolution import slightly_more
 
 LEAST = "least loss that Newton finds over that of the closed form"
 CERTIFIED = "loss of the closed form over the least loss that any shift of its rank has"
@@ -42,6 +43,7 @@ def _rank(
     instance: Instance, objective: FineTuning, rank: int, profile: Profile, form: Form
 ) -> Iterator[Evidence | Note]:
     d = instance.truth.d
+    rounding = d * float(np.finfo(float).eps)
     fitted = form(objective.residual, rank)
     loss = float(task_losses(objective.residual, fitted))
     size = float(np.linalg.norm(objective.residual.W, 2))
@@ -57,9 +59,10 @@ def _rank(
         least / loss,
         1.0,
         "equal",
-        1e-9,
-        "gradient to 1e-11 relative, the loss is quadratic in it",
+        30 * rounding,
+        "gradient to 1e-11 relative, the loss is quadratic in it; 30 d eps for rounding of the losses",
         key=LEAST,
+        rounding=rounding,
     )
     spectral = float(np.linalg.norm(objective.residual.S, 2))
     descent = gradient_descent(
@@ -83,8 +86,8 @@ def _rank(
             reached / loss,
             1.0,
             "equal",
-            1e-6,
-            "gradient to 1e-6 relative",
+            1e-8,
+            "gradient to 1e-6 relative: the loss is quadratic in it, relative to that of the noise",
         )
 
 
@@ -107,7 +110,7 @@ def _certified(
     if not low > 0:
         yield Note(instance.name, f"{setting}: the least loss is not proved positive")
         return
-    width = exact_evidence.upward(high / low - 1)
+    width, rounding = exact_evidence.upward(high / low - 1), instance.truth.d * float(np.finfo(float).eps)
     yield Evidence(
         "certified",
         instance.name,
@@ -115,15 +118,17 @@ def _certified(
         exact_evidence.upward(loss(moments.S, moments.W, fitted) / low),
         1.0,
         "equal",
-        1e-9,
-        f"the moments are taken as they stand; the least loss is known to {width:.0e} relatively; rounding of the fit",
+        30 * rounding + width,
+        f"the moments are taken as they stand; the least loss is known to {width:.0e} relatively; 30 d eps for the fit",
         key=CERTIFIED,
+        rounding=rounding + width,
     )
 
 
 def _saddle(instance: Instance, objective: FineTuning) -> Iterator[Evidence]:
     """Show that U = V = 0 is stationary with a descent direction: gradient descent must not start there."""
     d, k = instance.truth.d, instance.truth.k
+    rounding = d * float(np.finfo(float).eps)
     zero = Parameters(U=np.zeros((d, k)), V=np.zeros((d, k)))
     steepest = float(np.linalg.norm(objective.residual.C, 2))
     curvature = float(directional_curvature(objective, zero, most_negative_direction(objective, zero)))
@@ -134,8 +139,9 @@ def _saddle(instance: Instance, objective: FineTuning) -> Iterator[Evidence]:
         curvature / steepest,
         -1.0,
         "equal",
-        1e-9,
-        "the Hessian there is [[0, -G], [-G^T, 0]] per column; its eigenvalues are -+sigma_i",
+        30 * rounding,
+        "the Hessian there is [[0, -G], [-G^T, 0]] per column; its eigenvalues are -+sigma_i; 30 d eps",
+        rounding=rounding,
     )
 
 
@@ -165,6 +171,12 @@ CLAIM = Claim(
             "mutated: adapters of rank r + 1",
             partial(check, form=lambda m, r: reduced_rank_regression(m, r + 1)),
             carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "near miss: a shift 10^-6 too large",
+            partial(check, form=lambda m, r: slightly_more(reduced_rank_regression(m, r), 10**6)),
+            carry("generic", 10, 1, 3),
+            key=LEAST,
         ),
     ),
     instances=up_to(20),

@@ -25,6 +25,7 @@ from paper_checks.evidence.trials import (
     Drawer,
     Rate,
     Setting,
+    a_fifth_more,
     fine_tuning_errors,
     first_order_bias,
     halved,
@@ -213,6 +214,18 @@ CLAIM = Claim(
             "mutated: with a factor 1/2",
             partial(check, rate=halved),
             carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "near miss: an error 20 % too large",
+            partial(check, rate=a_fifth_more),
+            carry("generic", 10, 1, 3),
+            key=ERROR,
+        ),
+        Control(
+            "near miss: 20 % more degrees of freedom",
+            partial(check, degrees=lambda r, d: round(1.2 * degrees_of_freedom(r, d))),
+            carry("generic", 10, 3, 3),
+            key=IN_SAMPLE,
         ),
         Control(
             "mutated: r(2d - r)/n without the finite-n form",

@@ -157,6 +157,18 @@ CLAIM = Claim(
     controls=(
         Control("mutated: rank(A - A*) <= k", partial(check, base_rank=lambda k: k), carry("generic", 10, 1, 2)),
         Control(
+            "near miss: rank(A - A*) <= 2k - 1 at T = 2",
+            partial(check, base_rank=lambda k: 2 * k - 1),
+            carry("generic", 10, 1, 2),
+            key=BASE,
+        ),
+        Control(
+            "near miss: rank(W_{T+1} - A) <= 3k - 1 at T = 2",
+            partial(check, residual_rank=lambda k: 3 * k - 1),
+            carry("generic", 10, 1, 2),
+            key=TEST,
+        ),
+        Control(
             "mutated: rank(W_{T+1} - A) <= 2k at T = 2",
             partial(check, residual_rank=_twice),
             carry("generic", 10, 1, 2),

@@ -22,7 +22,17 @@ from paper_checks.evidence.drawn import carry, draw, with_integers
 from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import inertia_evidence, level, zero_evidence
-from paper_checks.evidence.minimisers import Minimiser, draw_boost, minimiser, misfit, random_starts, solve, solve_each
+from paper_checks.evidence.minimisers import (
+    GLOBAL,
+    Minimiser,
+    draw_boost,
+    minimiser,
+    misfit,
+    random_starts,
+    solve,
+    solve_each,
+)
+from paper_checks.evidence.resolution import slightly_more
 from sims.ensembles.ensembles import Ensemble, orbit, starts
 from sims.ensembles.masks import Masks, inertia_masks, masks
 
@@ -145,7 +155,7 @@ def _adaptation(instance: Instance, point: Minimiser, smallest: float, needed: C
 def _converse(instance: Instance, profile: Profile, pair: np.ndarray) -> Iterator[Evidence | Note]:
     """Solve from random starts; at each global minimum reached, ``H = [U_1*, U_2*]^+ [U_1, U_2]`` is in O(k, k)."""
     solution, _, misfits = solve(instance, random_starts(instance, profile.starts))
-    reached = np.flatnonzero(misfits <= 1e-9)
+    reached = np.flatnonzero(misfits <= GLOBAL)
     yield Note(instance.name, f"{reached.size} of {profile.starts} random starts reached a global minimum")
     if not reached.size:
         yield Evidence(
@@ -298,6 +308,21 @@ CLAIM = Claim(
             "mutated: any orthogonal H",
             partial(check, element=_orthogonal, rational_element=_rational_orthogonal),
             carry("generic", 10, 1, 2),
+        ),
+        Control(
+            "near miss: H 10^-9 too large",
+            partial(
+                check,
+                element=lambda rng, rapidities: slightly_more(draw_boost(rng, rapidities)),
+                rational_element=lambda *drawn: slightly_more(exact_evidence.draw_boost(*drawn)),
+            ),
+            carry("generic", 10, 1, 2),
+        ),
+        Control(
+            "near miss: rank(W_3 - A) = 3k - 1",
+            partial(check, needed=lambda k: 3 * k - 1),
+            carry("generic", 10, 1, 2),
+            key=RANK,
         ),
         Control("mutated: rank(W_3 - A) = 2k", partial(check, needed=lambda k: 2 * k), carry("generic", 10, 1, 2)),
         Control(

@@ -123,7 +123,7 @@ def check(
         0,
         "equal",
         0,
-        "global: misfit at most 1e-9 max||W_t||_F; " + reason,
+        f"global: misfit at most {GLOBAL:g} max||W_t||_F; " + reason,
         decidable=bool(trapped) or (bool(found) and still and not hidden),
         key=TRAPPED,
     )
@@ -237,12 +237,14 @@ CLAIM = Claim(
             partial(check, points=_narrow, way_down=_steepest_way_down),
             carry("asymmetric", 12, 2, 2),
             on_given=False,
+            key=TRAPPED,
         ),
         Control(
             "broken assumption: T = 3",
             partial(check, points=_third_task, way_down=_steepest_way_down),
             carry("spurious", 3, 1, 3),
             on_given=False,
+            key=TRAPPED,
         ),
     ),
     instances=with_integers,

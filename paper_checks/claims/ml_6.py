@@ -19,6 +19,7 @@ from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import zero_evidence
 from paper_checks.evidence.minimisers import AMPLIFICATION
+from paper_checks.evidence.resolution import slightly_more
 
 APART = r"distance of the recovered base from $A^\star$, over $\max_t \|W_t\|_F$"
 
@@ -31,6 +32,12 @@ def _without_projection(W: np.ndarray, k: int) -> SpectralRecovery:
     values, vectors = np.linalg.eigh((difference + difference.T) / 2)
     A = W[0] - (vectors[:, -k:] * values[-k:]) @ vectors[:, -k:].T
     return SpectralRecovery(A, spectral_recovery(W, k).U, np.asarray(1.0))
+
+
+def _slightly_off(W: np.ndarray, k: int) -> SpectralRecovery:
+    """Return the recovered base 10^-9 too large."""
+    found = spectral_recovery(W, k)
+    return SpectralRecovery(slightly_more(found.A), found.U, found.condition)
 
 
 def _exact_recovery(W: np.ndarray, k: int) -> np.ndarray:
@@ -147,6 +154,12 @@ CLAIM = Claim(
             "mutated: without the oblique projection",
             partial(check, recovery=_without_projection, exact_recovery=_exact_without_projection),
             carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "near miss: a base 10^-9 too large",
+            partial(check, recovery=_slightly_off, exact_recovery=lambda W, k: slightly_more(_exact_recovery(W, k))),
+            carry("generic", 10, 1, 3),
+            key=APART,
         ),
         Control(
             "broken assumption: k = 2, all of U_3* in span[U_1*, U_2*]",

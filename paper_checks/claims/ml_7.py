@@ -34,6 +34,7 @@ from paper_checks.evidence.task_growth import (
 )
 from paper_checks.evidence.trials import (
     Rate,
+    a_fifth_more,
     predicted_parameter_error,
     without_sigma_x,
 )
@@ -197,6 +198,15 @@ CLAIM = Claim(
             "mutated: without sigma_x",
             partial(check, rate=without_sigma_x),
             carry("generic", 10, 1, 3),
+        ),
+        *(
+            Control(
+                f"near miss: an error 20 % too large {when}",
+                partial(check, rate=a_fifth_more),
+                carry("generic", 10, 1, 3),
+                key=key,
+            )
+            for key, when in ((ERROR, "from T >= 3 tasks"), (ERROR_AT_TWO, "from two tasks"))
         ),
         Control(
             "broken assumption: a repeated task, the second minimiser",

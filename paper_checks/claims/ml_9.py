@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 
@@ -137,6 +137,8 @@ def _least(instance: Instance, constant: Callable[[int, int], float]) -> Evidenc
     """State that no tasks have a smaller trace than d^2 c / T."""
     truth = instance.truth
     trace = base_error(truth, 1, sigma=1.0)
+    least = float(np.min(off_tangent_spectrum(truth)))
+    error = truth.d * truth.T * float(np.finfo(float).eps) / least if np.isfinite(trace) else inf
     return Evidence(
         "numerical",
         instance.name,
@@ -144,9 +146,10 @@ def _least(instance: Instance, constant: Callable[[int, int], float]) -> Evidenc
         truth.T * trace / (truth.d**2 * constant(truth.d, truth.k)),
         1.0,
         "at least",
-        1e-10,
-        "holds for all tasks; rounding of eigenvalues only",
-        decidable=np.isfinite(trace),
+        30 * error,
+        "holds for all tasks; 30 d eps over the least eigenvalue",
+        decidable=30 * error < 1e-3,
+        rounding=error,
     )
 
 
@@ -164,6 +167,7 @@ def _limit(instance: Instance, constant: Callable[[int, int], float]) -> Evidenc
         "equal",
         3 * _second_order(d, k) / (MANY * d**2 * c),
         "three times the mean of the second order in P_t^perp about its mean; the first is 0",
+        coarser="random tasks",
     ).of(TRACE)
 
 

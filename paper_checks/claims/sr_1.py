@@ -21,6 +21,7 @@ from paper_checks.evidence.drawn import carry, with_integers
 from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import zero_evidence
+from paper_checks.evidence.resolution import slightly_more
 
 APART = r"distance of Newton's minimiser from $A^\star + \frac1T \sum_t R_t^\star$, over $\max_t \|W_t\|_F$"
 
@@ -67,8 +68,9 @@ def check(
             float(spectrum[0]),
             float(truth.T),
             "equal",
-            1e-12 * truth.T,
-            "the Hessian is T times the identity",
+            1e-14 * truth.d * truth.T,
+            "the Hessian is T times the identity; 45 d eps",
+            rounding=truth.d * truth.T * float(np.finfo(float).eps),
         )
     yield from _samples(instance, pooled)
     yield from _exact(instance, formula)
@@ -142,6 +144,12 @@ CLAIM = Claim(
             "mutated: tasks with unequal N_t weighted equally",
             partial(check, pooled=_unweighted),
             carry("generic", 10, 1, 3),
+        ),
+        Control(
+            "near miss: 10^-9 too large",
+            partial(check, formula=lambda truth: slightly_more(_truth_formula(truth))),
+            carry("generic", 10, 1, 3),
+            key=APART,
         ),
     ),
     instances=with_integers,

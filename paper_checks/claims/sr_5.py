@@ -18,6 +18,7 @@ from paper_checks.evidence.drawn import carry, draw
 from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import level, mean_evidence
+from paper_checks.evidence.resolution import COARSER
 from paper_checks.evidence.trials import FEWEST
 
 MEAN = r"mean error that rank $k$ leaves after $10^{12}$ tasks, over $s^4$"
@@ -61,8 +62,9 @@ def _one_task(instance: Instance, scale: float, floor: Floor) -> Evidence:
         "equal",
         tolerance,
         "four times the distance of the mean shift from its limit, and of rounding of max||W_t||_F, to first order",
-        decidable=tolerance < 1e-2,
+        decidable=tolerance < COARSER["many tasks"].value,
         key=FLOOR,
+        coarser="many tasks",
     )
 
 
@@ -83,8 +85,8 @@ def _mean(instance: Instance, profile: Profile, scale: float, mean: Mean) -> Evi
         f"mean error that rank {k} leaves after {MANY:.0e} tasks, over s^4, s = {scale:.3g}",
         floors / scale**4,
         predicted / scale**4,
-        bias=1e-6,
-        reason="the mean shift differs from its limit by d / sqrt(T) relatively",
+        bias=1e-9,
+        reason="second order in the distance of the mean shift from its limit, some k d^2 / T; the first is chance",
         predicted_error=np.hypot(error, spread / np.sqrt(trials)) / scale**4,
     ).of(MEAN)
 

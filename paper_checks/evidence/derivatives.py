@@ -40,6 +40,7 @@ def derivative_evidence(instance: Instance) -> Iterator[Evidence]:
             float(stated - differences) / size,
             0.0,
             "equal",
-            1e-10,
-            "the formula is exact for polynomials of degree 4; rounding of values that cancel",
+            1e-12,
+            "the formula is exact for polynomials of degree 4; rounding of values that cancel, d eps times 85",
+            rounding=1e-14,
         )

@@ -54,6 +54,13 @@ class Evidence:
         Size of the sample behind statistical evidence.
     key
         Name of the claim's key quantity (`AnyClaim.keys`) of which this is a value; empty for all other evidence.
+    rounding
+        Bound of the value's error, absolute: of rounding, and of what an iteration leaves. See
+        `paper_checks.evidence.resolution`, as for the following.
+    displaced
+        The same value measured on an input that is wrong by its resolution.
+    coarser
+        Name of the reason for which the resolution is larger than the rule's.
     """
 
     kind: Kind
@@ -69,6 +76,9 @@ class Evidence:
     decides: bool = True
     samples: int | None = None
     key: str = ""
+    rounding: float | None = None
+    displaced: float | None = None
+    coarser: str = ""
 
     def of(self, key: str) -> Evidence:
         """Return the same evidence as a value of a key quantity."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -10,6 +11,7 @@ from loraml_theory.spectra import Bracket, congruence_floor, inertia, rounding_l
 from paper_checks.evidence.error_budget import FALSE_ALARM, quantile, skewness
 from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.resolution import ROUNDINGS
 
 VISIBLE = 1e-2  # a share of rounding above this hides a value from float64
 RESOLUTION = 0.2  # an interval wider than this on either side, relative to the prediction, cannot agree
@@ -34,7 +36,8 @@ def inertia_evidence(
 
     Sylvester's law fixes the inertia; the `congruence_floor`, given the `smallest` non-zero ``|eig(D)|``, decides
     whether float64 can see it: if it is not clearly above rounding, the count is decidable only where it agrees. The
-    first row, the rank, is a value of `key`.
+    first row, the rank, is a value of `key`; where M has a kernel, its near miss is the rank of M with one eigenvalue
+    of it displaced by `ROUNDINGS` times rounding.
     """
     cut = level(instance)
     counts = inertia(M, np.asarray(cut))
@@ -66,7 +69,22 @@ def inertia_evidence(
                 key=key if sign == "non-zero" else "",
             )
         )
+    if sum(predicted) < instance.truth.d:
+        rows[0] = replace(rows[0], displaced=_rank_of_displaced(instance, M))
     return rows
+
+
+def rounding(instance: Instance) -> float:
+    """Return the rounding of a matrix as large as the instance's largest W_t: ``d eps max||W_t||_F``."""
+    return instance.truth.d * float(np.finfo(float).eps) * float(instance.truth.scale)
+
+
+def _rank_of_displaced(instance: Instance, M: np.ndarray) -> int:
+    """Count the eigenvalues of M that are not rounding after the smallest was displaced by `ROUNDINGS` roundings."""
+    values, vectors = np.linalg.eigh((M + M.T) / 2)
+    v = vectors[:, np.argmin(np.abs(values))]
+    found = inertia(M + ROUNDINGS * rounding(instance) * np.outer(v, v), np.asarray(level(instance)))
+    return int(found.positive.low + found.negative.low)
 
 
 def zero_evidence(
@@ -76,17 +94,27 @@ def zero_evidence(
     *,
     condition: float,
     slack: float = 0.0,
-    factor: float = 100.0,
+    factor: float = 30.0,
 ) -> Evidence:
     """State that a non-negative value, relative to max||W_t||_F, is zero to rounding times a condition number.
 
-    Tolerance: ``condition * (factor d eps + slack)``; above 1e-3 the evidence is undecided.
+    Tolerance: ``condition * (factor d eps + slack)``; above 1e-3 the evidence is undecided. The bound of the error has
+    1 for the factor, and a tenth of the slack.
     """
     d = instance.truth.d
     tolerance = condition * (factor * d * float(np.finfo(float).eps) + slack)
     reason = f"condition number {condition:.2g} times ({factor:g} d eps{f' + {slack:.1e}' if slack else ''})"
     return Evidence(
-        "numerical", instance.name, what, float(value), 0.0, "equal", tolerance, reason, decidable=tolerance < 1e-3
+        "numerical",
+        instance.name,
+        what,
+        float(value),
+        0.0,
+        "equal",
+        tolerance,
+        reason,
+        decidable=tolerance < 1e-3,
+        rounding=condition * (d * float(np.finfo(float).eps) + slack / 10),
     )
 
 
@@ -105,14 +133,14 @@ def mean_evidence(
     """Compare the mean of independent samples with a prediction that is right up to a relative bias and rounding.
 
     The interval is Student's of false-alarm probability `FALSE_ALARM`, widened for the samples' skewness and by the
-    prediction's own standard error. An interval or a tolerance wider than `resolution` can disagree but not agree;
-    rounding above `VISIBLE` hides the value.
+    prediction's own standard error. An interval wider than `resolution`, or a tolerance wider than the interval, can
+    disagree but not agree; rounding above `VISIBLE` hides the value.
     """
     mean = float(np.mean(samples))
     error = sqrt(float(np.var(samples, ddof=1)) / samples.size + predicted_error**2)
     half = quantile(samples.size, skewness=skewness(samples)) * error
     tolerance = (bias + rounding) * abs(predicted)
-    sharp = max(half, tolerance) <= resolution * abs(predicted) or abs(mean - predicted) > half + tolerance
+    sharp = tolerance < half <= resolution * abs(predicted) or abs(mean - predicted) > half + tolerance
     return Evidence(
         "statistical",
         instance.name,

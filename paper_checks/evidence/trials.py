@@ -64,6 +64,11 @@ def without_sigma_x(rank: int, d: int, setting: Setting) -> float:
     return predicted_parameter_error(rank, d, Setting(setting.n, setting.sigma, 1.0))
 
 
+def a_fifth_more(rank: int, d: int, setting: Setting) -> float:
+    """Return a near miss of FT-2."""
+    return 1.2 * predicted_parameter_error(rank, d, setting)
+
+
 def halved(rank: int, d: int, setting: Setting) -> float:
     """Return a mutant of FT-2 with a factor 1/2, as the losses have it."""
     return predicted_parameter_error(rank, d, setting) / 2

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil, isnan
+from math import ceil, floor, isfinite, isnan, log10
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -17,6 +17,7 @@ from paper_checks.claim import Verdict
 from paper_checks.evidence import error_budget
 from paper_checks.evidence.evidence import Evidence, Outcome
 from paper_checks.evidence.phrasing import expected, headline, measured, number, plural
+from paper_checks.evidence.resolution import resolution
 from paper_checks.notation import mathml
 from paper_checks.report.real import section
 from paper_checks.report.terminal import NOTICES
@@ -94,7 +95,7 @@ def render(run: Run, environment: dict[str, Any], *, unfolded: bool = False) -> 
         "budget": error_budget,
         "notices": NOTICES,
     }
-    filters = {f.__name__: f for f in (formula, expected, measured, typeset, plural, kind_of, percent)}
+    filters = {f.__name__: f for f in (formula, expected, measured, typeset, plural, kind_of, percent, resolution)}
     return page("paper_checks.report", "report.html.j2", values, filters=filters)
 
 
@@ -152,14 +153,17 @@ def kind_of(instance: str) -> str | None:
 
 
 def percent(share: float) -> str:
-    """Write a share in percent, rounded up.
+    """Write a share in percent with two digits, rounded up, and in full where it is not small.
 
     Examples
     --------
-    >>> percent(0.001), percent(0.234)
-    ('1 %', '24 %')
+    >>> percent(0.0), percent(0.00012), percent(0.234), percent(float("inf")), percent(float("nan"))
+    ('0 %', '0.012 %', '24 %', 'all', '–')
     """
-    return f"{ceil(100 * share)} %"
+    if not isfinite(share):
+        return "–" if isnan(share) else "all"
+    power = min(0, floor(log10(100 * share)) - 1) if share else 0
+    return f"{number(ceil(100 * share * 10.0**-power) * 10.0**power, 2)} %"
 
 
 def typeset(value: float | str | None) -> Markup:

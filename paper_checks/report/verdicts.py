@@ -15,11 +15,13 @@ from loraml_theory.harness.json_schema import validator
 from paper_checks.evidence import error_budget
 from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.phrasing import headline
+from paper_checks.evidence.resolution import resolution
 from paper_checks.mutation.noticed import Matrix
 from paper_checks.notation import unicode
 from paper_checks.verify import ClaimResult, ControlResult, Run
 
 SCHEMA = 1
+INTERNAL = ("rounding", "displaced", "coarser")
 DECIDED = ("kind", "measured", "predicted", "interval", "relation", "tolerance")
 
 
@@ -126,7 +128,16 @@ def _mutants(found: Matrix) -> dict[str, Any]:
 
 
 def _evidence(item: Evidence) -> dict[str, Any]:
-    return {**vars(item), "key": unicode(item.key), "outcome": item.outcome}
+    """Return a value with what it uses of its tolerance, and its resolution."""
+    fine = resolution(item)
+    return {
+        **{name: value for name, value in vars(item).items() if name not in INTERNAL},
+        "key": unicode(item.key),
+        "outcome": item.outcome,
+        "used": item.share,
+        "resolution": fine.value,
+        "resolution_reason": fine.reason,
+    }
 
 
 def _control(control: ControlResult) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def evidence(**changes: Any) -> Evidence:
         relation="equal",
         tolerance=0.1,
         reason="a tenth",
+        rounding=1e-3,
     )
     return replace(made, **changes)
 

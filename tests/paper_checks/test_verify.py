@@ -100,19 +100,19 @@ def test_one_silent_instance_makes_a_claim_inconclusive() -> None:
 
 def test_a_control_is_tried_on_the_given_instances_first() -> None:
     never = control(own=instance("never"))
-    (result,) = checked(claim(controls=(never,))).controls
+    result, _ = checked(claim(controls=(never,))).controls
     assert (result.instance, result.verdict) == ("one", Verdict.REFUTED)
 
 
 def test_a_control_falls_back_on_its_own_instance() -> None:
     says_two = control(2.0, own=instance("own"))
-    (result,) = checked(claim(controls=(says_two,)), LARGE).controls
+    result, *_ = checked(claim(controls=(says_two,)), LARGE).controls
     assert (result.instance, result.verdict) == ("own", Verdict.REFUTED)
 
 
 def test_a_broken_assumption_is_tried_on_its_own_instance_only() -> None:
     broken = control(on_given=False, own=instance("broken", size=3.0))
-    (result,) = checked(claim(controls=(broken,))).controls
+    result, _ = checked(claim(controls=(broken,))).controls
     assert (result.instance, result.verdict) == ("broken", Verdict.REFUTED)
 
 
@@ -122,7 +122,10 @@ def test_a_broken_assumption_is_tried_on_its_own_instance_only() -> None:
         ({}, 0),
         ({"check": measures_size(3.0)}, 1),
         ({"check": measures_size(3.0), "nature": "empirical"}, 0),
-        ({"check": says_nothing}, 0),
+        ({"check": says_nothing}, 1),
+        ({"check": says_nothing, "nature": "empirical"}, 0),
+        ({"check": measures_size(1.0, rounding=1e-5)}, 1),
+        ({"check": measures_size(1.0, rounding=1e-5), "nature": "empirical"}, 0),
         ({"assumptions": (assumption(False),)}, 0),
         ({"controls": (control(), control(1.0))}, 1),
         ({"controls": (control(1.0),), "nature": "empirical"}, 0),
@@ -131,6 +134,11 @@ def test_a_broken_assumption_is_tried_on_its_own_instance_only() -> None:
 )
 def test_exit_status(changes: dict[str, Any], status: int) -> None:
     assert verify([claim(**changes)], fakes.QUICK, seed=0).exit_status == status
+
+
+def test_what_a_given_structure_leaves_open_does_not_fail() -> None:
+    run = verify([claim(check=says_nothing)], fakes.QUICK, seed=0, given=[SMALL])
+    assert (run.claims[0].verdict, run.exit_status) == (Verdict.INCONCLUSIVE, 0)
 
 
 def test_a_bug_in_a_check_is_no_verdict() -> None:
@@ -231,6 +239,6 @@ def test_an_existential_claim_looks_and_says_that_it_did_not_find() -> None:
 
 
 def test_a_control_has_the_evidence_that_refuted_it() -> None:
-    (control,) = check(claim(), [SMALL], fakes.QUICK, seed=0).controls
+    control, _ = check(claim(), [SMALL], fakes.QUICK, seed=0).controls
     assert control.evidence is not None
     assert (control.evidence.outcome, control.evidence.predicted) == (Outcome.DISAGREES, 2.0)

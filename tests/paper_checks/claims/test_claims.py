@@ -35,7 +35,7 @@ def test_controls_are_refuted_on_their_own_instances(claim: Claim) -> None:
     assert claim.controls
     for control in claim.controls:
         evidence, _ = gather(control.check, control.own_instance(1), SMALL)
-        assert judge(evidence) is Verdict.REFUTED, control.what
+        assert judge(control.judged(evidence)) is Verdict.REFUTED, control.what
     for what, false in claim.for_all.controls if claim.for_all else ():
         assert judge(parted(false())[0]) is Verdict.REFUTED, what
 

@@ -55,7 +55,7 @@ def test_verify_prints_a_table_and_writes_both_reports(loraml: Loraml, tmp_path:
     assert (ended.status, ended.err) == (0, "")
     assert "SR-1" in ended.out
     assert "✓ supported" in ended.out
-    assert "1 supported; 1 of 1 controls refuted. Report: reports/verify/report.html" in ended.out
+    assert "1 supported; 2 of 2 controls refuted. Report: reports/verify/report.html" in ended.out
     assert "\x1b" not in ended.out
     assert sorted(os.listdir(tmp_path / "reports/verify")) == ["report.html", "verdicts.json"]
 

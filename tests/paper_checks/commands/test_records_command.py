@@ -22,7 +22,7 @@ REVERSED = {key: 1 - value for key, value in IN_ORDER.items()}
 def test_without_records_theorems_alone_are_checked_and_a_line_says_so(loraml: Loraml) -> None:
     ended = loraml("verify", known=KNOWN)
     assert ended.status == 0
-    assert "1 supported; 1 of 1 controls refuted." in ended.out
+    assert "1 supported; 2 of 2 controls refuted." in ended.out
     said = "Not checked without records, which `--records DIR` gives: NL-vision (`loraml vision --out DIR`)."
     assert said in " ".join(ended.out.split())
     (note,) = json.loads(loraml("verify", "--json", known=KNOWN).out)["notes"]
@@ -34,7 +34,7 @@ def test_with_records_all_are_checked(loraml: Loraml, tmp_path: Path) -> None:
     folder = written(tmp_path / "runs", runs(IN_ORDER))
     ended = loraml("verify", "--records", folder, known=KNOWN)
     assert (ended.status, ended.err) == (0, "")
-    assert "2 supported; 4 of 4 controls refuted." in ended.out
+    assert "2 supported; 5 of 5 controls refuted." in ended.out
     said = " ".join(ended.out.split())
     assert "NL-vision Judged on digits, not CIFAR-10. Accuracy of the method claimed to be ahead" in said
     assert "3 values on 1 experiment as predicted." in said
@@ -88,7 +88,7 @@ def test_the_table_of_the_readme_counts_what_decides(
     monkeypatch.setattr("sys.argv", ["claim_table.py", "reports/verify/verdicts.json"])
     run_path(str(Path(__file__).parents[3] / "docs" / "claim_table.py"))
     rows = capsys.readouterr().out.splitlines()
-    assert rows[2] == "| SR-1 | largest entry | `supported` | 2 of 2 | 1 of 1 |"
+    assert rows[2] == "| SR-1 | largest entry | `supported` | 2 of 2 | 2 of 2 |"
     assert rows[3] == "| NL-vision | Images: meta-learning with adapters is ahead | `supported` | 3 of 3 | 3 of 3 |"
 
 

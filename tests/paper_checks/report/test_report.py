@@ -82,7 +82,7 @@ def test_the_document_has_the_fields_of_the_contract() -> None:
     assert supported["evidence"][0].keys() >= {
         *("kind", "instance", "what", "measured", "predicted", "interval", "relation", "tolerance"),
     }
-    (control,) = supported["controls"]
+    control, _ = supported["controls"]
     assert (control["what"], control["instance"], control["verdict"]) == ("the largest entry is 2", "first", "refuted")
     compared = control["quantity"], control["measured"], control["predicted"], control["relation"], control["tolerance"]
     assert compared == ("largest entry", 1.0, 2.0, "equal", 0.1)
