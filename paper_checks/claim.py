@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Nature: TypeAlias = Literal["theorem", "empirical"]
+Group: TypeAlias = Literal["paper", "continual"]
 READABLE = 20  # largest d that is legible in figures of singular values
 
 
@@ -226,6 +227,8 @@ class AnyClaim(Generic[S]):
         Unit of the evidence, if it is the same for all.
     keys
         Names of the quantities that are the point of the claim, the first of which is shown beside it.
+    group
+        ``paper``: of the paper and what builds on it; ``continual``: of adaptation to one task after another.
     existential
         Whether the claim says that something exists: where the check yields no evidence that decides, it was looked
         for and not found, and the claim says nothing about the subject.
@@ -248,6 +251,7 @@ class AnyClaim(Generic[S]):
     for_all: Beyond | None = None
     unit: str = ""
     keys: tuple[str, ...] = ()
+    group: Group = "paper"
     existential: bool = False
     file: str = ""
 

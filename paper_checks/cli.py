@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from loraml_theory.harness.errors import InputError, one_line
-from paper_checks.commands import certify, figure, language, vision
+from paper_checks.commands import certify, continual, figure, language, vision
 from paper_checks.commands.advise import advise
 from paper_checks.commands.atlas import atlas
 from paper_checks.commands.claims import claims
@@ -39,6 +39,7 @@ PANELS: dict[str, dict[str, Any]] = {
         "advise": advise,
         "vision": vision.app,
         "language": language.app,
+        "continual": continual.app,
         "power": power,
     },
 }

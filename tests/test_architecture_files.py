@@ -31,6 +31,8 @@ ALLOWED = {
     ("realdata/advisor/torch_file.py", "ZipFile"): "of what open_input gives",
     ("realdata/advisor/torch_file.py", "torch.load"): "after check_regular, and a look at the pickles in it",
     ("loraml_theory/harness/json_schema.py", "json.loads"): "of a resource of the package",
+    ("realdata/continual/factors.py", "PeftModel.from_pretrained"): "after read_json and check_regular",
+    ("realdata/continual/records.py", "json.loads"): "of what json.dumps has just made",
     ("realdata/experiments/folder.py", "json.loads"): "of what json.dumps has just made",
     ("realdata/experiments/jobs.py", "self.spec.open"): "opens an experiment, not a file",
     ("realdata/experiments/runner.py", "request.spec.open"): "opens an experiment, not a file",

@@ -8,7 +8,7 @@ import typer
 
 from loraml_theory.harness.errors import InputError
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Ids, claim_ids
+from paper_checks.commands.options import Group, Ids, claim_ids
 from paper_checks.commands.output import rendered
 
 
@@ -22,6 +22,7 @@ def claims(
             help="Show these claims in full, with their controls.",
         ),
     ] = None,
+    group: Group = "all",
     new: Annotated[
         str | None,
         typer.Option(
@@ -40,6 +41,6 @@ def claims(
     from paper_checks.report.terminal import show_claims, show_list
 
     if claim is None:
-        return 0, rendered(lambda console: show_list(console, registry.claims()))
-    chosen = registry.get(claim)
+        return 0, rendered(lambda console: show_list(console, registry.of_group(group)))
+    chosen = registry.get(claim, known=registry.of_group(group))
     return 0, rendered(lambda console: show_claims(console, chosen))

@@ -14,7 +14,7 @@ import typer
 from loraml_theory.harness.errors import InputError, install
 from loraml_theory.harness.processes import cores
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Device, EngineName, Ids, Profile, Seed, claim_ids, one_of, whole
+from paper_checks.commands.options import Device, EngineName, Group, Ids, Profile, Seed, claim_ids, one_of, whole
 from paper_checks.commands.output import prepare_folder, rendered, write_files
 from paper_checks.commands.progress import computing
 
@@ -44,6 +44,7 @@ def verify(
             help="Check only these claims; `loraml claims` lists them.",
         ),
     ] = None,
+    group: Group = "all",
     claims: Annotated[
         Path | None,
         typer.Option(
@@ -99,11 +100,11 @@ def verify(
     from sims import engines
 
     if falsify:
-        return _falsified(context, _asked(claim, claims), PROFILES[profile], seed, tries or TRIES)
+        return _falsified(context, _asked(claim, claims, group), PROFILES[profile], seed, tries or TRIES)
     if tries is not None:
         raise InputError("--tries: expected --falsify with it")
     _check_folders(records or (), out)
-    asked = _asked(claim, claims)
+    asked = _asked(claim, claims, group)
     chosen, experiments, without = _with_records(asked, records or (), by_id=claim is not None)
     level = replace(PROFILES[profile], engine=engine, device=device)
     if level.structures:
@@ -134,14 +135,14 @@ def verify(
     return run.exit_status, text if as_json else _table(run, out)
 
 
-def _asked(ids: Ids | None, file: Path | None) -> Sequence[AnyClaim[Any]]:
-    """Return the claims of these ids, or else those of the file, or else all."""
+def _asked(ids: Ids | None, file: Path | None, group: str) -> Sequence[AnyClaim[Any]]:
+    """Return the claims of these ids, or else those of the file, or else all, as far as they are of the group."""
     from paper_checks import registry
 
     own = () if file is None else registry.of_file(str(file))
     if ids is not None:
-        return registry.get(ids, known=[*registry.claims(), *own])
-    return registry.claims() if file is None else own
+        return registry.get(ids, known=registry.of_group(group, known=[*registry.claims(), *own]))
+    return registry.of_group(group, known=None if file is None else own)
 
 
 def _falsified(

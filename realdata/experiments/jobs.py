@@ -71,7 +71,7 @@ class Workbench:
     def do(self, job: Job, tick: Tick) -> None:
         """Do a job and write what it leads to; a checkpoint that is there is gone on from, and removed at the end."""
         checkpoint = self.folder / "checkpoints" / f"{job.id}.checkpoint"
-        with _one_thread(self.device):
+        with one_thread(self.device):
             if job.work is None:
                 self._retrain(job.retraining, checkpoint, tick)
             else:
@@ -198,7 +198,7 @@ class Workbench:
 
 
 @contextmanager
-def _one_thread(device: str) -> Iterator[None]:
+def one_thread(device: str) -> Iterator[None]:
     """Let torch use one thread on the CPU, so that results do not depend on how many processes there are."""
     import torch
 

@@ -80,7 +80,7 @@ def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None
     ValueError, OSError
         If the data cannot be used.
     """
-    device = _device(request.device, request.precision)
+    device = device_of(request.device, request.precision)
     with opened(path) as folder:
         experiment = request.spec.open()
         data = experiment.data()
@@ -231,7 +231,7 @@ class Todo:
         self._done[job.id] = self._cost[job.id].epochs * self._cost[job.id].each
 
 
-def _device(name: str, precision: str) -> str:
+def device_of(name: str, precision: str) -> str:
     """Return ``cpu`` or ``cuda`` for what was asked."""
     import torch
 

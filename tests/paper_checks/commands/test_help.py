@@ -39,7 +39,7 @@ def test_the_commands_are_in_the_order_a_newcomer_needs_them(loraml: Loraml) -> 
     assert places == sorted(places)
     assert [name for commands in PANELS.values() for name in commands] == [
         *("verify", "claims", "structure", "certify", "sweep", "rates", "figure", "atlas"),
-        *("retrain", "advise", "vision", "language", "power"),
+        *("retrain", "advise", "vision", "language", "continual", "power"),
     ]
 
 

@@ -76,6 +76,8 @@ def test_the_example_has_every_key(loraml: Loraml) -> None:
     [
         ([], "--task: is missing, expected --task NAME=FILE, once for each task to retrain on"),
         (["--task", "two"], "--task: got 'two', expected NAME=FILE or NAME=TRAIN,TEST"),
+        (["--task", f"{'é' * 40}=two.jsonl"], "--task: got the name éé"),
+        (["--task", "two=two.jsonl", "--max-length", "2"], "--max-length: got 2, of which 2 are not the text's"),
         (["--task", "two=no.jsonl"], "no.jsonl: cannot be read (No such file or directory)"),
         (["--task", "two=two.jsonl", "--text", "body"], "--text: got body, expected a field of two.jsonl: text, label"),
         (["--task", "two=two.jsonl", "--label", "kind"], "--label: got kind, expected a field of two.jsonl: text"),
