@@ -145,6 +145,7 @@ def test_a_group_of_claims_is_checked_and_listed(
     made = json.loads(loraml("verify", "--json", *group, known=BOTH_GROUPS).out)
     assert [claim["id"] for claim in made["claims"]] == ids
     assert ("One task after another" in loraml("verify", *group, known=BOTH_GROUPS).out) == (len(ids) == 2)
+    assert (made["real"] == {}) == (words == ["continual"])
     page = (tmp_path / "reports/verify/report.html").read_text("utf-8")
     assert ("One task after another" in page) == (len(ids) == 2)
     listed = loraml("claims", *group, known=BOTH_GROUPS).out
