@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any, get_args
 
-from paper_checks.claim import Assumption, AtScale, Beyond, Claim, Control, Finding, Nature
+from paper_checks.claim import Assumption, AtScale, Beyond, Claim, Control, Finding, Group, Nature
 from paper_checks.evidence.evidence import Evidence, Kind, Note, Relation
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.resolution import COARSER
@@ -79,6 +79,7 @@ FIELDS: dict[str, Test] = {
     "for_all": (_or_none(lambda value: isinstance(value, Beyond) and _is_beyond(value)), "a Beyond or None"),
     "unit": ANY_TEXT,
     "keys": (lambda value: _all(value, _is_text), "a tuple of texts"),
+    "group": (get_args(Group).__contains__, f"one of {', '.join(get_args(Group))}"),
     "existential": FLAG,
     "instances": FUNCTION,
 }

@@ -69,6 +69,13 @@ def test_the_claims_of_a_file_are_checked_alone_or_beside_others(loraml: Loraml,
     assert [beside.out.count(f'"id": "{id_}"') for id_ in ("SR-1", "OWN-2", "OWN-3")] == [1, 0, 1]
 
 
+def test_a_group_of_which_a_file_states_nothing_is_refused(loraml: Loraml, tmp_path: Path) -> None:
+    ended = loraml("verify", "--claims", stated(tmp_path, SMALL), "--group", "continual")
+    assert (ended.status, ended.out) == (2, "")
+    assert "--group: got continual, expected another: " in ended.err
+    assert "mine.py states no claim of it" in ended.err
+
+
 def test_a_refuted_claim_of_a_file_is_status_1(loraml: Loraml, tmp_path: Path) -> None:
     file = stated(tmp_path, SMALL.replace('id="OWN-2",', 'id="OWN-2", check=fakes.measures_size(3.0),'))
     ended = loraml("verify", "--claims", file)
@@ -135,6 +142,7 @@ WRONG: dict[str, tuple[str | bytes, str, str]] = {
             ("controls", "(check,)", "a value of type tuple", "a tuple of Control(what, check, own_instance)"),
             ("keys", "'key'", "'key'", "a tuple of texts"),
             ("at_scale", "check", "a value of type function", "an AtScale or None"),
+            ("group", "'mine'", "'mine'", "one of paper, continual"),
             ("existential", "1", "1", "True or False"),
             ("instances", "[1]", "a value of type list", "a function"),
         )
