@@ -145,7 +145,10 @@ def _asked(ids: Ids | None, file: Path | None, group: str) -> Sequence[AnyClaim[
     own = () if file is None else registry.of_file(str(file))
     if ids is not None:
         return registry.get(ids, known=registry.of_group(group, known=[*registry.claims(), *own]))
-    return registry.of_group(group, known=None if file is None else own)
+    chosen = registry.of_group(group, known=None if file is None else own)
+    if file is not None and not chosen:
+        raise InputError(f"--group: got {group}, expected another: {file} states no claim of it")
+    return chosen
 
 
 def _falsified(
