@@ -25,6 +25,7 @@ from paper_checks.evidence.chains import (
     same,
     shifts,
     singular_inputs,
+    unit,
 )
 from paper_checks.evidence.drawn import carry, with_integers
 from paper_checks.evidence.evidence import Evidence
@@ -76,13 +77,14 @@ def _by_newton(instance: Instance, profile: Profile) -> Iterator[Evidence]:
     yield Evidence(
         "numerical",
         instance.name,
-        "what task 1 loses to task 2 by Newton, the factors changed in between, over its prediction",
-        lost / (float(np.linalg.norm(R[1] - R[0]) ** 2) / 2),
-        1.0,
+        "what task 1 loses to task 2 by Newton, the factors changed in between, over 1/2 mean||R_t||^2",
+        lost / unit(instance),
+        float(np.linalg.norm(R[1] - R[0]) ** 2) / 2 / unit(instance),
         "equal",
-        1e-7,
-        "gradient to 1e-10 relative, and the loss of another task is linear in the error",
+        1e-9,
+        "ten times the relative tolerance of the gradient, 1e-10: the loss of another task is linear in the error",
         decidable=bool(np.any(second.converged)) and float(np.min(separation(truth.U_star[:2, None]))) > FULL_RANK,
+        rounding=1e-10,
     )
 
 

@@ -90,6 +90,7 @@ def _regular(instance: Instance, profile: Profile) -> Evidence:
     ends = newton(FineTuning(within, 0 * within.W), Parameters(U=U, V=V), relative_tolerance=1e-10)
     error = (found[1] - found[0]) @ free - within.W
     attained = float(np.sum((error @ inner) * error)) / 2
+    rounding = truth.d * float(np.finfo(float).eps)
     return Evidence(
         "numerical",
         instance.name,
@@ -98,10 +99,10 @@ def _regular(instance: Instance, profile: Profile) -> Evidence:
         float(np.min(ends.value)) / unit(instance),
         attained / unit(instance),
         "equal",
-        1e-9,
-        "gradient to 1e-10 relative, the loss is quadratic in it",
+        30 * rounding,
+        f"30 times d eps = {rounding:.1e}: the loss is quadratic in the gradient, which is 0 to 1e-10 relative",
         decidable=bool(np.any(ends.converged)) and float(truth.scale) ** 2 < 1e6 * unit(instance),
-        rounding=1e-11,
+        rounding=rounding,
     )
 
 

@@ -133,7 +133,7 @@ def read_features(path: Path, *, source: Mapping[str, Any] | None = None) -> dic
     about = read_json(path.with_suffix(".json"), expected="what features are of; remove it and run again")
     content = read_bytes(path, expected="features", limit=check_regular(path, expected="features"))
     try:
-        if source is not None and about["source"] != source:
+        if source is not None and _written(about["source"]) != _written(source):
             return None
         tensors = load(content)
         return {
@@ -147,6 +147,11 @@ def read_features(path: Path, *, source: Mapping[str, Any] | None = None) -> dic
         }
     except Exception as error:  # of safetensors, a KeyError of another file
         raise InputError(f"{path}: is damaged; remove it and run again") from error
+
+
+def _written(source: Any) -> str:
+    """Return what features follow from as text, in which tuples and lists are the same."""
+    return json.dumps(source, sort_keys=True)
 
 
 def _on(model: nn.Module, features: Tensor) -> Tensor:
