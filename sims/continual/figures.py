@@ -23,6 +23,7 @@ SHAPES = {"sequential": "o", "O-LoRA": "s", "incremental": "^"}
 SCORES = {"average": "average loss after the chain", "forgetting": "mean forgetting of earlier tasks"}
 LABELS = {"learning rate": "learning rate η, m = {steps} steps a task", "steps": "steps m a task, η = {step_size:g}"}
 COLUMNS = ("vary", "value", "method", "adapts", "by", "average", "average_error", "forgetting", "forgetting_error")
+TICKS = (0.75, 1, 1.5, 2, 3)  # of the average loss
 Limits = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -73,7 +74,8 @@ def _apart(found: Sequence[Curve], theory: Curve) -> float:
     """Return the largest difference of a predicted curve from the descended one."""
     same = (theory.method, theory.adapts, theory.vary)
     (descent,) = (c for c in found if not c.theory and (c.method, c.adapts, c.vary) == same)
-    return float(max(np.max(np.abs(getattr(theory, name) - getattr(descent, name))) for name in SCORES))
+    every = (len(theory.values) - 1) // (len(descent.values) - 1)
+    return float(max(np.max(np.abs(getattr(theory, name)[::every] - getattr(descent, name))) for name in SCORES))
 
 
 def draw(found: Sequence[Curve], limits: Limits, setting: Setting, path: Path) -> list[Path]:
@@ -93,7 +95,7 @@ def draw(found: Sequence[Curve], limits: Limits, setting: Setting, path: Path) -
         plotting.heading(
             picture,
             f"Chains of T = {setting.T} tasks, d = {setting.d}, k = {setting.k}; losses over ½ mean ‖R‖²\n"
-            f"Means over {setting.structures} structures, lower is better; bands: ± 2 standard errors",
+            f"Means over {setting.structures} structures, lower is better; bands and bars: ± 2 standard errors",
         )
         return plotting.save(picture, path)
 
@@ -104,11 +106,21 @@ def _panel(ax: Axes, found: Sequence[Curve], score: str) -> None:
         if curve.theory:
             plotting.band(ax, curve.values, y - 2 * error, y + 2 * error, colour)
             ax.plot(curve.values, y, color=colour)
+            if score == "average":
+                best = int(np.argmin(y))
+                ax.plot(
+                    curve.values[best], y[best], "*", color=colour, markersize=13, markeredgecolor="white", zorder=5
+                )
         elif curve.adapts == FULL:
             ax.plot(curve.values, y, SHAPES[curve.method], color=colour, markerfacecolor="white")
         else:
-            ax.plot(curve.values, y, SHAPES[curve.method], color=colour, linestyle=(0, (2, 1.5)), linewidth=1.1)
+            bars = {"yerr": 2 * error, "elinewidth": 0.9, "linestyle": (0, (2, 1.5)), "linewidth": 1.1}
+            ax.errorbar(curve.values, y, fmt=SHAPES[curve.method], color=colour, **bars)
     ax.set_xscale("log")
+    if score == "average":
+        ax.set_yscale("log")
+        ax.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        ax.minorticks_off()
 
 
 def _limits(row: Sequence[Axes], limits: Limits, score: str) -> None:
@@ -126,12 +138,11 @@ def _limits(row: Sequence[Axes], limits: Limits, score: str) -> None:
         for ax in row:
             ax.axhline(1, color=plotting.GREY, linestyle=(0, (1, 2)), linewidth=1.2)
         ends.append((1.0, "nothing learnt: 1", plotting.GREY))
-    low, high = row[-1].get_ylim()
-    places = plotting.spread([(level - low) / (high - low) for level, _, _ in sorted(ends)], 0.075)
-    for (level, text, colour), place in zip(sorted(ends), places, strict=True):
+    wanted = [_height(row[-1], level) for level, _, _ in sorted(ends)]
+    for (_, text, colour), at, place in zip(sorted(ends), wanted, plotting.spread(wanted, 0.075), strict=True):
         row[-1].annotate(
             text,
-            (1.0, (level - low) / (high - low)),
+            (1.0, at),
             (1.04, place),
             xycoords="axes fraction",
             textcoords="axes fraction",
@@ -150,12 +161,18 @@ def _limits(row: Sequence[Axes], limits: Limits, score: str) -> None:
         )
 
 
+def _height(ax: Axes, y: float) -> float:
+    """Return where a value lies on the axis, as a share of it."""
+    return float(ax.transAxes.inverted().transform(ax.transData.transform((1.0, y)))[1])
+
+
 def _legend(picture: Figure) -> None:
     from matplotlib.lines import Line2D
 
     entries = [
         *(Line2D([], [], color=COLOURS[name], marker=SHAPES[name], linestyle="", label=name) for name in COLOURS),
         Line2D([], [], color=plotting.GREY, label="theory, full shift (CL-2, CL-5)"),
+        Line2D([], [], color=plotting.GREY, marker="*", markersize=11, linestyle="", label="its best"),
         Line2D(
             [], [], color=plotting.GREY, marker="o", markerfacecolor="white", linestyle="", label="descent, full shift"
         ),
