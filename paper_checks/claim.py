@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Nature: TypeAlias = Literal["theorem", "empirical"]
+Group: TypeAlias = Literal["paper", "continual"]
 READABLE = 20  # largest d that is legible in figures of singular values
 
 
@@ -194,10 +195,10 @@ class Given:
     experiments: Sequence[Recorded] = ()
 
 
-def _of_id(id_: str) -> AnyClaim[Any]:
+def _of_id(id_: str, file: str) -> AnyClaim[Any]:
     from paper_checks import registry
 
-    return registry.get([id_])[0]
+    return registry.get([id_], known=registry.of_file(file) if file else None)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,9 +227,13 @@ class AnyClaim(Generic[S]):
         Unit of the evidence, if it is the same for all.
     keys
         Names of the quantities that are the point of the claim, the first of which is shown beside it.
+    group
+        ``paper``: of the paper and what builds on it; ``continual``: of adaptation to one task after another.
     existential
         Whether the claim says that something exists: where the check yields no evidence that decides, it was looked
         for and not found, and the claim says nothing about the subject.
+    file
+        The file of claims of one's own that states it; empty where it is found by its id alone.
     """
 
     noun: ClassVar[str]
@@ -246,11 +251,13 @@ class AnyClaim(Generic[S]):
     for_all: Beyond | None = None
     unit: str = ""
     keys: tuple[str, ...] = ()
+    group: Group = "paper"
     existential: bool = False
+    file: str = ""
 
-    def __reduce__(self) -> tuple[Callable[[str], AnyClaim[Any]], tuple[str]]:
-        """Pickle a claim by its id: another process looks it up."""
-        return _of_id, (self.id,)
+    def __reduce__(self) -> tuple[Callable[[str, str], AnyClaim[Any]], tuple[str, str]]:
+        """Pickle a claim by its id and file: another process looks it up."""
+        return _of_id, (self.id, self.file)
 
     def subjects(self, given: Given) -> Sequence[S]:
         """Return the subjects of the check."""

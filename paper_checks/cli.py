@@ -19,11 +19,13 @@ import typer
 from typer.core import TyperGroup
 
 from loraml_theory.harness.errors import InputError, one_line
-from paper_checks.commands import certify, figure, language, vision
+from paper_checks.commands import certify, continual, figure, language, vision
 from paper_checks.commands.advise import advise
 from paper_checks.commands.atlas import atlas
 from paper_checks.commands.claims import claims
 from paper_checks.commands.deferred import Work
+from paper_checks.commands.landscape import landscape
+from paper_checks.commands.power import power
 from paper_checks.commands.rates import rates
 from paper_checks.commands.retrain import retrain
 from paper_checks.commands.structure import structure
@@ -32,8 +34,15 @@ from paper_checks.commands.verify import verify
 
 PANELS: dict[str, dict[str, Any]] = {
     "Check": {"verify": verify, "claims": claims, "structure": structure, "certify": certify.app},
-    "Simulate": {"sweep": sweep, "rates": rates, "figure": figure.app, "atlas": atlas},
-    "Real models": {"retrain": retrain, "advise": advise, "vision": vision.app, "language": language.app},
+    "Simulate": {"sweep": sweep, "rates": rates, "figure": figure.app, "atlas": atlas, "landscape": landscape},
+    "Real models": {
+        "retrain": retrain,
+        "advise": advise,
+        "vision": vision.app,
+        "language": language.app,
+        "continual": continual.app,
+        "power": power,
+    },
 }
 """The commands and groups of commands by purpose."""
 

@@ -18,10 +18,18 @@ SYMBOLS = {
     r"\sigma, \sigma_x": "standard deviations of the noise and of the inputs",
     r"\sigma_i(\cdot)": "singular value number $i$, the largest first",
     "r, P": r"rank of adapters that have not rank $k$; a matrix $d \times (r - k)$ that base and adapters share (ML-8)",
+    r"\Delta_t, \Sigma_t": r"CL: shift after task $t$ of a chain, and the covariance of its inputs",
+    "F_j": r"forgetting of task $j$, its loss at $\Delta_T$ less that at $\Delta_j$",
+    r"Q_t, E_t": r"projection on the span of $U_1^\star, \ldots, U_t^\star$; on what task $t$ adds, $Q_t - Q_{t-1}$",
+    r"\rho": r"what $m$ steps of gradient descent of size $\eta$ keep of the past, $(1 - \eta)^m$ (CL-2)",
+    r"\theta": "factors of the low-low band in the Haar filter (CL-12)",
     "n, N": "samples of the test task, and of each retraining task; the population is the limit of infinitely many",
     r"P_t^\perp": r"projection off the tangent space, the matrices $E (U_t^\star)^\top + U_t^\star E^\top$",
 }
 """A line for every symbol, in LaTeX."""
+
+GROUPS = {"paper": "The paper and what builds on it", "continual": "One task after another"}
+"""A title for every group of claims."""
 
 KINDS = {
     "generic": r"the paper's own: $A^\star$ the symmetric part of a normal matrix, $U_t^\star$ normal, variance 1",

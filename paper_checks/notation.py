@@ -15,6 +15,16 @@ SIGNS = {
     "sum": "Σ",
     "sigma": "σ",
     "lambda": "λ",
+    "rho": "ρ",
+    "phi": "φ",
+    "delta": "δ",
+    "eta": "η",
+    "theta": "θ",
+    "Sigma": "Σ",
+    "langle": "⟨",
+    "rangle": "⟩",
+    "lceil": "⌈",
+    "rceil": "⌉",
     "Delta": "Δ",
     "star": "*",
     "le": " ≤ ",
@@ -112,8 +122,9 @@ def _item(tokens: deque[str]) -> str:
             return f"({_grouped(_argument(tokens))}/{_grouped(_argument(tokens))})"
         case "\\sqrt":
             return f"√{_grouped(_argument(tokens))}"
-        case "\\hat":
-            return normalize("NFC", f"{_argument(tokens)}\u0302")
+        case "\\hat" | "\\bar":
+            accent = "\u0302" if token == "\\hat" else "\u0304"
+            return normalize("NFC", f"{_argument(tokens)}{accent}")
     return SIGNS[token[1:]] if token.startswith("\\") else token
 
 

@@ -8,26 +8,54 @@ from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from math import inf
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from loraml_theory.harness.errors import InputError
-from paper_checks.claim import AnyClaim
+from paper_checks.claim import AnyClaim, Group
 
-FAMILIES = ("SR", "ML", "FT", "NL")
+GROUPS: tuple[Group, ...] = get_args(Group)
+FAMILIES = ("SR", "ML", "FT", "CL", "NL")
 Known: TypeAlias = AnyClaim[Any]
 
 
 @cache
 def claims() -> tuple[Known, ...]:
-    """Return every claim, in the order of the paper."""
+    """Return every claim, group by group, those of the paper in its order, and those of other installed packages.
+
+    Raises
+    ------
+    InputError
+        If those of another package cannot be used.
+    """
     from paper_checks import claims as package
+    from paper_checks.own_claims import of_packages
 
     names = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
-    return in_order(import_module(f"{package.__name__}.{name}").CLAIM for name in names)
+    own = [import_module(f"{package.__name__}.{name}").CLAIM for name in names]
+    return in_order([*own, *of_packages(taken={claim.id for claim in own})])
+
+
+@cache
+def of_file(file: str) -> tuple[Known, ...]:
+    """Execute a Python file that states claims of one's own, and return them in order.
+
+    Raises
+    ------
+    InputError
+        If the file, or what it states, cannot be used; the text names the file and the line.
+    """
+    from paper_checks.own_claims import read
+
+    return in_order(read(file, taken={claim.id for claim in claims()}))
+
+
+def of_group(group: str, *, known: Sequence[Known] | None = None) -> tuple[Known, ...]:
+    """Return the claims of a group, or all of them for ``all``."""
+    return tuple(claim for claim in (claims() if known is None else known) if group in ("all", claim.group))
 
 
 def get(ids: Sequence[str], *, known: Sequence[Known] | None = None) -> tuple[Known, ...]:
-    """Return the claims with these ids, in small or capital letters, each once, in the order of the paper.
+    """Return the claims with these ids, in small or capital letters, each once, in the order of `claims`.
 
     Raises
     ------
@@ -43,14 +71,14 @@ def get(ids: Sequence[str], *, known: Sequence[Known] | None = None) -> tuple[Kn
 
 
 def in_order(found: Iterable[Known]) -> tuple[Known, ...]:
-    """Sort claims by family (SR, ML, FT, NL, others), then by number, or by name after all numbers.
+    """Sort claims by group, then by family (SR, ML, FT, CL, NL, others), number, and name after all numbers.
 
     Raises
     ------
     ValueError
         If two claims have the same id.
     """
-    ordered = sorted(found, key=lambda claim: _position(claim.id))
+    ordered = sorted(found, key=lambda claim: (GROUPS.index(claim.group), *_position(claim.id)))
     for one, next_one in pairwise(ordered):
         if one.id == next_one.id:
             raise ValueError(f"two claims have the id {one.id}: {one.title!r} and {next_one.title!r}")

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from loraml_theory.harness.errors import one_line
+from loraml_theory.harness.errors import InputError, one_line
 from loraml_theory.harness.processes import Crew, Lost, Tick
 from paper_checks.claim import (
     AnyClaim,
@@ -159,11 +159,18 @@ def verify(
         Number of processes; the results do not depend on it.
     found
         Called with each result, in the order in which they come.
+
+    Raises
+    ------
+    InputError
+        If a claim of one's own cannot be checked.
     """
     bench = Checks(tuple(claims), Given(seed, given, experiments), profile, real)
     results: dict[str, Any] = {}
     workers = min(workers, len(bench.jobs))
     for job, result in _in_turn(bench) if workers <= 1 else _side_by_side(bench, workers):
+        if isinstance(result, InputError):
+            raise result
         results[job] = result
         if isinstance(result, ClaimResult):
             found(result)
@@ -194,14 +201,17 @@ class Checks:
         """The claims in their order, then the study."""
         return [*(claim.id for claim in self.claims), *([] if self.real is None else [REAL])]
 
-    def do(self, job: str, _tick: Tick | None = None) -> ClaimResult | dict[str, Any]:
-        """Check a claim and draw its picture, or run the study."""
+    def do(self, job: str, _tick: Tick | None = None) -> ClaimResult | dict[str, Any] | InputError:
+        """Check a claim and draw its picture, or run the study; return what is wrong with a claim of one's own."""
         given, profile = self.given, self.profile
         if job == REAL and self.real is not None:
             return self.real(profile.name, given.seed)
         claim = next(claim for claim in self.claims if claim.id == job)
         at_scale = given.instances is None and profile.structures > 0
-        return drawn(check(claim, claim.subjects(given), profile, seed=given.seed, at_scale=at_scale))
+        try:
+            return drawn(check(claim, claim.subjects(given), profile, seed=given.seed, at_scale=at_scale))
+        except InputError as problem:
+            return problem
 
 
 def _in_turn(bench: Checks) -> Iterator[tuple[str, Any]]:

@@ -19,13 +19,6 @@ def example(name: str) -> dict[str, object]:
     return runpy.run_path(str(ROOT / f"examples/{name}.py"))
 
 
-def test_the_conjecture_holds_for_independent_tasks_only(capsys: pytest.CaptureFixture[str]) -> None:
-    example("conjecture")["main"]()  # type: ignore[operator]
-    out = capsys.readouterr().out
-    assert "independent tasks: no counterexample" in out
-    assert "fails at d = 3, k = 1, T = 2" in out
-
-
 def test_a_sweep_has_its_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     example("sweep_with_figure")["main"](tmp_path / "runs")  # type: ignore[operator]

@@ -15,6 +15,7 @@ from paper_checks import claims, registry
 from paper_checks.claim import PROFILES, Claim, Verdict
 from paper_checks.cli import main
 from paper_checks.notation import unicode
+from paper_checks.own_claims import template
 from paper_checks.verify import check
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +66,7 @@ def test_verdicts_are_explained() -> None:
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claim]:
     """Add the recipe's claim where the registry looks, as if there were no other."""
-    (tmp_path / "own_1.py").write_text(blocks("CONTRIBUTING.md", "python")[0], "utf-8")
+    (tmp_path / "own_1.py").write_text(template("OWN-1"), "utf-8")
     monkeypatch.setattr(claims, "__path__", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "paper_checks.claims.own_1", raising=False)
     registry.claims.cache_clear()

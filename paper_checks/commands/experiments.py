@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ from paper_checks.commands.options import listed, one_of, whole, whole_numbers
 from paper_checks.commands.output import prepare_folder, writing
 
 if TYPE_CHECKING:
+    from realdata.experiments.folder import Failure
     from realdata.experiments.runner import Request
 
 EXTRA = ("accelerate", "filelock", "peft", "safetensors", "torch", "transformers")
@@ -92,18 +93,18 @@ def carry_out(request: Request, out: Path) -> Exit:
     from realdata.experiments.report import ReportError, write
     from realdata.experiments.terminal import shown
 
-    new_runs, failed = compute(request, out)
-    status = 1 if failed else 0
+    new_runs, lost = compute(request, out)
+    status = 1 if lost else 0
     with writing(out):
         try:
             found = write(out, switches=request.spec.switches)
         except ReportError:
-            if not failed:
+            if not lost:
                 raise
-            return status, failed
+            return status, lost
     runs = f"{new_runs} run{'s' if new_runs != 1 else ''}"
     place = one_line(str(out / "report.html"))
-    return status, f"{shown(found)}{failed}{runs} computed now. Report: {place}\n"
+    return status, f"{shown(found)}{lost}{runs} computed now. Report: {place}\n"
 
 
 def compute(request: Request, out: Path) -> tuple[int, str]:
@@ -114,7 +115,12 @@ def compute(request: Request, out: Path) -> tuple[int, str]:
     prepare_folder(out)
     with writing(out), shown_progress() as progress:
         ended = run(request, out, progress=progress)
-    return ended.new_runs, "".join(f"failed: {one_line(f'{id}: {what}')}\n" for id, what, _ in ended.failures)
+    return ended.new_runs, failed(ended.failures)
+
+
+def failed(failures: Iterable[Failure]) -> str:
+    """Return a line for each failure."""
+    return "".join(f"failed: {one_line(f'{id}: {what}')}\n" for id, what, _ in failures)
 
 
 def write_report(
@@ -128,5 +134,5 @@ def write_report(
 
     with writing(folder):
         found = write(folder, switches=switches, files=Files(tuple(formats), width))
-        failed = "".join(f"failed: {one_line(f'{id}: {what}')}\n" for id, what, _ in read_failures(folder))
-    return 0, f"{shown(found)}{failed}Report: {one_line(str(folder / 'report.html'))}\n"
+        lost = failed(read_failures(folder))
+    return 0, f"{shown(found)}{lost}Report: {one_line(str(folder / 'report.html'))}\n"

@@ -105,9 +105,11 @@ class Ids(tuple[str, ...]):
 
 claim_ids = expecting("ids of claims with commas between them", lambda text: Ids(_split(text, str)))
 
+GroupName = Literal["paper", "continual", "all"]
 ProfileName = Literal["quick", "full"]
 EngineName = Literal["auto", "cpu", "torch", "cupy"]
 
+Group = Annotated[GroupName, one_of(GroupName, "The group of claims.")]
 Profile = Annotated[ProfileName, one_of(ProfileName, "How much work to do.")]
 Engine = Annotated[EngineName, one_of(EngineName, "The engine; auto is cupy on a CUDA device, else cpu.")]
 Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="The device to compute on, such as cpu or cuda.")]

@@ -80,6 +80,14 @@ def retrain(
     ] = None,
     seeds: experiments.Seeds = None,
     settings: experiments.SettingsFile = None,
+    report_to: Annotated[
+        Sequence[str] | None,
+        typer.Option(
+            metavar="NAME,NAME",
+            parser=listed("names of integrations", str),
+            help="Log losses and scores to tensorboard, trackio, wandb, …, by the integrations of transformers.",
+        ),
+    ] = None,
     device: experiments.Device = "auto",
     precision: experiments.Precision = "no",
     workers: experiments.Workers = None,
@@ -91,6 +99,7 @@ def retrain(
     """Retrain your model on files of your tasks to a base that adapts well, and measure it on other tasks."""
     from realdata.experiments.options import Asked, AxesSettings, wanted
     from realdata.experiments.runner import Request
+    from realdata.experiments.training_log import check_integrations
     from realdata.text import settings as text_settings
     from realdata.text.experiment import TextSpec
     from realdata.text.files import source_of
@@ -112,19 +121,32 @@ def retrain(
     grid = wanted(read.grid, AxesSettings(rank=()), asked=Asked(methods=methods, seeds=seeds), switches=())
     text_settings.check_grid(grid.grid, read.model.kind)
     experiments.require_extra(MORE)
-    request = Request(spec, grid, device=device, precision=precision, workers=workers, command=context.obj)
+    logged = tuple(report_to or ())
+    check_integrations(logged, option="--report-to")
+    request = Request(
+        spec, grid, device=device, precision=precision, workers=workers, command=context.obj, report_to=logged
+    )
     return _carry_out(request, spec, out)
 
 
 def _settings(path: Path | None, changes: dict[str, dict[str, Any]]) -> TextSettings:
-    """Return the settings of the file, or the usual ones, with what options replace."""
+    """Return the settings of the file, or the usual ones, with what options replace; errors name the option."""
     from loraml_theory.harness.input_files import read_toml
     from loraml_theory.harness.settings import overlaid
     from realdata.text.settings import settings
 
     given = {name: {key: value for key, value in table.items() if value is not None} for name, table in changes.items()}
     with experiments.settings_of(path):
-        return settings(overlaid(read_toml(path) if path is not None else {}, given))
+        document = read_toml(path) if path is not None else {}
+    try:
+        return settings(overlaid(document, given))
+    except InputError as problem:
+        key, _, what = str(problem).partition(": ")
+        table, _, name = key.partition(".")
+        if name in given.get(table, ()):
+            raise InputError(f"--{'model' if key == 'model.name' else name.replace('_', '-')}: {what}") from None
+        with experiments.settings_of(path):
+            raise
 
 
 def _carry_out(request: Request, spec: TextSpec, out: Path) -> Exit:

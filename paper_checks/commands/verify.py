@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from os.path import lexists, realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.errors import InputError, install
 from loraml_theory.harness.processes import cores
 from paper_checks.commands.deferred import Exit, deferred
-from paper_checks.commands.options import Device, EngineName, Ids, Profile, Seed, claim_ids, one_of, whole
+from paper_checks.commands.options import Device, EngineName, Group, Ids, Profile, Seed, claim_ids, one_of, whole
 from paper_checks.commands.output import prepare_folder, rendered, write_files
 from paper_checks.commands.progress import computing
 
 if TYPE_CHECKING:
     from paper_checks.claim import AnyClaim, Recorded
+    from paper_checks.claim import Profile as AmountOfWork
     from paper_checks.evidence.instance import Instance
     from paper_checks.mutation.noticed import Matrix
     from paper_checks.verify import Run, Study
+
+TRIES = 200
+OF_FALSIFY = {"claim", "claims", "falsify", "profile", "seed", "tries"}
 
 
 @deferred
@@ -37,6 +42,28 @@ def verify(
             metavar="ID,ID…",
             parser=claim_ids,
             help="Check only these claims; `loraml claims` lists them.",
+        ),
+    ] = None,
+    group: Group = "all",
+    claims: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.py",
+            help="Check the claims that this file states, or with --claim those named of all. The file is a program, "
+            "and is executed: read one that is not yours first.",
+        ),
+    ] = None,
+    falsify: Annotated[
+        bool,
+        typer.Option(
+            "--falsify",
+            help="Search for a counterexample to the claims of --claim or --claims, and print it as a program.",
+        ),
+    ] = False,
+    tries: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", parser=whole(1, 10**6), help=f"The structures that --falsify tries, {TRIES} if not given."
         ),
     ] = None,
     exact: Annotated[
@@ -69,15 +96,18 @@ def verify(
     device: Device = None,
 ) -> Exit:
     """Check the claims, and write verdicts.json and report.html."""
-    from paper_checks import registry
     from paper_checks.claim import PROFILES
     from paper_checks.evidence import exact_evidence
     from paper_checks.report.terminal import one_row
     from paper_checks.verify import verify as run_checks
     from sims import engines
 
+    if falsify:
+        return _falsified(context, _asked(claim, claims, group), PROFILES[profile], seed, tries or TRIES)
+    if tries is not None:
+        raise InputError("--tries: expected --falsify with it")
     _check_folders(records or (), out)
-    asked = registry.claims() if claim is None else registry.get(claim)
+    asked = _asked(claim, claims, group)
     chosen, experiments, without = _with_records(asked, records or (), by_id=claim is not None)
     level = replace(PROFILES[profile], engine=engine, device=device)
     if level.structures:
@@ -96,7 +126,7 @@ def verify(
             seed=seed,
             given=given,
             experiments=experiments,
-            real=_real_study() if structure is None and claim is None else None,
+            real=_real_study() if group != "continual" and (structure, claim, claims) == (None, None, None) else None,
             notes=[*notes, *without],
             workers=workers or cores(),
             found=lambda result: progress.keep(one_row(result)),
@@ -106,6 +136,54 @@ def verify(
         progress("report")
         text = _write_reports(run, out, context.obj, unfolded=unfolded)
     return run.exit_status, text if as_json else _table(run, out)
+
+
+def _asked(ids: Ids | None, file: Path | None, group: str) -> Sequence[AnyClaim[Any]]:
+    """Return the claims of these ids, or else those of the file, or else all, as far as they are of the group."""
+    from paper_checks import registry
+
+    own = () if file is None else registry.of_file(str(file))
+    if ids is not None:
+        return registry.get(ids, known=registry.of_group(group, known=[*registry.claims(), *own]))
+    chosen = registry.of_group(group, known=None if file is None else own)
+    if file is not None and not chosen:
+        raise InputError(f"--group: got {group}, expected another: {file} states no claim of it")
+    return chosen
+
+
+def _falsified(
+    context: typer.Context, asked: Sequence[AnyClaim[Any]], profile: AmountOfWork, seed: int, tries: int
+) -> Exit:
+    """Search for counterexamples; status 1 if a theorem has one."""
+    if find_spec("hypothesis") is None:
+        raise InputError(f"--falsify: needs Hypothesis: {install('testing')}")
+    from paper_checks.claim import Claim
+    from paper_checks.falsify import falsify
+    from paper_checks.report.counterexample import text
+
+    given = {p.name: p.opts[0] for p in context.command.params if _is_given(context, p.name)}
+    if not given.keys() & {"claim", "claims"}:
+        raise InputError("--falsify: expected --claims FILE.py or --claim ID,ID with it")
+    if others := sorted(given[name] for name in given.keys() - OF_FALSIFY):
+        raise InputError(
+            f"--falsify: got {', '.join(others)} with it, expected only --claim, --claims, --profile, --seed, --tries"
+        )
+    for claim in asked:
+        if not isinstance(claim, Claim):
+            raise InputError(f"--falsify: {claim.id} is about experiments, expected claims about structures")
+    with computing() as progress:
+        found = [
+            falsify(claim, profile, seed=seed, structures=tries, progress=progress)
+            for claim in asked
+            if isinstance(claim, Claim)
+        ]
+    refuted = any(search.counterexample and search.claim.nature == "theorem" for search in found)
+    return int(refuted), "\n".join(map(text, found))
+
+
+def _is_given(context: typer.Context, name: str | None) -> bool:
+    source = context.get_parameter_source(name or "")
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _check_folders(records: Sequence[Path], out: Path) -> None:

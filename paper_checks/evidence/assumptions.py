@@ -60,6 +60,15 @@ RETRAINING_PAIR_INDEPENDENT: Assumption[Instance] = Assumption(
 )
 
 
+CONSECUTIVE_INDEPENDENT: Assumption[Instance] = Assumption(
+    r"$[U_t^\star, U_{t+1}^\star]$ has full column rank $2k \le d$ for all $t < T$ "
+    "(measured: the least of their smallest singular values, columns normalised)",
+    lambda instance: min(
+        (_independent(instance, slice(t, t + 2)) for t in range(instance.truth.T - 1)), key=lambda found: found.measured
+    ),
+)
+
+
 def _triple(instance: Instance) -> Finding:
     if instance.truth.T < 3:
         return Finding(False, 0.0)

@@ -125,10 +125,10 @@ def order_evidence(
         compared = experiment.results.compare(*cells) if set(cells) <= set(experiment.results.cells) else None
         if compared is None:
             if setting == claimed:
-                yield _nothing(experiment, f"{order} {_words(order, setting)}, no seed of both", margin)
+                yield no_evidence(experiment.name, f"{order} {_words(order, setting)}, no seed of both", margin)
             continue
         what = f"{order} {_words(order, setting)}, {_counted(compared.seeds)}"
-        yield _evidence(experiment, what, compared.everything, margin=margin, decides=setting == claimed)
+        yield difference_evidence(experiment.name, what, compared.everything, margin=margin, decides=setting == claimed)
         if setting == claimed and compared.last and compared.best:
             text = f"last epoch {points(compared.last)}, selected epoch {points(compared.best)} {UNIT}"
             yield Note(experiment.name, f"{order} {_words(order, setting)}, over seeds alone: {text}")
@@ -141,10 +141,10 @@ def untrained_evidence(experiment: RecordedExperiment, order: Order, *, claimed:
     cell, _ = _cells(order, _as_listed(claimed, order, _settings(results, order)))
     before = results.by_seed(cell, "before") if cell in results.cells else {}
     if len(before) < 2:
-        yield _nothing(experiment, f"{what}, {_counted(before)}", 0.0)
+        yield no_evidence(experiment.name, f"{what}, {_counted(before)}", 0.0)
         return
     found = paired_difference(list(before.values()), list(results.by_seed(cell, "last").values()))
-    yield _evidence(experiment, f"{what}, {_counted(before)}", found, margin=0.0, decides=True)
+    yield difference_evidence(experiment.name, f"{what}, {_counted(before)}", found, margin=0.0, decides=True)
 
 
 def uncounted(experiment: RecordedExperiment) -> Iterator[Note]:
@@ -236,14 +236,25 @@ def _counted(seeds: Collection[int]) -> str:
     return plural(len(seeds), "seed") if len(seeds) > 1 else f"{plural(len(seeds), 'seed')}, too few"
 
 
-def _evidence(
-    experiment: RecordedExperiment, what: str, found: Difference, *, margin: float, decides: bool
-) -> Evidence:
+def difference_evidence(name: str, what: str, found: Difference, *, margin: float, decides: bool) -> Evidence:
+    """Return a difference of test accuracies as evidence that it is above a margin, in percentage points.
+
+    Parameters
+    ----------
+    name, what
+        The experiment, and which methods in which setting.
+    found
+        The difference; of one seed nothing is decided.
+    margin
+        In percentage points.
+    decides
+        Whether the claim is judged by it.
+    """
     value, low, high = (POINTS * x for x in found.estimate)
     said = f"none; {UNIT} of test accuracy, paired 95 % interval over {found.over}"
     return Evidence(
         "statistical",
-        experiment.name,
+        name,
         what,
         value,
         margin,
@@ -257,6 +268,7 @@ def _evidence(
     )
 
 
-def _nothing(experiment: RecordedExperiment, what: str, margin: float) -> Evidence:
+def no_evidence(name: str, what: str, margin: float) -> Evidence:
+    """Return that a difference of test accuracies is not known."""
     reason = "too few records: at least two seeds that both have are needed"
-    return Evidence("statistical", experiment.name, what, nan, margin, "above", 0.0, reason, decidable=False, key=AHEAD)
+    return Evidence("statistical", name, what, nan, margin, "above", 0.0, reason, decidable=False, key=AHEAD)

@@ -40,6 +40,7 @@ MOST_INTERVALS = {
     "ML-8": 12,
     "ML-9": 24,
     "FT-2": 120,
+    "CL-6": 8,
 }
 """Those of the profile full; quick has no ensembles and so none in SR-2, SR-3, ML-1 to ML-3."""
 FALSE_ALARM = BUDGET / sum(MOST_INTERVALS.values())  # power of each interval

@@ -1,4 +1,4 @@
-"""The folders of `--records`, of experiments or of runs of the shallow network, and the claims about them."""
+"""The folders of `--records`, of experiments, chains of tasks or runs of the shallow network, and their claims."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from loraml_theory.harness.errors import InputError
 from paper_checks.claim import AnyClaim, Given, Recorded
 from paper_checks.evidence.empirical import EmpiricalClaim
 from paper_checks.evidence.experiment import read_experiment
+from paper_checks.evidence.recorded_chains import read_chains
 from paper_checks.evidence.shallow_runs import read_shallow_runs, tables
+from realdata.experiments.folder import read_experiment as read_begun
 
 
 def read_records(place: Path) -> Recorded:
@@ -21,7 +23,10 @@ def read_records(place: Path) -> Recorded:
     InputError
         If they cannot be used.
     """
-    return read_shallow_runs(place) if tables(place) else read_experiment(place)
+    if tables(place):
+        return read_shallow_runs(place)
+    begun = read_begun(place)
+    return read_chains(place, begun) if begun["experiment"] == "continual" else read_experiment(place)
 
 
 def judged(

@@ -20,7 +20,7 @@ from paper_checks.evidence.phrasing import expected, headline, measured, number,
 from paper_checks.evidence.resolution import resolution
 from paper_checks.notation import mathml
 from paper_checks.report.real import section
-from paper_checks.report.terminal import NOTICES
+from paper_checks.report.terminal import NOTICES, by_group
 from paper_checks.verify import AssumptionResult, ClaimResult, Run
 
 VERDICTS = {
@@ -74,11 +74,12 @@ def render(run: Run, environment: dict[str, Any], *, unfolded: bool = False) -> 
         Whether all evidence is open.
     """
     controls = [control for result in run.claims for control in result.controls]
+    claims = [(result, headline(result.evidence, result.claim.keys)) for result in run.claims]
     values = {
         "run": run,
         "environment": environment,
         "unfolded": unfolded,
-        "claims": [(result, headline(result.evidence, result.claim.keys)) for result in run.claims],
+        "groups": by_group(claims, lambda pair: pair[0].claim.group),
         "real": section(run.real),
         "counts": Counter(result.verdict for result in run.claims),
         "controls": controls,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -14,10 +15,12 @@ from loraml_theory.harness.errors import one_line
 from paper_checks.claim import AnyClaim, Verdict
 from paper_checks.evidence.evidence import Evidence
 from paper_checks.evidence.phrasing import expected, headline, measured
+from paper_checks.legend import GROUPS
 from paper_checks.mutation.noticed import Matrix, Notice
 from paper_checks.notation import unicode
 from paper_checks.verify import ClaimResult, Run
 
+Item = TypeVar("Item")
 LOOKS = {
     Verdict.SUPPORTED: ("✓", "supported", "green"),
     Verdict.REFUTED: ("✗", "refuted", "bold red"),
@@ -44,8 +47,11 @@ def show_run(console: Console, run: Run, report: str) -> None:
     table.add_column("", ratio=1, min_width=24)
     table.add_column("controls", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
-    for result in run.claims:
-        table.add_row(*_row(result))
+    for title, results in by_group(run.claims, lambda result: result.claim.group):
+        if title:
+            table.add_row("", "", Text(title, "dim italic"))
+        for result in results:
+            table.add_row(*_row(result))
     for fact in run.facts:
         said = Text(f"{unicode(fact.what)}: ") + Text(fact.value, "bold")
         console.print(said + Text(f"  {unicode(fact.beside)}", "dim"))
@@ -62,6 +68,12 @@ def show_run(console: Console, run: Run, report: str) -> None:
     for note in run.notes:
         console.print(Text(f"\n{one_line(note)}.", "dim"))
     console.print(Text(f"\n{summary(run)}. Report: {one_line(report)}"), soft_wrap=True)
+
+
+def by_group(items: Sequence[Item], group: Callable[[Item], str]) -> list[tuple[str, list[Item]]]:
+    """Return runs of items of one group under its title, or all under no title where there is only one group."""
+    found = [(GROUPS[name], list(some)) for name, some in groupby(items, group)]
+    return found if len(found) > 1 else [("", list(items))]
 
 
 def summary(run: Run) -> str:
@@ -104,6 +116,13 @@ def _show_mutants(console: Console, found: Matrix) -> None:
 
 def show_list(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:
     """Print every claim with its statement, assumptions and source."""
+    for title, some in by_group(claims, lambda claim: claim.group):
+        if title:
+            console.print(Text(f"{title}\n", "bold underline"))
+        _show_some(console, some)
+
+
+def _show_some(console: Console, claims: Sequence[AnyClaim[Any]]) -> None:
     for claim in claims:
         _show_head(console, claim)
         assumptions = "; ".join(unicode(assumption.what) for assumption in claim.assumptions) or "none"

@@ -91,6 +91,7 @@ def _claim(result: ClaimResult) -> dict[str, Any]:
     return {
         "id": claim.id,
         "title": unicode(claim.title),
+        "group": claim.group,
         "nature": claim.nature,
         "statement": unicode(claim.statement),
         "key": None if key is None else _evidence(key),

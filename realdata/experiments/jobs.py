@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from loraml_theory.harness.processes import Tick
 from realdata.experiments.experiment import Experiment, Spec
@@ -16,10 +16,13 @@ from realdata.experiments.records import Record, RunKey, path_of, write_record
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import nn
 
     from realdata.peft_ml.settings import FineTune
-    from realdata.peft_ml.training_setup import StepProgress
+    from realdata.peft_ml.training_setup import EpochProgress, StepProgress
 
+    OnEpoch: TypeAlias = Callable[[EpochProgress], None]
+    OnStep: TypeAlias = Callable[[StepProgress], None]
 
 IMPORTS = ("accelerate", "peft", "realdata.experiments.retrained", "realdata.peft_ml.fine_tuning")
 """What jobs import and what takes seconds."""
@@ -53,6 +56,8 @@ class Workbench:
         ``cpu`` or ``cuda``; ``no``, ``bf16`` or ``fp16``.
     made
         What goes into every record's provenance.
+    report_to
+        Integrations of transformers that trainings are logged with.
     """
 
     spec: Spec
@@ -60,12 +65,13 @@ class Workbench:
     device: str
     precision: str
     made: Mapping[str, Any]
+    report_to: tuple[str, ...] = ()
     _experiment: Experiment | None = field(default=None, init=False)
 
     def do(self, job: Job, tick: Tick) -> None:
         """Do a job and write what it leads to; a checkpoint that is there is gone on from, and removed at the end."""
         checkpoint = self.folder / "checkpoints" / f"{job.id}.checkpoint"
-        with _one_thread(self.device):
+        with one_thread(self.device):
             if job.work is None:
                 self._retrain(job.retraining, checkpoint, tick)
             else:
@@ -82,23 +88,24 @@ class Workbench:
         if key.method == NO_RETRAINING:
             found = not_retrained(plan.model)
         else:
-            found = retrain(
-                plan.model,
-                plan.tasks,
-                self.experiment.problem,
-                method=key.method,
-                settings=plan.settings,
-                head=self.experiment.head,
-                seed=key.seed,
-                head_per_task=plan.head_per_task,
-                rows_at_once=plan.rows_at_once,
-                accelerator=self.accelerator(),
-                checkpoint=checkpoint,
-                progress=lambda now: tick(now.epoch),
-                on_step=lambda now: tick(*_within(now)),
-                say=said.append,
-                select_on=plan.select_on,
-            )
+            with self._watched(key.id, plan.model, tick) as (progress, on_step):
+                found = retrain(
+                    plan.model,
+                    plan.tasks,
+                    self.experiment.problem,
+                    method=key.method,
+                    settings=plan.settings,
+                    head=self.experiment.head,
+                    seed=key.seed,
+                    head_per_task=plan.head_per_task,
+                    rows_at_once=plan.rows_at_once,
+                    accelerator=self.accelerator(),
+                    checkpoint=checkpoint,
+                    progress=progress,
+                    on_step=on_step,
+                    say=said.append,
+                    select_on=plan.select_on,
+                )
         notes = Notes(seconds=round(perf_counter() - began, 3), trained="\n".join(said))
         save(self.folder / "retraining" / key.id, key, found, notes=notes)
 
@@ -106,29 +113,30 @@ class Workbench:
         from realdata.experiments.retrained import load
         from realdata.peft_ml.fine_tuning import fine_tune
 
-        model, accelerator = self.experiment.retraining(work.retraining).model, self.accelerator()
+        model = self.experiment.retraining(work.retraining).model
         said: list[str] = []
         began = perf_counter()
         retrained = load(self.folder / "retraining" / work.retraining.id, work.retraining, model)
-        plan = self.experiment.fine_tuning(work, retrained.base.to(accelerator.device))
-        found = fine_tune(
-            plan.base,
-            plan.task,
-            self.experiment.problem,
-            finetune=cast("FineTune", work.finetune),
-            settings=plan.settings,
-            head=self.experiment.head,
-            seed=work.retraining.seed,
-            fresh_head=plan.fresh_head,
-            rows_at_once=plan.rows_at_once,
-            accelerator=accelerator,
-            checkpoint=checkpoint,
-            progress=lambda now: tick(now.epoch),
-            on_step=lambda now: tick(*_within(now)),
-            say=said.append,
-            start_from=retrained.meta_model if plan.warm else None,
-            select_on=plan.select_on,
-        )
+        plan = self.experiment.fine_tuning(work, retrained.base.to(self.device))
+        with self._watched(work.id, plan.base, tick) as (progress, on_step):
+            found = fine_tune(
+                plan.base,
+                plan.task,
+                self.experiment.problem,
+                finetune=cast("FineTune", work.finetune),
+                settings=plan.settings,
+                head=self.experiment.head,
+                seed=work.retraining.seed,
+                fresh_head=plan.fresh_head,
+                rows_at_once=plan.rows_at_once,
+                accelerator=self.accelerator(),
+                checkpoint=checkpoint,
+                progress=progress,
+                on_step=on_step,
+                say=said.append,
+                start_from=retrained.meta_model if plan.warm else None,
+                select_on=plan.select_on,
+            )
         notes = {
             "seconds": round(perf_counter() - began, 3),
             "trained": "\n".join(said),
@@ -152,6 +160,29 @@ class Workbench:
         for key in keys:
             write_record(self.folder, replace(record, key=key))
 
+    @contextmanager
+    def _watched(self, run: str, model: nn.Module, tick: Tick) -> Iterator[tuple[OnEpoch, OnStep]]:
+        """Give what hears of every epoch and of every step: whoever waits, and the log.
+
+        The log's arguments reset the state of accelerators, so a job makes its own after this.
+        """
+        from realdata.experiments.training_log import training_log
+
+        cpu = self.device == "cpu"
+        with training_log(self.report_to, self.folder / "logs", run=run, model=model, cpu=cpu) as log:
+
+            def on_epoch(now: EpochProgress) -> None:
+                tick(now.epoch)
+                if log is not None:
+                    log.epoch(now)
+
+            def on_step(now: StepProgress) -> None:
+                tick(*_within(now))
+                if log is not None:
+                    log.step(now)
+
+            yield on_epoch, on_step
+
     @property
     def experiment(self) -> Experiment:
         """The experiment with its data open."""
@@ -167,7 +198,7 @@ class Workbench:
 
 
 @contextmanager
-def _one_thread(device: str) -> Iterator[None]:
+def one_thread(device: str) -> Iterator[None]:
     """Let torch use one thread on the CPU, so that results do not depend on how many processes there are."""
     import torch
 

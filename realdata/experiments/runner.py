@@ -55,6 +55,8 @@ class Request:
         Processes; if not given one per core, or one on a GPU.
     command
         For the records.
+    report_to
+        Integrations of transformers that trainings are logged with, see `realdata.experiments.training_log`.
     """
 
     spec: Spec
@@ -63,6 +65,7 @@ class Request:
     precision: str = "no"
     workers: int | None = None
     command: str = ""
+    report_to: tuple[str, ...] = ()
 
 
 def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None] = lambda _: None) -> Summary:
@@ -77,7 +80,7 @@ def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None
     ValueError, OSError
         If the data cannot be used.
     """
-    device = _device(request.device, request.precision)
+    device = device_of(request.device, request.precision)
     with opened(path) as folder:
         experiment = request.spec.open()
         data = experiment.data()
@@ -103,7 +106,7 @@ def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None
             fixed["reference"] = request.spec.reference
         folder.begin(fixed, made)
         todo = Todo(folder, request, experiment, progress=progress)
-        bench = Workbench(request.spec, folder.path, device, request.precision, made)
+        bench = Workbench(request.spec, folder.path, device, request.precision, made, request.report_to)
         todo.tell()
         if todo.jobs:
             count = request.workers or (1 if device == "cuda" else cores())
@@ -228,7 +231,7 @@ class Todo:
         self._done[job.id] = self._cost[job.id].epochs * self._cost[job.id].each
 
 
-def _device(name: str, precision: str) -> str:
+def device_of(name: str, precision: str) -> str:
     """Return ``cpu`` or ``cuda`` for what was asked."""
     import torch
 

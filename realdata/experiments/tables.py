@@ -258,6 +258,20 @@ class Results:
         everything = crossed_difference(mine, theirs, unit=unit)
         return Comparison(seeds, last, best, at_best, everything, group_difference(mine, theirs, unit=unit), flips)
 
+    def example_differences(self, cell: TableCell, other: TableCell) -> list[NDArray[np.float64]] | None:
+        """Return one cell's score minus another's after the last epoch, ``(seeds, examples)`` for every task.
+
+        None where they have no seed in common, or the score is not known of every example.
+        """
+        seeds = [seed for seed in self._found[cell] if seed in self._found[other]]
+        if not seeds or not self.by_example:
+            return None
+
+        def table(of: TableCell, task: str) -> NDArray[np.float64]:
+            return np.array([_scores(self._found[of][seed][task]) for seed in seeds])
+
+        return [table(cell, task) - table(other, task) for task in self.tasks]
+
     def _over_seeds(self, cell: TableCell, other: TableCell, *, seeds: Sequence[int], when: When) -> Difference | None:
         if len(seeds) < 2:
             return None

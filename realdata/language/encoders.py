@@ -35,7 +35,7 @@ HEADS = ("classifier", "score")
 
 
 class Encoder(NamedTuple):
-    """A model for pairs of texts, its tokenizer, and the name of its last layer."""
+    """A model for pairs of texts, its tokenizer, and the name of its last layer, empty without a head."""
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
@@ -73,6 +73,21 @@ def load_encoder(name: str | os.PathLike[str], *, labels: int, seed: int) -> Enc
     return Encoder(model, tokenizer, last)
 
 
+def load_body(name: str | os.PathLike[str]) -> Encoder:
+    """Load an encoder without a head, in single precision, from safetensors, without pickles or its own code.
+
+    Raises
+    ------
+    InputError
+        As for `load_encoder`.
+    """
+    from transformers import AutoModel
+
+    model, tokenizer, loaded = _loaded(AutoModel, os.fspath(name), {})
+    _check_weights(loaded, fresh=("pooler",), name=os.fspath(name))
+    return Encoder(model, tokenizer, "")
+
+
 def load_causal(name: str | os.PathLike[str]) -> Encoder:
     """Load a causal language model, in single precision, from safetensors, without pickles or its own code.
 
@@ -88,8 +103,26 @@ def load_causal(name: str | os.PathLike[str]) -> Encoder:
     """
     from transformers import AutoModelForCausalLM
 
-    model, tokenizer, loaded = _loaded(AutoModelForCausalLM, os.fspath(name), {})
-    _check_weights(loaded, fresh=(), name=os.fspath(name))
+    return _writer(AutoModelForCausalLM, os.fspath(name))
+
+
+def load_seq2seq(name: str | os.PathLike[str]) -> Encoder:
+    """Load a model that reads a text and writes another; as `load_causal`.
+
+    Raises
+    ------
+    InputError
+        As for `load_encoder`.
+    """
+    from transformers import AutoModelForSeq2SeqLM
+
+    return _writer(AutoModelForSeq2SeqLM, os.fspath(name))
+
+
+def _writer(auto: Any, name: str) -> Encoder:
+    """Return a model with an output for every token."""
+    model, tokenizer, loaded = _loaded(auto, name, {})
+    _check_weights(loaded, fresh=(), name=name)
     last = model.get_output_embeddings()
     return Encoder(model, tokenizer, next(own for own, module in model.named_modules() if module is last))
 

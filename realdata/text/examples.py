@@ -38,9 +38,14 @@ class TokenExamples:
         return len(self._rows)
 
     @property
+    def lengths(self) -> list[int]:
+        """Tokens of every row."""
+        return [len(next(iter(row.values()))) for row in self._rows]
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest row."""
-        return max(len(next(iter(row.values()))) for row in self._rows)
+        return max(self.lengths)
 
     def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:  # noqa: ARG002
         """Return examples; nothing is augmented."""

@@ -8,21 +8,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
-from loraml_theory.harness.errors import InputError, reason
+from loraml_theory.harness.errors import InputError, one_line, reason
 from loraml_theory.harness.input_files import check_regular, open_input
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
+LONGEST_NAME = 200  # bytes as part of a file's name, which a file system limits to 255
 EXPECTED = "JSON Lines, a JSON list, CSV or Parquet by its ending (.jsonl, .json, .csv, .parquet, also with .gz)"
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
 """Names of splits in a saved folder, and the part of a task that each is."""
 
 
 class Source(NamedTuple):
-    """A task's name, and where its rows are: one path for all of them, or one for training and one for testing."""
+    """A task's name, and where its rows are: one path for all of them, or two or three for its parts.
+
+    Two paths are for training and testing, three for training, validation and testing.
+    """
 
     name: str
     paths: tuple[Path, ...]
@@ -47,6 +52,10 @@ def source_of(text: str, *, option: str) -> Source:
     found = tuple(Path(path.strip()) for path in paths.split(",") if path.strip())
     if not (name.strip() and equals and len(found) in (1, 2)):
         raise InputError(f"{option}: got {text!r}, expected NAME=FILE or NAME=TRAIN,TEST")
+    if len(quote(name.strip())) > LONGEST_NAME:
+        raise InputError(
+            f"{option}: got the name {one_line(name)[:40]}…, expected one that can be part of a file's name"
+        )
     return Source(name.strip(), found)
 
 
@@ -58,8 +67,9 @@ def read_source(source: Source) -> Mapping[str, Rows]:
     InputError
         If a file cannot be read.
     """
-    if len(source.paths) == 2:
-        return {part: _rows(path) for part, path in zip(("train", "test"), source.paths, strict=True)}
+    if len(source.paths) > 1:
+        parts = ("train", "test") if len(source.paths) == 2 else ("train", "validation", "test")
+        return {part: _rows(path) for part, path in zip(parts, source.paths, strict=True)}
     path = source.paths[0]
     return _saved(path) if path.is_dir() else {"all": _rows(path)}
 

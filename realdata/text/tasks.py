@@ -121,7 +121,11 @@ def tokenised(
 def token_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, ...]], *, max_length: int) -> list[Row]:
     """Return the model's inputs for each text or pair of texts, cut to a length."""
     columns = [list(column) for column in zip(*texts, strict=True)]
-    found = tokenizer(*columns, truncation=True, max_length=min(max_length, tokenizer.model_max_length))
+    longest = min(max_length, tokenizer.model_max_length)
+    own = tokenizer.num_special_tokens_to_add(pair=len(columns) > 1)
+    if longest <= own:
+        raise InputError(f"--max-length: got {longest}, of which {own} are not the text's, expected {own + 1} or more")
+    found = tokenizer(*columns, truncation=True, max_length=longest)
     names = list(fill_of(tokenizer))
     return [dict(zip(names, values, strict=True)) for values in zip(*(found[name] for name in names), strict=True)]
 

@@ -95,6 +95,23 @@ def shallow_records(folder: Path) -> None:
     written(folder / "records", drawn_runs(0, ratio=1.5))
 
 
+def chains(folder: Path) -> None:
+    """Write the records of chains of tasks."""
+    from tests.paper_checks.claims.test_nl_continual import written
+
+    written(folder / "records")
+
+
+def benchmark_and_encoder(folder: Path) -> None:
+    """Write a benchmark of two tasks, a tiny encoder, orders, and settings."""
+    from tests.realdata.continual.benchmark_files import benchmark, encoder
+
+    benchmark(folder / "data")
+    encoder(folder / "model")
+    (folder / "orders.json").write_text('[["letters", "others"]]', "utf-8")
+    (folder / "settings.toml").write_text(CHAIN_SETTINGS, "utf-8")
+
+
 def shallow_results(folder: Path) -> None:
     """Write what `loraml figure shallow` keeps."""
     from sims.shallow.descent import get
@@ -213,7 +230,9 @@ def _without_pictures() -> None:
         _replace(f"sims.shallow.results:{name}", reached)
 
 
-DRAWN = ("realdata.experiments.report:write_picture", "realdata.experiments.report:svg")
+DRAWN = tuple(
+    f"realdata.{part}.report:{name}" for part in ("experiments", "continual") for name in ("write_picture", "svg")
+)
 
 
 def _unchecked_batches() -> None:
@@ -250,7 +269,16 @@ head = "two-label"
 batch_size = 4
 warmup = 0.1
 """
+CHAIN_SETTINGS = """
+[data]
+split = [60, 20, 20]
+max_length = 32
+[training]
+epochs = 1
+rank = 2
+"""
 FEW = ("--runs", "1", "--epochs", "1", "--tuning-epochs", "1")
+CHAIN_WORDS = ("--settings", "settings.toml", "--tune", "--out", "out")
 CHECKPOINTS = ("a=a.safetensors", "b=b.pt", "c=c.bin", "d=d")
 ADVISE = ("advise", "a=a", "b=b", "c=c", "d=d", "--base", "base.safetensors", "--write-base", "out/base.safetensors")
 TARGETS: dict[str, Target] = {
@@ -277,6 +305,18 @@ TARGETS: dict[str, Target] = {
         ("verify", "--records", "records", "--claim", "NL-shallow", "--out", "out"),
         shallow_records,
         statuses=frozenset({0, 1}),
+    ),
+    "power": Target(("power", "records"), records),
+    "verify-continual": Target(
+        ("verify", "--records", "records", "--claim", "NL-continual", "--out", "out"),
+        chains,
+        statuses=frozenset({0, 1}),
+    ),
+    "continual-report": Target(("continual", "report", "records"), chains, _without_pictures),
+    "continual": Target(
+        (*("continual", "--data", "data", "--model", "model", "--orders", "orders.json"), *CHAIN_WORDS),
+        benchmark_and_encoder,
+        _stub("realdata.continual.runner:ChainsTodo"),
     ),
     "vision-report": Target(("vision", "report", "records"), records, _without_pictures),
     "vision-parquet": Target(

@@ -25,9 +25,12 @@ few = settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 
 def test_ids_are_those_of_the_theory() -> None:
     theorems = [f"SR-{i}" for i in range(1, 6)] + [f"ML-{i}" for i in range(1, 10)] + ["FT-1", "FT-2"]
+    continual = [f"CL-{i}" for i in range(1, 13)]
     of_theory = [claim for claim in registry.claims() if claim.id.partition("-")[0] in registry.FAMILIES]
-    assert [claim.id for claim in of_theory] == [*theorems, "NL-language", "NL-shallow", "NL-vision"]
-    assert [claim.id for claim in of_theory if claim.nature == "theorem"] == theorems
+    named = ["NL-language", "NL-shallow", "NL-vision", *continual, "NL-continual"]
+    assert [claim.id for claim in of_theory] == [*theorems, *named]
+    assert [claim.id for claim in of_theory if claim.nature == "theorem"] == [*theorems, *continual]
+    assert [claim.id for claim in of_theory if claim.group == "continual"] == [*continual, "NL-continual"]
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)

@@ -68,7 +68,7 @@ def test_mutants_are_shown_written_and_fail_the_run(loraml: Loraml, tmp_path: Pa
     assert "SR-1, the largest entry is 2" in ended.out
     made = json.loads((tmp_path / "r/verdicts.json").read_text("utf-8"))["mutants"]
     assert not made["sound"]
-    assert {mutant["nature"] for mutant in made["mutants"]} == {"code", "theorem"}
+    assert {mutant["nature"] for mutant in made["mutants"]} == {"check", "code", "theorem"}
     assert "not caught:" in (tmp_path / "r/report.html").read_text("utf-8")
     refused = loraml("verify", "--mutants", "--structure", structure(tmp_path / "s.npz"))
     assert (refused.status, refused.out) == (2, "")
@@ -131,6 +131,34 @@ def test_a_table_fits_80_columns(loraml: Loraml) -> None:
     assert max(map(len, table.splitlines())) <= 80
 
 
+BOTH_GROUPS = (fakes.claim(), fakes.claim(id="CL-1", group="continual"))
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [([], ["SR-1", "CL-1"]), (["all"], ["SR-1", "CL-1"]), (["paper"], ["SR-1"]), (["continual"], ["CL-1"])],
+)
+def test_a_group_of_claims_is_checked_and_listed(
+    loraml: Loraml, tmp_path: Path, words: list[str], ids: list[str]
+) -> None:
+    group = [word for name in words for word in ("--group", name)]
+    made = json.loads(loraml("verify", "--json", *group, known=BOTH_GROUPS).out)
+    assert [claim["id"] for claim in made["claims"]] == ids
+    assert ("One task after another" in loraml("verify", *group, known=BOTH_GROUPS).out) == (len(ids) == 2)
+    assert (made["real"] == {}) == (words == ["continual"])
+    page = (tmp_path / "reports/verify/report.html").read_text("utf-8")
+    assert ("One task after another" in page) == (len(ids) == 2)
+    listed = loraml("claims", *group, known=BOTH_GROUPS).out
+    assert [id_ for id_ in ("SR-1", "CL-1") if f"{id_}  " in listed] == ids
+    assert ("One task after another" in listed) == (len(ids) == 2)
+
+
+def test_a_claim_of_another_group_is_refused_by_name(loraml: Loraml) -> None:
+    refused = loraml("verify", "--group", "paper", "--claim", "CL-1", known=BOTH_GROUPS)
+    assert refused.status == 2
+    assert "claim: got 'CL-1', expected one of SR-1" in refused.err
+
+
 def test_claims_lists_statements_assumptions_and_sources(loraml: Loraml) -> None:
     ended = loraml("claims")
     assert ended.status == 0
@@ -166,6 +194,7 @@ WRONG_WORDS = {
     "missing kind": (["structure", "--out", "x.npz"], "KIND"),
     "too many words": (["verify", "more"], "(more)"),
     "two lines": (["verify", "two\nlines [red]"], "lines [red]"),
+    "group": (["verify", "--group", "none"], "--group: got 'none', expected paper, continual or all"),
     "profile": (["verify", "--profile", "slow"], "--profile: got 'slow', expected quick or full"),
     "negative seed": (["verify", "--seed", "-1"], "--seed: got '-1', expected a whole number >= 0"),
     "seed of words": (["verify", "--seed", "one"], "--seed: got 'one', expected a whole number >= 0"),

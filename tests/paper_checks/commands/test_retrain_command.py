@@ -39,7 +39,10 @@ def test_a_run_its_continuation_and_its_card(loraml: Loraml, here: Path) -> None
     assert "loraml retrain --task four=four.jsonl" in card
     assert "| two | test |" in card
     assert "| lora-ml | 1 |" in card
-    again = loraml(*words, "--out", "out", "--seeds", "0,1", "--methods", "standard,lora-ml")
+    again = loraml(
+        *words, "--out", "out", "--seeds", "0,1", "--methods", "standard,lora-ml", "--report-to", "tensorboard"
+    )
+    assert any(path.name.startswith("events.out.tfevents.") for path in (here / "out/logs").rglob("*"))
     assert "2 runs computed now." in again.out
     assert "Base of standard, seed 0" in again.out
     assert (here / "out/base").readlink() == Path("standard/seed-0/base")
@@ -73,11 +76,14 @@ def test_the_example_has_every_key(loraml: Loraml) -> None:
     [
         ([], "--task: is missing, expected --task NAME=FILE, once for each task to retrain on"),
         (["--task", "two"], "--task: got 'two', expected NAME=FILE or NAME=TRAIN,TEST"),
+        (["--task", f"{'é' * 40}=two.jsonl"], "--task: got the name éé"),
+        (["--task", "two=two.jsonl", "--max-length", "2"], "--max-length: got 2, of which 2 are not the text's"),
         (["--task", "two=no.jsonl"], "no.jsonl: cannot be read (No such file or directory)"),
         (["--task", "two=two.jsonl", "--text", "body"], "--text: got body, expected a field of two.jsonl: text, label"),
         (["--task", "two=two.jsonl", "--label", "kind"], "--label: got kind, expected a field of two.jsonl: text"),
         (["--task", "two=two.jsonl", "--split", "70,30"], "--split: got '70,30', expected three whole numbers"),
-        (["--task", "two=two.jsonl", "--split", "70,30,0"], "data.split: got 70,30,0, expected three whole numbers"),
+        (["--task", "two=two.jsonl", "--split", "70,30,0"], "--split: got 70,30,0, expected three whole numbers"),
+        (["--task", "two=two.jsonl", "--report-to", "paper"], "--report-to: got paper, expected some of"),
         (["--task", "two=two.jsonl", "--rank", "0"], "--rank: got '0', expected a whole number from 1"),
         (["--task", "two=two.jsonl", "--methods", "magic"], "--methods: got 'magic', expected some of"),
         (["--task", "two=two.jsonl", "--model", "./none"], "model ./none: no such folder"),

@@ -27,7 +27,19 @@ from tests.paper_checks.conftest import Loraml
 
 SMALL = Profile("small", trials=200, starts=3)
 CLAIMS = {claim.id: claim for claim in registry.claims() if isinstance(claim, Claim)}
-EXACT = ["SR-1", "SR-2", "SR-3", "ML-1", "ML-2", "ML-3", "ML-6", "ML-7", "ML-8", "FT-2"]
+EXACT = [
+    "SR-1",
+    "SR-2",
+    "SR-3",
+    "ML-1",
+    "ML-2",
+    "ML-3",
+    "ML-6",
+    "ML-7",
+    "ML-8",
+    "FT-2",
+    *(f"CL-{i}" for i in range(1, 13)),
+]
 
 
 def found(check: Check[Instance], instance: Instance, *kinds: str) -> list[Evidence]:

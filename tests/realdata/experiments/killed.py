@@ -13,26 +13,31 @@ from loraml_theory.harness.processes import Tick
 from realdata.experiments import jobs
 
 
-def killed(ran: Callable[[Path], Any], folder: Path, *, phase: str, epoch: int) -> None:
-    """Run an experiment; kill its process when a job with `phase` in its name has done an epoch."""
+def killed(
+    ran: Callable[[Path], Any], folder: Path, *, phase: str, epoch: float, bench: type[Any] = jobs.Workbench
+) -> None:
+    """Run an experiment; kill its process when a job with `phase` in its name has done an epoch.
+
+    `bench` is the class whose instances do its jobs.
+    """
     context = get_context("forkserver")
     context.set_forkserver_preload([*jobs.IMPORTS, __name__, ran.__module__])
-    process = context.Process(target=_run, args=(ran, folder, phase, epoch))
+    process = context.Process(target=_run, args=(ran, folder, phase, epoch, bench))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
 
 
-def _run(ran: Callable[[Path], Any], folder: Path, phase: str, epoch: int) -> None:
-    plain = jobs.Workbench.do
+def _run(ran: Callable[[Path], Any], folder: Path, phase: str, epoch: float, bench: type[Any]) -> None:
+    plain = bench.do
 
-    def do(bench: jobs.Workbench, job: jobs.Job, tick: Tick) -> None:
+    def do(own: Any, job: Any, tick: Tick) -> None:
         def ticked(epochs: float, detail: str = "") -> None:
             tick(epochs, detail)
             if epochs == epoch and phase in job.id:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        plain(bench, job, ticked)
+        plain(own, job, ticked)
 
-    jobs.Workbench.do = do  # type: ignore[method-assign, assignment]
+    bench.do = do
     ran(folder)

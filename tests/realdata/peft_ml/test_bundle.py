@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_manifest_says_what_is_there(tmp_path: Path) -> None:
     assert (manifest.tasks, manifest.head, manifest.seed, manifest.train_base) == (TASKS, "head", 5, True)
     assert manifest.provenance == {"data": "points", "epochs": 3}
     assert manifest.model == "tests.realdata.peft_ml.small_models.Mlp"
-    assert manifest.versions["torch"] == torch.__version__
+    assert manifest.versions["torch"] == version("torch")
     assert set(manifest.versions) == {"python", "torch", "peft", "safetensors"}
     written = contents(tmp_path / "bundle")
     assert manifest.files == {n: hashlib.sha256(b).hexdigest() for n, b in written.items() if n != "manifest.json"}

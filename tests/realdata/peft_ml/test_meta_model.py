@@ -276,15 +276,14 @@ def test_base_of_transformers_stays_tied_and_loads_into_a_fresh_model() -> None:
         assert copy.deepcopy(model).load_state_dict(base.state_dict()) is not None
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, about itself and about Python
 def test_the_base_of_a_compiled_model_is_that_of_the_model_itself() -> None:
     bases = []
     for compiled in (False, True):
         model = seeded(0, Mlp)
         given: Any = torch.compile(model, backend="eager") if compiled else model
         meta = MetaPeftModel(given, ("a", "b"), adapter=LORA, seed=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch's compiler, about itself
-            meta(rows_of(model, 2), "a").sum().backward()
+        meta(rows_of(model, 2), "a").sum().backward()
         with torch.no_grad():
             for parameter in meta.base_parameters().values():
                 parameter.mul_(2)
