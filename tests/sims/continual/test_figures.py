@@ -20,6 +20,7 @@ SMALL = Setting(d=6, T=3, structures=4)
 def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "RATES", (0.01, 0.2))
     monkeypatch.setattr(runs, "STEPS", (1, 8))
+    monkeypatch.setattr(runs, "FINER", 1)
 
 
 @pytest.fixture
