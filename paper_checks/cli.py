@@ -24,6 +24,7 @@ from paper_checks.commands.advise import advise
 from paper_checks.commands.atlas import atlas
 from paper_checks.commands.claims import claims
 from paper_checks.commands.deferred import Work
+from paper_checks.commands.landscape import landscape
 from paper_checks.commands.power import power
 from paper_checks.commands.rates import rates
 from paper_checks.commands.retrain import retrain
@@ -33,7 +34,7 @@ from paper_checks.commands.verify import verify
 
 PANELS: dict[str, dict[str, Any]] = {
     "Check": {"verify": verify, "claims": claims, "structure": structure, "certify": certify.app},
-    "Simulate": {"sweep": sweep, "rates": rates, "figure": figure.app, "atlas": atlas},
+    "Simulate": {"sweep": sweep, "rates": rates, "figure": figure.app, "atlas": atlas, "landscape": landscape},
     "Real models": {
         "retrain": retrain,
         "advise": advise,

@@ -2,7 +2,7 @@
 
 Half of the structures are drawn by Hypothesis, from those of `loraml_theory.testing`, whose examples shrink. The other
 half are on climbs from the drawn ones that are nearest to a refutation: steps in all entries that keep the assumptions
-and do not decrease the `strain`. Needs Hypothesis.
+and do not decrease their strains. Needs Hypothesis.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from heapq import nlargest
 from math import inf
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import numpy as np
 from hypothesis import Phase, find, reject, settings
@@ -32,8 +33,13 @@ from paper_checks.verify import examine
 
 CLIMBS = 3
 FIRST_STEP = 0.3  # of the largest entry
+REFUTED = (inf,)
 GROWTH, DECAY = 1.5, 0.9  # of the step: kept in balance by one success in five
 DIGITS = range(17)
+
+
+Strains: TypeAlias = tuple[float, ...]
+"""Compared by the largest, then by the next: a bound that every structure attains hides nothing behind it."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +118,14 @@ class Tried:
         self.claim, self.profile, self.seed, self.progress = claim, profile, seed, progress
         self.checked, self.unmet = 0, 0
         self.nearest: Evidence | None = None
-        self._seen: list[tuple[float, int, GroundTruth]] = []
+        self._seen: list[tuple[Strains, int, GroundTruth]] = []
 
     def instance(self, truth: GroundTruth, *, another: int = 0) -> Instance:
         """Return the structure as an instance that is named after its size."""
         return Instance(f"d={truth.d} k={truth.k} T={truth.T}", truth, self.seed + another)
 
-    def strain(self, truth: GroundTruth) -> float | None:
-        """Return the largest strain of the claim's evidence on a structure, infinite where it is refuted.
+    def strains(self, truth: GroundTruth) -> Strains | None:
+        """Return the strains of the claim's evidence on a structure, the largest first, or `REFUTED`.
 
         None where the assumptions do not hold.
         """
@@ -130,13 +136,13 @@ class Tried:
         evidence = [item for item in self._evidence(instance) if item.outcome is not Outcome.UNDECIDED]
         self.checked += 1
         if self._disagreeing(truth, evidence):
-            return inf
+            return REFUTED
         nearest = max(evidence, key=strain, default=None)
         if nearest and (self.nearest is None or strain(nearest) > strain(self.nearest)):
             self.nearest = nearest
         if self.checked % 10 == 0:
             self.progress(f"{self.claim.id}: {self.checked} structures checked, no counterexample so far")
-        found = strain(nearest) if nearest else 0.0
+        found = tuple(sorted(map(strain, evidence), reverse=True))
         self._seen.append((found, -self.checked, truth))
         return found
 
@@ -144,8 +150,8 @@ class Tried:
         """Return evidence that disagrees on a structure."""
         return next(iter(self._disagreeing(truth, self._evidence(self.instance(truth)))), None)
 
-    def nearest_first(self) -> list[tuple[float, GroundTruth]]:
-        """Return the few structures on which the claim was nearest to a refutation, with their strain."""
+    def nearest_first(self) -> list[tuple[Strains, GroundTruth]]:
+        """Return the few structures on which the claim was nearest to a refutation, with their strains."""
         return [(found, truth) for found, _, truth in nlargest(CLIMBS, self._seen)]
 
     def _evidence(self, instance: Instance) -> list[Evidence]:
@@ -183,10 +189,10 @@ def _drawn(tried: Tried, count: int) -> GroundTruth | None:
 
     def fails(truth: GroundTruth) -> bool:
         try:
-            found = tried.strain(truth)
+            found = tried.strains(truth)
         except InputError:  # the smallest structure of which the check fails is the one to name
             return True
-        return reject() if found is None else found == inf
+        return reject() if found is None else found == REFUTED
 
     how = settings(
         database=None, deadline=None, derandomize=False, max_examples=count, phases=(Phase.generate, Phase.shrink)
@@ -201,7 +207,7 @@ def _drawn(tried: Tried, count: int) -> GroundTruth | None:
             )
         except (NoSuchExample, Unsatisfiable):
             return None
-    tried.strain(truth)
+    tried.strains(truth)
     return truth
 
 
@@ -216,8 +222,8 @@ def _nothing_kept() -> Iterator[None]:
             set_hypothesis_home_dir(None)
 
 
-def _climbed(tried: Tried, at: GroundTruth, best: float, count: int, number: int) -> GroundTruth | None:
-    """Step from a structure to others of no smaller strain, and return the first on which the claim is refuted.
+def _climbed(tried: Tried, at: GroundTruth, best: Strains, count: int, number: int) -> GroundTruth | None:
+    """Step from a structure to others of no smaller strains, and return the first on which the claim is refuted.
 
     A step is normal in every entry, relative to the largest one; its size follows from its success: the evolution
     strategy (1+1) with the rule of one success in five.
@@ -227,8 +233,8 @@ def _climbed(tried: Tried, at: GroundTruth, best: float, count: int, number: int
         near = GroundTruth(
             *(x + step * np.max(np.abs(x)) * rng.standard_normal(x.shape) for x in (at.A_star, at.U_star))
         )
-        found = tried.strain(near)
-        if found == inf:
+        found = tried.strains(near)
+        if found == REFUTED:
             return near
         if found is None or found < best:
             step *= DECAY
@@ -243,6 +249,6 @@ def _rounded(tried: Tried, truth: GroundTruth) -> GroundTruth:
     for A in (np.zeros_like(truth.A_star), truth.A_star):
         for digits in DIGITS:
             rounded = GroundTruth(A.round(digits), truth.U_star.round(digits))
-            if tried.strain(rounded) == inf:
+            if tried.strains(rounded) == REFUTED:
                 return rounded
     return truth

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any, get_args
 
-from paper_checks.claim import Assumption, AtScale, Beyond, Claim, Control, Finding, Nature
+from paper_checks.claim import Assumption, AtScale, Beyond, Claim, Control, Finding, Group, Nature
 from paper_checks.evidence.evidence import Evidence, Kind, Note, Relation
 from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.resolution import COARSER
 from paper_checks.notation import mathml, unicode
 
 ID = r"[A-Z]+-([0-9]+|[a-z]+)"
@@ -52,11 +53,16 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real)
 
 
+def _is_size(value: Any) -> bool:
+    return _is_number(value) and not value < 0
+
+
 def _is_interval(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
 
 
 TEXT: Test = (_is_text, "a text")
+ANY_TEXT: Test = (lambda value: isinstance(value, str), "a text, which may be empty")
 FUNCTION: Test = (callable, "a function")
 NUMBER: Test = (_is_number, "a number")
 FLAG: Test = (lambda value: isinstance(value, bool), "True or False")
@@ -71,8 +77,9 @@ FIELDS: dict[str, Test] = {
     "figure": (_or_none(callable), "a function or None"),
     "at_scale": (_or_none(lambda value: isinstance(value, AtScale) and _is_beyond(value)), "an AtScale or None"),
     "for_all": (_or_none(lambda value: isinstance(value, Beyond) and _is_beyond(value)), "a Beyond or None"),
-    "unit": (lambda value: isinstance(value, str), "a text, which may be empty"),
+    "unit": ANY_TEXT,
     "keys": (lambda value: _all(value, _is_text), "a tuple of texts"),
+    "group": (get_args(Group).__contains__, f"one of {', '.join(get_args(Group))}"),
     "existential": FLAG,
     "instances": FUNCTION,
 }
@@ -83,13 +90,16 @@ EVIDENCE: dict[str, Test] = {
     "measured": NUMBER,
     "predicted": NUMBER,
     "relation": (get_args(Relation).__contains__, f"one of {', '.join(get_args(Relation))}"),
-    "tolerance": (lambda value: _is_number(value) and not value < 0, "a number >= 0"),
+    "tolerance": (_is_size, "a number >= 0"),
     "reason": TEXT,
     "interval": (_or_none(_is_interval), "a pair of numbers or None"),
     "decidable": FLAG,
     "decides": FLAG,
     "samples": (_or_none(lambda value: isinstance(value, int)), "a whole number or None"),
-    "key": (lambda value: isinstance(value, str), "a text, which may be empty"),
+    "key": ANY_TEXT,
+    "rounding": (_or_none(_is_size), "a number >= 0 or None"),
+    "displaced": (_or_none(_is_number), "a number or None"),
+    "coarser": (lambda value: value == "" or value in COARSER, f"nothing, {' or '.join(map(repr, COARSER))}"),
 }
 NOTE: dict[str, Test] = {
     "instance": TEXT,

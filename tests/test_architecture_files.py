@@ -33,6 +33,7 @@ ALLOWED = {
     ("loraml_theory/harness/json_schema.py", "json.loads"): "of a resource of the package",
     ("realdata/continual/factors.py", "PeftModel.from_pretrained"): "after read_json and check_regular",
     ("realdata/continual/records.py", "json.loads"): "of what json.dumps has just made",
+    ("loraml_theory/critical_points/start_sets.py", "np.load"): "of a resource of the package",
     ("realdata/experiments/folder.py", "json.loads"): "of what json.dumps has just made",
     ("realdata/experiments/jobs.py", "self.spec.open"): "opens an experiment, not a file",
     ("realdata/experiments/runner.py", "request.spec.open"): "opens an experiment, not a file",

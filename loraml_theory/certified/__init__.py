@@ -5,6 +5,8 @@ The first two in ball arithmetic:
 - `prove` proves that a strict local minimum with f > 0 lies near a point, `search` looks for such points, and
   `certificate` writes what was proved as a file;
 - `check` verifies such a file with the integers of Python alone and shares no code with the rest;
+- `forgeries` are certificates that fail in one step of the proof alone, for tests of a checker;
+- `critical_points` proves what every critical point at k = 1 is;
 - `optimum` encloses the least loss of fine-tuning (FT-1);
 - `saddles` encloses stationary points at T = 2 and bounds their curvature along an escape direction.
 

@@ -53,18 +53,7 @@ def orthogonal(moments: Moments, base: Array, rank: int) -> Array:
     N an orthonormal basis of the complement of the earlier rows. The rows are those of the update D, so that a pair
     with more rank than its task needs occupies no more room than the task.
     """
-    xp = array_namespace(moments.W)
-    d = int(moments.W.shape[-1])
-    level = 10 * rounding_level(xp.max(frobenius(moments.around(base[..., None, :, :]).W), axis=-1), d)
-    occupied = xp.zeros((*moments.W.shape[:-3], d, d), dtype=moments.W.dtype, device=device(moments.W))
-
-    def step(task: Moments, shift: Array) -> Array:
-        nonlocal occupied
-        update = reduced_rank_regression(outside(task.around(shift), occupied), rank)
-        occupied = occupied + _row_projector(update, level)
-        return shift + update
-
-    return _chain(moments, base, step)
+    return _orthogonal_chain(moments, base, lambda task: reduced_rank_regression(task, rank))
 
 
 def outside(task: Moments, occupied: Array) -> Moments:
@@ -93,12 +82,13 @@ def outside(task: Moments, occupied: Array) -> Moments:
     return replace(task, S=S, W=W, noise=task.noise + xp.sum(missed.C * missed.W, axis=(-2, -1)))
 
 
-def descent(moments: Moments, base: Array, *, step_size: float, steps: int) -> Array:
+def descent(moments: Moments, base: Array, *, step_size: float, steps: int, orthogonal_rows: bool = False) -> Array:
     r"""Return the shifts of m steps of gradient descent on the full shift for each task (CL-2).
 
         Delta_t = Delta_{t-1} P_t + (W_t - base)(I - P_t),   P_t = (I - eta S_t)^m,
 
-    so that with S_t = I and rho = (1 - eta)^m ``Delta_T = sum_t (1 - rho) rho^{T-t} (W_t - base)``.
+    so that with S_t = I and rho = (1 - eta)^m ``Delta_T = sum_t (1 - rho) rho^{T-t} (W_t - base)``. With orthogonal
+    rows it is O-LoRA without a bound on the rank, and with S_t = I ends at 1 - rho times the converged chain (CL-5).
 
     Parameters
     ----------
@@ -108,16 +98,20 @@ def descent(moments: Moments, base: Array, *, step_size: float, steps: int) -> A
         eta > 0.
     steps
         m >= 0.
+    orthogonal_rows
+        Whether a task's update has rows orthogonal to those of all earlier updates.
     """
     require_scale("step_size", step_size, positive=True)
     steps = require_count("steps", steps, least=0)
 
-    def step(task: Moments, shift: Array) -> Array:
+    def update(task: Moments) -> Array:
         values, vectors = array_namespace(task.S).linalg.eigh(task.S)
         kept = (vectors * (1 - step_size * values)[..., None, :] ** steps) @ transpose(vectors)
-        return task.W + (shift - task.W) @ kept
+        return task.W - task.W @ kept
 
-    return _chain(moments, base, step)
+    if orthogonal_rows:
+        return _orthogonal_chain(moments, base, update)
+    return _chain(moments, base, lambda task, shift: shift + update(task.around(shift)))
 
 
 def minimum_norm(moments: Moments, base: Array) -> Array:
@@ -174,6 +168,43 @@ def _chain(moments: Moments, base: Array, step: Step) -> Array:
         shift = step(around.task(t), shift)
         shifts.append(shift)
     return xp.stack(shifts, axis=-3)
+
+
+def _orthogonal_chain(moments: Moments, base: Array, update: Callable[[Moments], Array]) -> Array:
+    """Chain the updates of each task's moments outside the rows of earlier updates."""
+    _require(moments, base)
+    room = Room(moments.around(base[..., None, :, :]))
+
+    def step(task: Moments, shift: Array) -> Array:
+        made = update(outside(task.around(shift), room.occupied))
+        room.take(made)
+        return shift + made
+
+    return _chain(moments, base, step)
+
+
+class Room:
+    """The rows that updates of a chain occupy.
+
+    Parameters
+    ----------
+    moments
+        The tasks' moments around the base, whose size says what is rounding.
+
+    Attributes
+    ----------
+    occupied
+        The orthogonal projector on the rows, ``(..., d_in, d_in)``.
+    """
+
+    def __init__(self, moments: Moments) -> None:
+        xp, d = array_namespace(moments.W), int(moments.W.shape[-1])
+        self.level = 10 * rounding_level(xp.max(frobenius(moments.W), axis=-1), d)
+        self.occupied = xp.zeros((*moments.W.shape[:-3], d, d), dtype=moments.W.dtype, device=device(moments.W))
+
+    def take(self, update: Array) -> None:
+        """Occupy the row space of an update that is orthogonal to what is occupied."""
+        self.occupied = self.occupied + _row_projector(update, self.level)
 
 
 def _row_projector(M: Array, level: Array) -> Array:

@@ -81,9 +81,10 @@ def _by_newton(instance: Instance, profile: Profile) -> Iterator[Evidence]:
         lost / unit(instance),
         float(np.linalg.norm(R[1] - R[0]) ** 2) / 2 / unit(instance),
         "equal",
-        1e-6,
-        "gradient to 1e-10 relative, and the loss of another task is linear in the error",
+        1e-9,
+        "ten times the relative tolerance of the gradient, 1e-10: the loss of another task is linear in the error",
         decidable=bool(np.any(second.converged)) and float(np.min(separation(truth.U_star[:2, None]))) > FULL_RANK,
+        rounding=1e-10,
     )
 
 

@@ -7,12 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from loraml_theory.adapters import Parameters
 from loraml_theory.continual.chains import descent, loss_matrix
+from loraml_theory.continual.descents import shift_descent
 from loraml_theory.continual.predictions import between, slope_at_convergence, slope_at_nothing
 from loraml_theory.moments import Moments
-from loraml_theory.objectives import StandardRetraining
-from loraml_theory.solvers import gradient_descent
 from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.chains import NEAR_MISS, chain, equal_tasks, loss, over_q, regular_inputs, same, shifts, unit
@@ -36,27 +34,21 @@ def check(
 ) -> Iterator[Evidence | Note]:
     """Compare descent, step by step, with the geometric mean; and the slopes at both ends of rho."""
     truth, R, moments = instance.truth, shifts(instance), chain(instance)
+
+    def walk(moments: Moments) -> np.ndarray:
+        return np.asarray(shift_descent(moments, truth.A_star, step_size=STEP_SIZE, steps=STEPS)[-1])
+
     rho = (1 - STEP_SIZE) ** steps(STEPS) * (1 + displaced)
-    walked, formula = descended(moments, truth.A_star), between(R, rho)
+    walked, formula = walk(moments), between(R, rho)
     yield same(instance, "the shift that descent ends at from sum_t (1 - rho) rho^(T-t) R_t", walked, formula)
     regular = chain(instance, regular_inputs(instance))
     closed = descent(regular, truth.A_star, step_size=STEP_SIZE, steps=STEPS)[-1]
     what = "the shift that descent ends at from its closed form, S_t regular"
-    yield same(instance, what, descended(regular, truth.A_star), closed, condition=4)
+    yield same(instance, what, walk(regular), closed, condition=4)
     found, predicted = average(instance, walked), average(instance, formula)
     yield loss(instance, "average loss after the chain", found, predicted, key=AVERAGE)
     yield from _slopes(instance, displaced, always=always)
     yield from _exact(instance, steps, displaced)
-
-
-def descended(moments: Moments, base: np.ndarray) -> np.ndarray:
-    """Return the shift after the chain, one step of gradient descent after another."""
-    at = base
-    for t in range(len(moments.W)):
-        one = Moments(moments.S[t : t + 1], moments.W[t : t + 1], moments.noise[t : t + 1], moments.n)
-        end = gradient_descent(StandardRetraining(one), Parameters(A=at), steps=STEPS, step_size=STEP_SIZE)
-        at = end.parameters.A
-    return at - base
 
 
 def average(instance: Instance, shift: np.ndarray) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.continual.chains import forgotten, loss_matrix, orthogonal
+from loraml_theory.continual.descents import shift_descent
 from loraml_theory.continual.predictions import increments, orthogonal_forgetting, orthogonal_shifts
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import FineTuning
@@ -64,6 +65,9 @@ def check(
     lost = float(np.mean(forgotten(loss_matrix(moments, truth.A_star, found))))
     formula = float(np.mean(orthogonal_forgetting(R, E))) * (1 + displaced)
     yield loss(instance, "mean forgetting of O-LoRA", lost, formula, condition=sure, key=FORGOTTEN)
+    stopped = shift_descent(moments, truth.A_star, step_size=0.15, steps=3, orthogonal_rows=True)
+    what = "shifts of three steps on the full shift from 1 - rho times the sums"
+    yield same(instance, what, stopped, (1 - 0.85**3) * predicted, condition=sure)
     if truth.d <= LARGEST_DESCENT and truth.k < truth.d:
         yield _regular(instance, profile)
     yield from _exact(instance, displaced)
@@ -86,6 +90,7 @@ def _regular(instance: Instance, profile: Profile) -> Evidence:
     ends = newton(FineTuning(within, 0 * within.W), Parameters(U=U, V=V), relative_tolerance=1e-10)
     error = (found[1] - found[0]) @ free - within.W
     attained = float(np.sum((error @ inner) * error)) / 2
+    rounding = truth.d * float(np.finfo(float).eps)
     return Evidence(
         "numerical",
         instance.name,
@@ -94,9 +99,10 @@ def _regular(instance: Instance, profile: Profile) -> Evidence:
         float(np.min(ends.value)) / unit(instance),
         attained / unit(instance),
         "equal",
-        1e-8,
-        "gradient to 1e-10 relative, the loss is quadratic in it",
+        30 * rounding,
+        f"30 times d eps = {rounding:.1e}: the loss is quadratic in the gradient, which is 0 to 1e-10 relative",
         decidable=bool(np.any(ends.converged)) and float(truth.scale) ** 2 < 1e6 * unit(instance),
+        rounding=rounding,
     )
 
 

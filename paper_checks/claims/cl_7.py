@@ -10,7 +10,7 @@ import numpy as np
 
 from loraml_theory.adapters import Parameters
 from loraml_theory.continual.chains import descent, forgotten, loss_matrix, minimum_norm, orthogonal
-from loraml_theory.continual.factor_descent import Method, factor_descent
+from loraml_theory.continual.descents import Method, factor_descent
 from loraml_theory.moments import Moments
 from paper_checks.claim import Assumption, Claim, Control, Finding, Profile
 from paper_checks.evidence import exact_evidence

@@ -94,7 +94,12 @@ def _rank(
 def _certified(
     instance: Instance, moments: Moments, fitted: np.ndarray, rank: int, setting: str
 ) -> Iterator[Evidence | Note]:
-    """Compare the closed form's loss, computed over Q, with an enclosure of the least loss at this rank."""
+    """Compare the closed form's loss, computed over Q, with an enclosure of the least loss at this rank.
+
+    In the norm of S, an error delta of the fit changes its loss ``||E||^2 / 2`` to first order by at most
+    ``||delta|| ||E||``, which relative to it is ``2 c ||delta|| / ||W||``. The condition ``c = ||W|| / ||E||`` is the
+    root of a ratio of losses.
+    """
     if not exact_evidence.available():
         return
     if instance.truth.d > exact_evidence.LARGEST:
@@ -110,7 +115,9 @@ def _certified(
     if not low > 0:
         yield Note(instance.name, f"{setting}: the least loss is not proved positive")
         return
-    width, rounding = exact_evidence.upward(high / low - 1), instance.truth.d * float(np.finfo(float).eps)
+    width = exact_evidence.upward(high / low - 1)
+    condition = exact_evidence.upward(loss(moments.S, moments.W, np.zeros_like(fitted)) / low) ** 0.5
+    rounding = 2 * condition * instance.truth.d * float(np.finfo(float).eps)
     yield Evidence(
         "certified",
         instance.name,
@@ -118,8 +125,9 @@ def _certified(
         exact_evidence.upward(loss(moments.S, moments.W, fitted) / low),
         1.0,
         "equal",
-        30 * rounding + width,
-        f"the moments are taken as they stand; the least loss is known to {width:.0e} relatively; 30 d eps for the fit",
+        2 * rounding + width,
+        f"the moments are taken as they stand; the least loss is known to {width:.0e} relatively; an error of the fit "
+        f"of 2 d eps, times twice the condition {condition:.2g}",
         key=CERTIFIED,
         rounding=rounding + width,
     )

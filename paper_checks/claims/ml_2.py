@@ -185,6 +185,7 @@ def _converse(instance: Instance, profile: Profile, pair: np.ndarray) -> Iterato
                 10 * tolerance,
                 "10 times (" + reason + ")",
                 decidable=tolerance < 1e-4,
+                rounding=tolerance,
             )
 
 

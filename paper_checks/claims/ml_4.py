@@ -15,11 +15,12 @@ from loraml_theory.moments import population
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers import newton
 from loraml_theory.solvers.base import gradient_norm
+from loraml_theory.structure import GroundTruth
 from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import TWO_TASKS
 from paper_checks.evidence.derivatives import derivative_evidence
-from paper_checks.evidence.drawn import carry, with_integers
+from paper_checks.evidence.drawn import carry, draw, with_integers
 from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.minimisers import GLOBAL, random_starts, solve, stationary
@@ -212,6 +213,13 @@ def _narrow(instance: Instance, _profile: Profile) -> Iterator[Stationary | Note
     yield Stationary("the best adapters of rank k - 1", U)
 
 
+def _nearly_narrow(seed: int) -> Instance:
+    """Draw two tasks of k = 2 whose second directions are so small that rank 1 nearly reaches them."""
+    drawn = draw("generic", 12, 2, 2, seed)
+    truth = GroundTruth(drawn.truth.A_star, drawn.truth.U_star * np.array([1.0, 1e-2]))
+    return Instance("generic d=12 k=2 T=2, second direction 10^-4", truth, seed)
+
+
 def _third_task(instance: Instance, _profile: Profile) -> Iterator[Stationary | Note]:
     """Yield the ends of 100 random starts at T = 3, which include spurious minima (ML-5)."""
     starts = instance.rng("spurious").standard_normal((100, 3, instance.truth.d, 1))
@@ -236,6 +244,13 @@ CLAIM = Claim(
             "mutated: adapters of rank k - 1",
             partial(check, points=_narrow, way_down=_steepest_way_down),
             carry("asymmetric", 12, 2, 2),
+            on_given=False,
+            key=TRAPPED,
+        ),
+        Control(
+            "near miss: adapters of rank k - 1 where the last direction of the shifts is 10^-4 of the others",
+            partial(check, points=_narrow, way_down=_steepest_way_down),
+            _nearly_narrow,
             on_given=False,
             key=TRAPPED,
         ),

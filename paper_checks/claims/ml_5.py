@@ -21,6 +21,7 @@ from paper_checks.evidence.assumptions import THREE_TASKS
 from paper_checks.evidence.derivatives import derivative_evidence
 from paper_checks.evidence.drawn import carry, draw
 from paper_checks.evidence.evidence import Evidence, Note
+from paper_checks.evidence.forged import forged_evidence
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.minimisers import random_starts, solve, stationary
 from paper_checks.evidence.resolution import slightly_more
@@ -71,6 +72,7 @@ def check(instance: Instance, profile: Profile, *, candidate: Candidate = search
     yield from _offered(instance, U)
     yield from _adaptable(instance, U)
     yield from _certified(instance, U)
+    yield from forged_evidence(instance.name)
 
 
 def _offered(instance: Instance, U: np.ndarray) -> Iterator[Evidence | Note]:
@@ -214,11 +216,13 @@ CLAIM = Claim(
             "a saddle offered as a spurious minimum",
             partial(check, candidate=_saddle),
             carry("generic", 10, 1, 3),
+            key=CURVATURE,
         ),
         Control(
             "a global minimiser offered as a spurious minimum",
             partial(check, candidate=_truth),
             carry("generic", 10, 1, 3),
+            key=VALUE,
         ),
         Control(
             "near miss: a point 10^-9 beside a spurious minimum",

@@ -120,6 +120,7 @@ def _exact(
         tolerance,
         f"condition number {condition:.2g} times {AMPLIFICATION:g} eps",
         decidable=tolerance < 1e-3,
+        rounding=condition * instance.truth.d * float(np.finfo(float).eps),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loraml_theory.harness.errors import InputError
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import Device, Engine, Formats, Profile, Seed, Width
 from paper_checks.commands.output import prepare_folder, writing
@@ -15,15 +16,23 @@ from paper_checks.commands.progress import computing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from loraml_theory.harness.plotting import Files
     from sims.atlas.landscape import MapCell
 
 
 @deferred
 def atlas(
+    complete: Annotated[
+        bool,
+        typer.Option(
+            "--complete",
+            help="Count all critical points of 100 structures (full: 1000) at d = 3, k = 1, T = 3 instead.",
+        ),
+    ] = False,
     profile: Profile = "quick",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for atlas.png and atlas.csv.")] = Path(
-        "reports/atlas"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder for atlas.png and atlas.csv, or complete.png and .csv.")
+    ] = Path("reports/atlas"),
     engine: Engine = "auto",
     device: Device = None,
     seed: Seed = 0,
@@ -32,6 +41,10 @@ def atlas(
 ) -> Exit:
     """Map how often descents end in spurious minima, over k/d, T, noise and starts."""
     from loraml_theory.harness.plotting import Files, written_as
+
+    if complete:
+        return _census(profile, out, seed, Files(tuple(formats), width))
+    from loraml_theory.harness.processes import cores
     from sims import engines
     from sims.atlas.landscape import SCALES, survey
     from sims.atlas.report import draw, write_table
@@ -39,12 +52,31 @@ def atlas(
     ready = engines.get(engine, device)
     prepare_folder(out)
     with computing() as progress:
-        cells = survey(SCALES[profile], ready, seed=seed, progress=progress)
+        cells = survey(SCALES[profile], ready, seed=seed, workers=cores(), progress=progress)
         progress("picture")
         with writing(out), written_as(Files(tuple(formats), width)):
             write_table(cells, out / "atlas.csv")
             pictures = draw(cells, out / "atlas.png")
     return 0, summary(cells) + f"Picture and table: {', '.join(map(str, pictures))}, {out / 'atlas.csv'}\n"
+
+
+def _census(profile: str, out: Path, seed: int, files: Files) -> Exit:
+    """Count the structures with a spurious minimum."""
+    from loraml_theory.harness.plotting import written_as
+    from loraml_theory.harness.processes import cores
+    from paper_checks.evidence.exact_evidence import MISSING, available
+
+    if not available():
+        raise InputError(f"atlas --complete: {MISSING}")
+    from sims.atlas.census import STRUCTURES, census, draw_census, summary, write_census
+
+    prepare_folder(out)
+    with computing() as progress:
+        found = census(STRUCTURES[profile], seed=seed, workers=cores(), progress=progress)
+    with writing(out), written_as(files):
+        write_census(found, out / "complete.csv")
+        pictures = draw_census(found, out / "complete.png")
+    return 0, summary(found) + f"Picture and table: {', '.join(map(str, pictures))}, {out / 'complete.csv'}\n"
 
 
 def summary(cells: Sequence[MapCell]) -> str:

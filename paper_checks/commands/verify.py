@@ -76,7 +76,10 @@ def verify(
         ),
     ] = None,
     mutants: Annotated[
-        bool, typer.Option("--mutants", help="Also run the checks on wrong formulas, each of which must be noticed.")
+        bool,
+        typer.Option(
+            "--mutants", help="Also run the checks on wrong formulas, and loosened checks: each must be noticed."
+        ),
     ] = False,
     profile: Profile = "quick",
     seed: Seed = 0,
@@ -123,7 +126,7 @@ def verify(
             seed=seed,
             given=given,
             experiments=experiments,
-            real=_real_study() if structure is None and claim is None and claims is None else None,
+            real=_real_study() if group != "continual" and (structure, claim, claims) == (None, None, None) else None,
             notes=[*notes, *without],
             workers=workers or cores(),
             found=lambda result: progress.keep(one_row(result)),
@@ -142,7 +145,10 @@ def _asked(ids: Ids | None, file: Path | None, group: str) -> Sequence[AnyClaim[
     own = () if file is None else registry.of_file(str(file))
     if ids is not None:
         return registry.get(ids, known=registry.of_group(group, known=[*registry.claims(), *own]))
-    return registry.of_group(group, known=None if file is None else own)
+    chosen = registry.of_group(group, known=None if file is None else own)
+    if file is not None and not chosen:
+        raise InputError(f"--group: got {group}, expected another: {file} states no claim of it")
+    return chosen
 
 
 def _falsified(
@@ -227,11 +233,13 @@ def _given(structure: Path | None, seed: int, *, exact: bool) -> tuple[list[Inst
 
 
 def _mutants(run: Run, progress: Callable[[str], None]) -> Matrix:
-    from paper_checks.mutation.matrix import matrix, mutated_theorems
+    from paper_checks.mutation.loosened import LOOSENED
+    from paper_checks.mutation.matrix import loosened_checks, matrix, mutated_theorems
     from paper_checks.mutation.mutants import MUTANTS
 
     chosen = [result.claim for result in run.claims]
-    return matrix(MUTANTS, chosen, seed=run.seed, theorems=mutated_theorems(run.claims), progress=progress)
+    known = mutated_theorems(run.claims) + loosened_checks(LOOSENED, chosen, seed=run.seed, progress=progress)
+    return matrix(MUTANTS, chosen, seed=run.seed, theorems=known, progress=progress)
 
 
 def _real_study() -> Study:

@@ -114,7 +114,8 @@ def loss(
     """Compare two losses in the `unit`, up to rounding of ``max_t ||W_t||_F`` over its root, times a condition."""
     one = unit(instance)
     lost = float(instance.truth.scale) / np.sqrt(2 * one)
-    tolerance = condition * 100 * instance.truth.d * float(np.finfo(float).eps) * max(1.0, lost)
+    rounding = condition * instance.truth.d * float(np.finfo(float).eps) * max(1.0, lost)
+    size = max(1.0, abs(float(predicted)) / one)
     return Evidence(
         "numerical",
         instance.name,
@@ -122,10 +123,11 @@ def loss(
         float(found) / one,
         float(predicted) / one,
         "equal",
-        tolerance * max(1.0, abs(float(predicted)) / one),
+        100 * rounding * size,
         f"100 d eps, rounding of max||W_t||_F over the tasks' shifts {lost:.2g}, condition number {condition:.2g}",
-        decidable=tolerance < 1e-3,
+        decidable=100 * rounding < 1e-3,
         key=key,
+        rounding=rounding * size,
     )
 
 

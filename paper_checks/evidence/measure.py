@@ -70,7 +70,7 @@ def inertia_evidence(
             )
         )
     if sum(predicted) < instance.truth.d:
-        rows[0] = replace(rows[0], displaced=_rank_of_displaced(instance, M))
+        rows[0] = replace(rows[0], displaced=_rank_of_displaced(instance, M, cut))
     return rows
 
 
@@ -79,11 +79,11 @@ def rounding(instance: Instance) -> float:
     return instance.truth.d * float(np.finfo(float).eps) * float(instance.truth.scale)
 
 
-def _rank_of_displaced(instance: Instance, M: np.ndarray) -> int:
+def _rank_of_displaced(instance: Instance, M: np.ndarray, cut: float) -> int:
     """Count the eigenvalues of M that are not rounding after the smallest was displaced by `ROUNDINGS` roundings."""
     values, vectors = np.linalg.eigh((M + M.T) / 2)
     v = vectors[:, np.argmin(np.abs(values))]
-    found = inertia(M + ROUNDINGS * rounding(instance) * np.outer(v, v), np.asarray(level(instance)))
+    found = inertia(M + ROUNDINGS * rounding(instance) * np.outer(v, v), np.asarray(cut))
     return int(found.positive.low + found.negative.low)
 
 

@@ -145,24 +145,28 @@ class _Replaced(ast.NodeTransformer):
 
 @dataclass(frozen=True)
 class Mutant:
-    """A wrong formula.
+    """A wrong formula, or a check that was loosened.
 
     Parameters
     ----------
     what
         The error in words.
     where
-        The function, as ``module:name`` or ``module:Class.method`` below `loraml_theory`.
+        The function, as ``module:name`` or ``module:Class.method`` below `loraml_theory`, or of `paper_checks`, whose
+        name then begins the module's.
     edit
         The edit that makes the formula wrong.
     noticed_by
         Ids of the claims that must notice it.
+    test
+        Path of the test that must notice it, for a check that no claim can.
     """
 
     what: str
     where: str
     edit: Edit
-    noticed_by: tuple[str, ...]
+    noticed_by: tuple[str, ...] = ()
+    test: str = ""
 
     @property
     def change(self) -> str:
@@ -180,7 +184,8 @@ class Mutant:
             If `where` does not name one.
         """
         module, _, path = self.where.partition(":")
-        found: Any = import_module(f"loraml_theory.{module}")
+        package = "" if module.startswith("paper_checks.") else "loraml_theory."
+        found: Any = import_module(f"{package}{module}")
         for name in path.split("."):
             found = inspect.getattr_static(found, name)
         if isinstance(found, property):

@@ -1,4 +1,4 @@
-"""Mutation: whether the claims' checks notice a false statement, or a wrong formula in `loraml_theory`."""
+"""Mutation: whether the claims' checks notice a false statement, a wrong formula, or that they were loosened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paper_checks.evidence.drawn import draw
 from paper_checks.evidence.instance import Instance
 from paper_checks.mutation.edits import Mutant
 from paper_checks.mutation.noticed import Matrix, MutantResult, Notice
-from paper_checks.verify import ClaimResult, examine
+from paper_checks.verify import ClaimResult, check, examine
 
 PROFILE = Profile("mutants", trials=600, starts=3)
 SHAPES = (
@@ -22,7 +22,8 @@ SHAPES = (
 )
 """Ensembles for every claim that applies; small, since a wrong formula is wrong at every size."""
 
-OF_CONTROLS = {Verdict.REFUTED: Notice.REFUTED, Verdict.INCONCLUSIVE: Notice.WITHHELD}
+LARGEST = 12  # dimension of the instances on which loosened checks are tried
+OF_VERDICTS = {Verdict.REFUTED: Notice.REFUTED, Verdict.INCONCLUSIVE: Notice.WITHHELD}
 
 
 def mutated_theorems(results: Iterable[ClaimResult]) -> list[MutantResult]:
@@ -33,7 +34,7 @@ def mutated_theorems(results: Iterable[ClaimResult]) -> list[MutantResult]:
             "",
             "theorem",
             (result.claim.id,),
-            {result.claim.id: OF_CONTROLS.get(control.verdict, Notice.SUPPORTED)},
+            {result.claim.id: OF_VERDICTS.get(control.verdict, Notice.SUPPORTED)},
         )
         for result in results
         if isinstance(result.claim, Claim)
@@ -60,7 +61,7 @@ def matrix(
         seed
         Root of every random number.
         theorems
-        Mutated theorems with their results.
+        Mutated theorems and loosened checks with their results.
         progress
         Called with the name of the next step.
     """
@@ -77,6 +78,39 @@ def matrix(
             notices = {claim.id: _notice(claim, subjects[claim.id]) for claim in tried}
         results.append(MutantResult(mutant.what, mutant.change, "code", must, notices))
     return Matrix(unmutated, tuple(results))
+
+
+def loosened_checks(
+    mutants: Sequence[Mutant],
+    claims: Sequence[AnyClaim[Any]],
+    *,
+    seed: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[MutantResult]:
+    """Try every loosened check on the claims that must notice it, with their controls and near misses."""
+    tried = {claim.id: claim for claim in claims if isinstance(claim, Claim)}
+    results = []
+    for mutant in mutants:
+        must = tuple(id_ for id_ in mutant.noticed_by if id_ in tried)
+        if not must:
+            continue
+        progress(f"loosened check: {mutant.what}")
+        with mutant.applied():
+            notices = {id_: _notice_of_controls(tried[id_], seed) for id_ in must}
+        results.append(MutantResult(mutant.what, mutant.change, "check", must, notices))
+    return results
+
+
+def _notice_of_controls(claim: Claim, seed: int) -> Notice:
+    """Check a claim as a run does, on its smaller instances."""
+    small = [subject for subject in claim.instances(seed) if subject.truth.d <= LARGEST]
+    try:
+        result = check(claim, small, PROFILE, seed=seed)
+    except Exception:
+        return Notice.CRASHED
+    if any(control.verdict is not Verdict.REFUTED for control in result.controls):
+        return Notice.MISSED
+    return OF_VERDICTS.get(result.verdict, Notice.SUPPORTED)
 
 
 def _subjects(claim: Claim, seed: int) -> list[Instance]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-Nature: TypeAlias = Literal["code", "theorem"]
+Nature: TypeAlias = Literal["code", "theorem", "check"]
 
 
 class Notice(StrEnum):
@@ -15,12 +15,17 @@ class Notice(StrEnum):
 
     REFUTED = "refuted"
     WITHHELD = "no longer supported"
+    MISSED = "a control is not refuted"
     CRASHED = "crashed"
     SUPPORTED = "supported"
     NOTHING = "nothing to check"
 
 
-NOTICED = {"code": (Notice.REFUTED, Notice.WITHHELD), "theorem": (Notice.REFUTED,)}
+NOTICED = {
+    "code": (Notice.REFUTED, Notice.WITHHELD),
+    "theorem": (Notice.REFUTED,),
+    "check": (Notice.REFUTED, Notice.WITHHELD, Notice.MISSED),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class MutantResult:
     what, edit
         The mutation in words; and the edit of the source, empty for a mutated theorem.
         nature
-        ``code``, or ``theorem`` for a control.
+        ``code``, ``theorem`` for a control, or ``check`` for a check that was loosened.
     noticed_by
         The claims that must notice it.
     notices
@@ -47,7 +52,10 @@ class MutantResult:
 
     @property
     def caught(self) -> bool:
-        """Whether every claim that must notice it did: refuted it or, for code, no longer supports it."""
+        """Whether every claim that must notice it did: refuted it or, but for a theorem, no longer supports it.
+
+        A check that was loosened is also noticed by a control that it does not refute any more.
+        """
         return all(self.notices.get(id_) in NOTICED[self.nature] for id_ in self.noticed_by)
 
 

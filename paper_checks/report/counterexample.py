@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from loraml_theory.harness.errors import one_line
-from paper_checks.evidence.phrasing import comparison, number, plural
+from paper_checks.evidence.phrasing import comparison, plural
 from paper_checks.falsify import Search, strain
+from paper_checks.report.html import percent
 
 PROGRAM = """\
 import numpy as np
@@ -43,8 +44,8 @@ def _sentences(found: Search) -> list[str]:
         return [*said, "Nothing is known of the claim: no structure that was drawn meets its assumptions."]
     if found.nearest is None:
         return [*said, "On none of them could the check decide anything."]
-    share = number(100 * strain(found.nearest), 2)
-    return [*said, f"The nearest to one, at {share} % of what is tolerated: {comparison(found.nearest)}."]
+    used = percent(strain(found.nearest))
+    return [*said, f"The nearest to one, at {used} of what is tolerated: {comparison(found.nearest)}."]
 
 
 def _program(found: Search) -> str:

@@ -32,6 +32,7 @@ LOOKS = {
 NOTICES = {
     Notice.REFUTED: "✗",
     Notice.WITHHELD: "?",
+    Notice.MISSED: "c",
     Notice.CRASHED: "!",
     Notice.SUPPORTED: "·",
     Notice.NOTHING: "",
@@ -104,7 +105,7 @@ def _show_mutants(console: Console, found: Matrix) -> None:
         table.add_row(Text(one_line(what), "default" if caught else "bold red"), *signs)
     console.print()
     console.print(table)
-    said = "✗ refuted, ? no longer supported, ! cannot run, · not noticed"
+    said = "✗ refuted, ? no longer supported, c a control is not refuted, ! cannot run, · not noticed"
     console.print(Text(said, "dim"))
     for mutant in found.mutants:
         if not mutant.caught:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from math import inf
 
 import numpy as np
 
 from loraml_theory.adapters import Parameters
-from loraml_theory.harness.processes import cores
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import ProjectedLoRAML
 from loraml_theory.solvers.base import gradient_norm
@@ -37,23 +34,12 @@ class Ends:
 
 
 def newton(engine: Engine, moments: Moments, U: np.ndarray) -> Ends:
-    """Run Newton's method from ``(structures, starts, T, d, k)``, one chunk per core on a CPU."""
+    """Run Newton's method from ``(structures, starts, T, d, k)``."""
     flat = repeated(moments, np.repeat(np.arange(U.shape[0]), U.shape[1]))
-    start = U.reshape(-1, *U.shape[2:])
-
-    def run(some: slice) -> tuple[np.ndarray, ...]:
-        S, W, noise = (np.ascontiguousarray(x[some]) for x in (flat.S, flat.W, flat.noise))
-        n, tolerance = float(np.max(flat.n)), 1e-12
-        end = engine.evaluate(
-            minimise, S, W, noise, start[some], n=n, relative_tolerance=tolerance, stages=TRUST_REGION
-        )
-        return end[0].U, end[1]
-
-    workers = cores() if engine.device == "cpu" else 1
-    edges = np.linspace(0, len(start), workers + 1, dtype=int)
-    with ThreadPoolExecutor(workers) as pool:
-        parts = list(pool.map(run, [slice(a, b) for a, b in pairwise(edges) if a < b]))
-    return evaluated(flat, np.concatenate([p[0] for p in parts]), U.shape[:2])
+    arrays = (np.ascontiguousarray(x) for x in (flat.S, flat.W, flat.noise, U.reshape(-1, *U.shape[2:])))
+    n = float(np.max(flat.n))
+    end = engine.evaluate(minimise, *arrays, n=n, relative_tolerance=1e-12, stages=TRUST_REGION)
+    return evaluated(flat, end[0].U, U.shape[:2])
 
 
 def descend(engine: Engine, moments: Moments, U: np.ndarray) -> Ends:

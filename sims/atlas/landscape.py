@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, isinf
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from loraml_theory.structure import GroundTruth
 from sims.atlas.ends import Ends, descend, newton, repeated
 from sims.engines.engine import Engine
 from sims.seeding import stream
+from sims.sweep.executors import InProcess, Processes
 
 SIGMA = 0.1
 SMALL = 0.1
@@ -95,8 +98,27 @@ class MapCell:
         return int(self.reached[0] + self.spurious[0] + self.unconverged[0])
 
 
+class Place(NamedTuple):
+    """A place of the map, where all methods run on the same structures."""
+
+    scale: Scale
+    kind: str
+    N: float
+    k: int
+    T: int
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.kind}, k/d = {self.k}/{self.scale.d}, T = {self.T}, N = {self.N:g}"
+
+
 def survey(
-    scale: Scale, engine: Engine, *, seed: int, progress: Callable[[str], None] = lambda _: None
+    scale: Scale,
+    engine: Engine,
+    *,
+    seed: int,
+    workers: int = 1,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> list[MapCell]:
     """Run every method from the same structures, data and starts at every place of the map.
 
@@ -108,21 +130,30 @@ def survey(
         Runs the gradient descent and evaluates Newton's method.
     seed
         Root of every random number; a cell's numbers depend only on it and on d, k, T and N.
+    workers
+        Processes, each of which works on one place at a time; one where the engine uses a card.
     progress
-        Called with the name of the next cell.
+        Called with the name of a place when it is done.
     """
-    cells: list[MapCell] = []
     one = replace(scale, d=3, structures=1, starts=scale.structures * scale.starts)
-    places = [(one, "spurious", N, 1, 3) for N in scale.samples]
-    places += [(scale, "generic", N, k, T) for N in scale.samples for k in scale.ranks for T in scale.tasks]
-    for number, (here, kind, N, k, T) in enumerate(places, start=1):
-        progress(f"{number}/{len(places)}  {kind}, k/d = {k}/{here.d}, T = {T}, N = {N:g}")
-        cells += _place(here, engine, kind, k=k, T=T, N=N, seed=seed)
-    return cells
+    places = [Place(one, "spurious", N, 1, 3) for N in scale.samples]
+    places += [Place(scale, "generic", N, k, T) for N in scale.samples for k in scale.ranks for T in scale.tasks]
+    slowest_first = sorted(places, key=lambda place: -place.k * place.T)
+    executor = Processes(workers) if workers > 1 and engine.device == "cpu" else InProcess()
+    found: dict[Place, list[MapCell]] = {}
+    for place, cells in executor.run(partial(_cells, engine, seed), slowest_first):
+        found[place] = cells
+        progress(f"{len(found)}/{len(places)}  {place}")
+    return [cell for place in places for cell in found[place]]
 
 
-def _place(scale: Scale, engine: Engine, kind: str, *, k: int, T: int, N: float, seed: int) -> Iterator[MapCell]:
-    """Run all methods in one cell, then classify their ends by the least value that any of them found."""
+def _cells(engine: Engine, seed: int, place: Place) -> tuple[Place, list[MapCell]]:
+    return place, list(_methods(engine, seed, place))
+
+
+def _methods(engine: Engine, seed: int, here: Place) -> Iterator[MapCell]:
+    """Run all methods at one place, then classify their ends by the least value that any of them found."""
+    scale, kind, N, k, T = here
     d, place = scale.d, {"d": scale.d, "k": k, "T": T}
     rng = {what: stream(seed, f"atlas: {what}", kind=kind, **place) for what in ("structures", "starts")}
     truth = zoo.KINDS[kind](rng["structures"], d, k, T, batch=(scale.structures,))
@@ -152,11 +183,16 @@ def _starts(rng: np.random.Generator, count: int, truth: GroundTruth, moments: M
     """Draw starts ``(structures, starts, T, d, k)`` by name; a spectral one where there is a triple."""
     shape = truth.U_retraining.shape
     normal = rng.standard_normal((shape[0], count, *shape[1:]))
-    size = np.sqrt(np.max(np.linalg.norm(truth.R, axis=(-2, -1)), axis=-1) / truth.d)
+    size = large_scale(truth.R)
     drawn = {"small": SMALL * normal, "large": size[:, None, None, None, None] * normal}
     if truth.T >= 3 and 3 * truth.k <= truth.d:
         drawn["spectral"] = spectral_recovery(moments.W, truth.k).U[:, None, ...]
     return drawn
+
+
+def large_scale(R: np.ndarray) -> np.ndarray:
+    """Return the standard deviation at which a start's shifts are as large as the largest of R, ``(..., n, d, d)``."""
+    return np.asarray(np.sqrt(np.max(np.linalg.norm(R, axis=(-2, -1)), axis=-1) / R.shape[-1]))
 
 
 def _run(engine: Engine, moments: Moments, starts: dict[str, np.ndarray]) -> dict[tuple[str, str], Ends]:

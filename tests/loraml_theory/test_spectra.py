@@ -110,6 +110,12 @@ def test_best_triple_finds_the_one_that_is_independent() -> None:
     assert best_triple_separation(np.stack([U, U[[0, 0, 1, 1]]])) == pytest.approx([1, 0])
 
 
+def test_the_best_triple_is_neither_the_first_nor_the_last() -> None:
+    e, lean = np.eye(4)[:3], np.array([1.0, 0.1, 0, 0])  # all triples with two of e1, e1 and lean are nearly dependent
+    tasks = np.stack([e[0], lean, e[1], e[2], e[2] + 0.1 * e[1]])[:, :, None]
+    assert best_triple_separation(tasks) == pytest.approx(1)
+
+
 def test_two_tasks_have_no_triple() -> None:
     with pytest.raises(ValueError, match="U: got 2 tasks, expected at least 3"):
         best_triple_separation(truth_with_spectrum(d=3, k=1, T=2, spectrum=(1, 1, 1)).U_retraining)

@@ -84,6 +84,17 @@ def test_order_of_tasks_and_rotations_do_not_matter(truth: GroundTruth, seed: in
     assert moved.condition == pytest.approx(found.condition, rel=1e-6)
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 0, 1, 2], [1, 0, 3, 2], [2, 3, 0, 1]])
+def test_the_triple_of_least_condition_is_taken(order: list[int]) -> None:
+    """Three orthogonal tasks lose nothing, wherever a fourth that nearly repeats the first stands among them."""
+    e = orthogonal_matrix(5, seed=0)
+    U = np.stack([e[0], e[1], e[2], e[0] + 1e-6 * e[1], e[4]])[:, :, None]
+    truth = GroundTruth(np.zeros((5, 5)), U[[*order, 4]])
+    error, condition = relative_error(truth)
+    assert condition == pytest.approx(1)
+    assert error <= AMPLIFICATION * EPS
+
+
 @given(WELL_CONDITIONED, st.floats(1, 4), seeds())
 def test_a_joint_congruence_does_not_matter(truth: GroundTruth, largest: float, seed: int) -> None:
     """``W -> P W P^T`` keeps the form of the model for every invertible P."""

@@ -57,7 +57,7 @@ def test_the_template_unedited_is_supported_and_its_control_refuted(loraml: Lora
     assert (ended.status, ended.err, ended.out) == (0, "", template("MINE-7"))
     checked = loraml("verify", "--claims", stated(tmp_path, ended.out))
     assert (checked.status, checked.err) == (0, "")
-    assert "1 supported; 1 of 1 controls refuted" in checked.out
+    assert "1 supported; 2 of 2 controls refuted" in checked.out
 
 
 def test_the_claims_of_a_file_are_checked_alone_or_beside_others(loraml: Loraml, tmp_path: Path) -> None:
@@ -67,6 +67,13 @@ def test_the_claims_of_a_file_are_checked_alone_or_beside_others(loraml: Loraml,
     assert (alone.status, alone.out.count("supported "), "real data" in alone.out) == (0, 2, False)
     beside = loraml("verify", "--claims", file, "--claim", "own-3,SR-1", "--json")
     assert [beside.out.count(f'"id": "{id_}"') for id_ in ("SR-1", "OWN-2", "OWN-3")] == [1, 0, 1]
+
+
+def test_a_group_of_which_a_file_states_nothing_is_refused(loraml: Loraml, tmp_path: Path) -> None:
+    ended = loraml("verify", "--claims", stated(tmp_path, SMALL), "--group", "continual")
+    assert (ended.status, ended.out) == (2, "")
+    assert "--group: got continual, expected another: " in ended.err
+    assert "mine.py states no claim of it" in ended.err
 
 
 def test_a_refuted_claim_of_a_file_is_status_1(loraml: Loraml, tmp_path: Path) -> None:
@@ -135,6 +142,7 @@ WRONG: dict[str, tuple[str | bytes, str, str]] = {
             ("controls", "(check,)", "a value of type tuple", "a tuple of Control(what, check, own_instance)"),
             ("keys", "'key'", "'key'", "a tuple of texts"),
             ("at_scale", "check", "a value of type function", "an AtScale or None"),
+            ("group", "'mine'", "'mine'", "one of paper, continual"),
             ("existential", "1", "1", "True or False"),
             ("instances", "[1]", "a value of type list", "a function"),
         )
@@ -182,6 +190,11 @@ RUNNING: dict[str, tuple[str, str, str]] = {
         CHECKED.replace("=instance.name", "=instance.name, tolerance=-1.0"),
         "yield",
         "check on first: Evidence: tolerance: got -1.0, expected a number >= 0",
+    ),
+    "a coarser resolution": (
+        CHECKED.replace("=instance.name", "=instance.name, coarser='mine'"),
+        "yield",
+        "check on first: Evidence: coarser: got 'mine', expected nothing, 'many tasks' or 'random tasks'",
     ),
     "an unreadable formula": (
         CHECKED.replace("=instance.name", "=instance.name, what='$a^$'"),
@@ -235,7 +248,7 @@ def test_what_the_functions_of_a_claim_do_wrong_is_one_line(
 def test_what_float64_cannot_decide_stays_undecided(loraml: Loraml, tmp_path: Path, error: str) -> None:
     text = "import numpy as np\n" + CHECKED.replace(YIELD, f"    raise {error}('too large')\n{YIELD}")
     ended = loraml("verify", "--claims", stated(tmp_path, text))
-    assert (ended.status, ended.err) == (0, "")
+    assert (ended.status, ended.err) == (1, "")
     assert "? inconclusive" in ended.out
 
 
@@ -289,7 +302,7 @@ def test_claims_of_an_installed_package_are_known_by_their_ids(installed: Path) 
         (claim,) = registry.get(["own-2"])
         assert isinstance(claim, Claim)
         assert (claim.id, claim.file) == ("OWN-2", "")
-        assert registry.claims()[-1] is claim
+        assert claim in registry.claims()
     finally:
         registry.claims.cache_clear()
 

@@ -21,7 +21,7 @@ from loraml_theory.continual.chains import (
     pooled,
     sequential,
 )
-from loraml_theory.continual.factor_descent import factor_descent
+from loraml_theory.continual.descents import factor_descent, shift_descent
 from loraml_theory.moments import Moments, draw, from_samples, population
 from loraml_theory.objectives import FineTuning, StandardRetraining, task_losses
 from loraml_theory.solvers import gradient_descent
@@ -58,6 +58,7 @@ def after(moments: Moments, base: np.ndarray) -> dict[str, np.ndarray]:
         "incremental": incremental(moments, base, K),
         "orthogonal": orthogonal(moments, base, K),
         "descent": descent(moments, base, step_size=0.1, steps=5),
+        "descent with orthogonal rows": descent(moments, base, step_size=0.1, steps=5, orthogonal_rows=True),
         "minimum norm": minimum_norm(moments, base),
         "joint": joint(moments, base, 2 * K),
     }
@@ -74,10 +75,20 @@ def test_closed_forms_are_where_descent_on_the_factors_ends(method: Any) -> None
     assert found == pytest.approx(after(moments, base)[method], abs=1e-9)
 
 
+@pytest.mark.parametrize("orthogonal_rows", [False, True])
 @given(seeds())
-def test_descent_on_the_shift_is_gradient_descent(seed: int) -> None:
+def test_descent_on_the_shift_is_taken_step_by_step(orthogonal_rows: bool, seed: int) -> None:
     moments, base = tasks(seed)
-    at, expected = base, descent(moments, base, step_size=0.07, steps=4)
+    closed, walked = (
+        take(moments, base, step_size=0.07, steps=4, orthogonal_rows=orthogonal_rows)
+        for take in (descent, shift_descent)
+    )
+    assert closed == pytest.approx(walked, abs=1e-10)
+
+
+def test_descent_on_the_shift_is_gradient_descent() -> None:
+    moments, base = tasks(0)
+    at, expected = base, shift_descent(moments, base, step_size=0.07, steps=4)
     for t in range(T):
         one = Moments(moments.S[t : t + 1], moments.W[t : t + 1], moments.noise[t : t + 1], moments.n)
         at = gradient_descent(StandardRetraining(one), Parameters(A=at), steps=4, step_size=0.07).parameters.A

@@ -79,6 +79,8 @@ def test_predictions_are_what_the_chains_do(seed: int) -> None:
     ours, theirs = orthogonal(moments, base, 2), sequential(moments, base, 2)
     size = float(np.max(np.abs(R)))
     assert orthogonal_shifts(R, E) == pytest.approx(ours, abs=1e-10 * size)
+    stopped = descent(moments, base, step_size=0.2, steps=2, orthogonal_rows=True)
+    assert stopped == pytest.approx((1 - 0.8**2) * ours, abs=1e-10 * size)
     losses = loss_matrix(moments, base, ours)
     assert orthogonal_forgetting(R, E) == pytest.approx(forgotten(losses), rel=1e-9)
     totals = total_losses(R, E)

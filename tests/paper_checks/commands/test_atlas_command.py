@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sims.atlas import landscape
+pytest.importorskip("flint")
+
+from sims.atlas import census, landscape
+from sims.atlas.census import Counted
 from sims.atlas.landscape import Scale
 from tests.paper_checks.conftest import Loraml
 
@@ -19,6 +22,15 @@ def test_the_command_writes_both(loraml: Loraml, tmp_path: Path, monkeypatch: py
     assert (ended.status, ended.err) == (0, "")
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["atlas.csv", "atlas.png"]
     assert f"{tmp_path / 'here' / 'atlas.png'}" in ended.out
+
+
+def test_complete_writes_the_census(loraml: Loraml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Counted(0, complete=True, real=19, spurious=1, value=0.02, large=5), Counted(1, complete=True, real=18)]
+    monkeypatch.setattr(census, "census", lambda count, **_: found[:count])
+    ended = loraml("atlas", "--complete", "--out", tmp_path / "here")
+    assert (ended.status, ended.err) == (0, "")
+    assert "2 of 2 structures complete" in ended.out
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["complete.csv", "complete.png"]
 
 
 @pytest.mark.parametrize(

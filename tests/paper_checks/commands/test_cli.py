@@ -68,7 +68,7 @@ def test_mutants_are_shown_written_and_fail_the_run(loraml: Loraml, tmp_path: Pa
     assert "SR-1, the largest entry is 2" in ended.out
     made = json.loads((tmp_path / "r/verdicts.json").read_text("utf-8"))["mutants"]
     assert not made["sound"]
-    assert {mutant["nature"] for mutant in made["mutants"]} == {"code", "theorem"}
+    assert {mutant["nature"] for mutant in made["mutants"]} == {"check", "code", "theorem"}
     assert "not caught:" in (tmp_path / "r/report.html").read_text("utf-8")
     refused = loraml("verify", "--mutants", "--structure", structure(tmp_path / "s.npz"))
     assert (refused.status, refused.out) == (2, "")
@@ -145,6 +145,7 @@ def test_a_group_of_claims_is_checked_and_listed(
     made = json.loads(loraml("verify", "--json", *group, known=BOTH_GROUPS).out)
     assert [claim["id"] for claim in made["claims"]] == ids
     assert ("One task after another" in loraml("verify", *group, known=BOTH_GROUPS).out) == (len(ids) == 2)
+    assert (made["real"] == {}) == (words == ["continual"])
     page = (tmp_path / "reports/verify/report.html").read_text("utf-8")
     assert ("One task after another" in page) == (len(ids) == 2)
     listed = loraml("claims", *group, known=BOTH_GROUPS).out

@@ -38,7 +38,7 @@ def test_the_commands_are_in_the_order_a_newcomer_needs_them(loraml: Loraml) -> 
     places = [said.index(f" {word} ") for panel in PANELS for word in (panel, *PANELS[panel])]
     assert places == sorted(places)
     assert [name for commands in PANELS.values() for name in commands] == [
-        *("verify", "claims", "structure", "certify", "sweep", "rates", "figure", "atlas"),
+        *("verify", "claims", "structure", "certify", "sweep", "rates", "figure", "atlas", "landscape"),
         *("retrain", "advise", "vision", "language", "continual", "power"),
     ]
 

@@ -70,6 +70,12 @@ def test_a_near_miss_of_a_mean_moves_its_interval(tolerance: float, refuted: boo
     assert (miss.outcome is Outcome.DISAGREES) == refuted
 
 
+def test_a_near_miss_is_what_was_measured_on_a_displaced_input() -> None:
+    blind, seeing = (near_miss(evidence(predicted=1, displaced=count)) for count in (1, 2))
+    assert (blind.measured, blind.outcome) == (1, Outcome.AGREES)
+    assert (seeing.measured, seeing.outcome) == (2, Outcome.DISAGREES)
+
+
 def test_what_must_be_above_misses_below() -> None:
     miss = near_miss(evidence(relation="above", predicted=0.0, rounding=None, tolerance=0.0))
     assert (miss.measured, miss.outcome) == (-FLOAT64, Outcome.DISAGREES)

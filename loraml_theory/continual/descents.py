@@ -1,4 +1,4 @@
-r"""One task after another by gradient descent on the factors, as adapters are trained."""
+r"""One task after another by gradient descent: on the full shift, and on factors, as adapters are trained."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from array_api_compat import device
 
 from loraml_theory.adapters import Parameters, shift
-from loraml_theory.continual.chains import outside
+from loraml_theory.continual.chains import Room, outside
 from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import Moments
 from loraml_theory.objectives import FineTuning
@@ -15,6 +15,28 @@ from loraml_theory.solvers import gradient_descent
 from loraml_theory.structure import Array, transpose
 
 Method = Literal["sequential", "incremental", "orthogonal"]
+
+
+def shift_descent(
+    moments: Moments, base: Array, *, step_size: float, steps: int, orthogonal_rows: bool = False
+) -> Array:
+    r"""Return the shifts of m steps ``Delta <- Delta - eta (base + Delta - W_t) S_t`` for each task.
+
+    The closed form is `chains.descent`, which explains the parameters.
+    """
+    around = moments.around(base[..., None, :, :])
+    room, at = Room(around), array_namespace(base).zeros_like(around.W[..., 0, :, :])
+    shifts = []
+    for t in range(int(moments.W.shape[-3])):
+        task = outside(around.task(t).around(at), room.occupied) if orthogonal_rows else around.task(t).around(at)
+        update = array_namespace(at).zeros_like(at)
+        for _ in range(steps):
+            update = update - step_size * task.weigh(update - task.W)
+        if orthogonal_rows:
+            room.take(update)
+        at = at + update
+        shifts.append(at)
+    return array_namespace(base).stack(shifts, axis=-3)
 
 
 def factor_descent(

@@ -1,0 +1,158 @@
+"""The share of structures that have a spurious minimum, counted on complete landscapes, at d = 3, k = 1, T = 3."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from io import StringIO
+from pathlib import Path
+
+from loraml_theory import zoo
+from loraml_theory.harness import plotting
+from loraml_theory.harness.atomic import write_whole
+from loraml_theory.harness.processes import Crew, Tick
+from sims.atlas.complete import IncompleteError, LandscapeError, descents, whole_landscape
+from sims.ensembles.proportions import clopper_pearson
+from sims.seeding import stream
+
+STRUCTURES = {"quick": 100, "full": 1000}
+STARTS = 20
+"""Descents from small and from large starts on each structure."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The landscape of one structure.
+
+    Parameters
+    ----------
+    structure
+        Its number.
+    complete
+        Whether every critical point was found and certified; if not, `reason` says why, and nothing else is known.
+    real, spurious
+        Numbers of real critical points and of spurious minima, up to signs.
+    value
+        Least value of the spurious minima over that of the point 0, where all factors vanish; empty if there is none.
+    small, large
+        Numbers of the `STARTS` small and large starts that end in a spurious minimum.
+    unconverged
+        Number of starts of both kinds that end at no critical point.
+    reason
+        Why it is incomplete.
+    """
+
+    structure: int
+    complete: bool
+    real: int = 0
+    spurious: int = 0
+    value: float | str = ""
+    small: int = 0
+    large: int = 0
+    unconverged: int = 0
+    reason: str = ""
+
+
+def counted(seed: int, structure: int) -> Counted:
+    """Count the critical points of a structure, generic at d = 3, k = 1, T = 3, and its trapped starts."""
+    rng = {what: stream(seed, f"census: {what}", structure=structure) for what in ("structure", "paths", "starts")}
+    U_star = zoo.generic(rng["structure"], 3, 1, 3).U_retraining
+    try:
+        whole = whole_landscape(rng["paths"], U_star)
+    except (LandscapeError, IncompleteError) as problem:
+        return Counted(structure, complete=False, reason=str(problem))
+    drained = descents(rng["starts"], whole, U_star, starts=STARTS)
+    traps = {i for i, point in enumerate(whole.points) if point.kind == "spurious"}
+    zero = next(point.value.real for point in whole.points if point.orbit == 1)
+    small, large = (sum(n for i, n in each.ends.items() if i in traps) for each in drained)
+    return Counted(
+        structure,
+        complete=True,
+        real=len(whole.factors),
+        spurious=len(traps),
+        value=min((whole.points[i].value.real / zero for i in traps), default=""),
+        small=small,
+        large=large,
+        unconverged=sum(each.elsewhere for each in drained),
+    )
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Counts structures in a worker process."""
+
+    seed: int
+
+    def do(self, job: int, tick: Tick) -> Counted:  # noqa: ARG002
+        """Count one."""
+        return counted(self.seed, job)
+
+
+def census(
+    structures: int, *, seed: int, workers: int, progress: Callable[[str], None] = lambda _: None
+) -> list[Counted]:
+    """Count structures, in their order; each depends only on the seed and its number."""
+    todo, found = iter(range(structures)), list[Counted]()
+    with Crew(lambda: next(todo, None), Counting(seed), size=workers, imports=["sims.atlas.census"]) as crew:
+        for structure, result in crew:
+            found.append(
+                result if isinstance(result, Counted) else Counted(structure, complete=False, reason=result.what)
+            )
+            progress(f"{len(found)} structures, {sum(each.spurious > 0 for each in found)} with a trap")
+    return sorted(found, key=lambda each: each.structure)
+
+
+def share(found: Sequence[Counted]) -> tuple[float, float, float]:
+    """Return the share of structures with a spurious minimum and its 95 % interval over structures.
+
+    The share is that of complete ones. Incomplete ones count as without for the lower bound and as with for the upper.
+    """
+    complete = [each for each in found if each.complete]
+    traps, unknown = sum(each.spurious > 0 for each in complete), len(found) - len(complete)
+    low = clopper_pearson(traps, len(found))[0]
+    high = clopper_pearson(traps + unknown, len(found))[1]
+    return traps / max(len(complete), 1), low, high
+
+
+def summary(found: Sequence[Counted]) -> str:
+    """Return what was counted, in sentences."""
+    complete = [each for each in found if each.complete]
+    traps = [each for each in complete if each.spurious]
+    part, low, high = share(found)
+    lines = [
+        f"{len(complete)} of {len(found)} structures complete and certified, d = 3, k = 1, T = 3.",
+        f"{len(traps)} have a spurious minimum: {100 * part:.1f} % ({100 * low:.1f} to {100 * high:.1f}); "
+        f"at most {max((each.spurious for each in complete), default=0)} on one structure.",
+    ]
+    for kind in ("small", "large"):
+        trapped = sum(getattr(each, kind) for each in complete)
+        lines.append(
+            f"{kind} starts: {100 * trapped / max(STARTS * len(complete), 1):.2f} % end in a spurious minimum, "
+            f"{100 * trapped / max(STARTS * len(traps), 1):.1f} % on the structures that have one."
+        )
+    lines += [f"structure {each.structure}: {each.reason}" for each in found if not each.complete]
+    return "\n".join([*lines, ""])
+
+
+def write_census(found: Sequence[Counted], path: Path) -> None:
+    """Write the table as CSV, whole or not at all."""
+    text = StringIO()
+    writer = csv.DictWriter(text, [each.name for each in fields(Counted)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(each) for each in found)
+    write_whole(path, text.getvalue())
+
+
+def draw_census(found: Sequence[Counted], path: Path) -> list[Path]:
+    """Draw, for every structure with a spurious minimum, how many starts it traps against its value."""
+    traps = [each for each in found if each.spurious]
+    with plotting.figure(6.4, 3.6) as picture:
+        ax = picture.subplots()
+        for kind, marker in (("large", "o"), ("small", "x")):
+            shares = [100 * getattr(each, kind) / STARTS for each in traps]
+            ax.plot([float(each.value) for each in traps], shares, marker, label=f"{kind} starts", alpha=0.7)
+        ax.set_xlabel("f at the spurious minimum, over f where all factors are 0")
+        ax.set_ylabel("trapped starts (%)")
+        ax.legend()
+        return plotting.save(picture, path)
