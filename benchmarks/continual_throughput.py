@@ -1,6 +1,6 @@
 """Rows a second that each method of `loraml continual` trains on, relative to sequential adaptation.
 
-python benchmarks/continual_throughput.py [--data DIR] [--profile features|cpu] [--rows 128] [--repeats 5] [--threads 1]
+python benchmarks/continual_throughput.py [--data DIR] [--profile features|cpu] [--rows 128] [--epochs 1] [--threads 1]
 
 Of each method the last training of an order is timed, where there are most earlier tasks, in the processor's seconds
 and with what the method does at the task's end, without evaluation. Methods take turns, in an order that is turned
@@ -30,13 +30,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="the folder of a benchmark; made-up features if not given")
     parser.add_argument("--profile", choices=("features", "cpu"), default="features")
-    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--rows", type=int, default=128, help="to train on, of --data; made-up tasks have 96")
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     parts = {"training_rows": asked.rows, "selection_rows": 8, "test_rows": 8}
-    found = settings("made" if asked.data is None else asked.profile, {"data": parts})
+    changes = {"data": parts, "training": {"epochs": asked.epochs}}
+    found = settings("made" if asked.data is None else asked.profile, changes)
     with TemporaryDirectory() as folder:
         problem, _ = prepare(ContinualSpec(found, asked.data), Path(folder))
         order = found.orders[0]
