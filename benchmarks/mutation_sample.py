@@ -21,7 +21,9 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from attrs import evolve
@@ -37,6 +39,7 @@ TESTS = {
     "moments": ("test_moments", "test_moments_draw"),
     "landscape": ("test_landscape",),
 }
+PARTS = ("loraml_theory", "sims", "realdata", "paper_checks", "tests", "docs", "pyproject.toml")
 TIMEOUT = 300.0  # seconds; the tests of a module take 5 to 20 on a free core
 
 
@@ -50,7 +53,7 @@ def main() -> int:
     killed: Counter[str] = Counter()
     with (
         tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(options.workers, initializer=_copy_tree, initargs=(folder,)) as pool,
+        ProcessPoolExecutor(options.workers, initializer=copy_tree, initargs=(folder,)) as pool,
     ):
         for spec, result in zip(sample, pool.map(_try, sample), strict=True):
             if result.worker_outcome is not WorkerOutcome.NORMAL:
@@ -68,14 +71,19 @@ def main() -> int:
 
 def drawn(places: int, seed: int) -> list[MutationSpec]:
     """Draw places, and one mutant at each."""
+    rng, found = random.Random(seed), places_of([ROOT / f"loraml_theory/{name}.py" for name in TESTS])
+    return [rng.choice(mutants) for mutants in rng.sample(found, places)]
+
+
+def places_of(files: Sequence[Path]) -> list[list[MutationSpec]]:
+    """Return the mutants of one kind of operator at every place outside of type annotations, in order."""
     at: defaultdict[tuple[str, tuple[int, int], str], list[MutationSpec]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, use_db(f"{folder}/all.sqlite") as all_mutants:
-        init([ROOT / f"loraml_theory/{name}.py" for name in TESTS], all_mutants, {})
+        init(files, all_mutants, {})
         for spec in sorted((item.mutations[0] for item in all_mutants.work_items), key=_order):
             if not _in_annotation(spec):
-                at[module(spec), spec.start_pos, _kind(spec)].append(spec)
-    rng = random.Random(seed)
-    return [rng.choice(at[place]) for place in rng.sample(sorted(at), places)]
+                at[str(spec.module_path), spec.start_pos, _kind(spec)].append(spec)
+    return [at[place] for place in sorted(at)]
 
 
 def heading(spec: MutationSpec) -> str:
@@ -97,17 +105,23 @@ def _order(spec: MutationSpec) -> tuple[str, str, int]:
 
 
 def _in_annotation(spec: MutationSpec) -> bool:
-    annotations = []
-    for node in ast.walk(ast.parse(spec.module_path.read_text())):
+    return any(start <= spec.start_pos < end for start, end in _annotations(spec.module_path))
+
+
+@cache
+def _annotations(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Return where the type annotations of a file start and end."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         parts = (getattr(node, "annotation", None), getattr(node, "returns", None))
-        annotations += [part for part in parts if isinstance(part, ast.AST)]
-    return any((a.lineno, a.col_offset) <= spec.start_pos < (a.end_lineno, a.end_col_offset) for a in annotations)
+        found += [part for part in parts if isinstance(part, ast.expr)]
+    return [((a.lineno, a.col_offset), (a.end_lineno or 0, a.end_col_offset or 0)) for a in found]
 
 
-def _copy_tree(folder: str) -> None:
+def copy_tree(folder: str) -> None:
     """Let a worker have a tree of its own, without compiled files, which could be taken for those of a mutant."""
     tree = Path(tempfile.mkdtemp(dir=folder))
-    for part in ("loraml_theory", "tests", "paper_checks", "pyproject.toml"):
+    for part in PARTS:
         (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, tree / part)
     for compiled in tree.rglob("__pycache__"):
         shutil.rmtree(compiled)

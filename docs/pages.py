@@ -29,6 +29,7 @@ TARGETS = {path: f"{name}.md" for name, path in FILES.items()} | {
     "README.md": "index.md",
     "tests/README.md": "testing.md",
 }
+PROOFS = {"theory.md": "the theory", "forgetting.md": "the theory of forgetting"}
 FORMULA = re.compile(r"\$<code>(.*?)</code>\$")
 LINK = re.compile(r"\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\((?![a-z]+:|#)([^)#\s]+)(#[^)]*)?\)")
 
@@ -91,7 +92,9 @@ def last_run() -> Run:
 
 def text(latex: str) -> str:
     """Return a text of a claim as Markdown, its formulas as code between dollar signs."""
-    plain = latex.replace("*", r"\*").replace("docs/theory.md", "[the theory](../theory.md)")
+    plain = latex.replace("*", r"\*")
+    for path, words in PROOFS.items():
+        plain = plain.replace(f"docs/{path}", f"[{words}](../{path})")
     return re.sub(r"\$([^$]+)\$", r"$`\1`$", plain)
 
 
@@ -151,8 +154,8 @@ def figure(claim: AnyClaim[Any]) -> str:
 
 
 def proof(id_: str) -> str:
-    """Return the claim's paragraph of docs/theory.md."""
-    theory = (ROOT / "docs/theory.md").read_text("utf-8")
+    """Return the claim's paragraph of the pages with proofs."""
+    theory = "\n".join((ROOT / "docs" / path).read_text("utf-8") for path in PROOFS)
     paragraph = rf"^\*\*{re.escape(id_)}(?: \(\+\))?\.\*\*(.*?)(?=^\*\*[A-Z]+-|^#)"
     found = re.search(paragraph, theory, re.MULTILINE | re.DOTALL)
     return "## Proof\n\n" + found[1].strip().replace("](", "](../") if found else ""

@@ -1,4 +1,4 @@
-"""`loraml figure`: reproduce the figures of the paper, of the linear model and of the shallow network."""
+"""`loraml figure`: the figures of the paper, of the linear model and the shallow network, and of chains of tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Axis = Annotated[AxisName, one_of(AxisName, "What varies; `all` draws five figur
 Steps = whole(1, 10**9)
 DEFAULT_OUT = Path("reports/figures")
 
-app = typer.Typer(help="Reproduce the figures of the paper.")
+app = typer.Typer(help="Reproduce the figures of the paper, and draw those of chains of tasks.")
 
 
 @app.command()
@@ -109,6 +109,28 @@ def shallow(
         base = replace(ShallowCell(), epochs=epochs, tuning_epochs=tuning_epochs)
         axes = VALUES if vary == "all" else (vary,)
         return 0, "".join(_one(axis, out, study, variant=variant, base=base) for axis in axes)
+
+
+@app.command()
+@deferred
+def continual(
+    structures: Annotated[
+        int, typer.Option(metavar="B", parser=whole(2, 10_000), help="The number of drawn structures.")
+    ] = 100,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for picture and CSV file.")] = DEFAULT_OUT,
+    seed: Seed = 0,
+    formats: Formats = ("png",),
+    width: Width = None,
+) -> Exit:
+    """Draw what chains of tasks forget against learning rate and steps, theory over gradient descent."""
+    from loraml_theory.harness.plotting import Files, written_as
+    from sims.continual.figures import continual_figure
+
+    prepare_folder(out)
+    with writing(out), written_as(Files(tuple(formats), width)), computing() as progress:
+        began = perf_counter()
+        paths, text = continual_figure(out, structures=structures, seed=seed, progress=progress)
+    return 0, f"{text}{', '.join(map(str, paths))}: {perf_counter() - began:.1f} s\n"
 
 
 def _one(axis: str, out: Path, study: Study, **options: Any) -> str:

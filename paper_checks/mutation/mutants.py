@@ -273,4 +273,98 @@ EXCESS_RANK = (
     ),
 )
 
-MUTANTS = CLOSED_FORMS + MOMENTS + OBJECTIVES + LANDSCAPE + RATES + EXCESS_RANK
+CONTINUAL = (
+    Mutant(
+        "earlier pairs left out of the sum",
+        "continual.chains:incremental",
+        Edit(ast.Add, "shift", becomes="right"),
+        ("CL-4",),
+    ),
+    Mutant(
+        "rows of earlier updates not kept out",
+        "continual.chains:Room.take",
+        Edit(ast.Add, "occupied", becomes="left"),
+        (
+            "CL-5",
+            "CL-6",
+        ),
+    ),
+    Mutant(
+        "the target not projected on the complement",
+        "continual.chains:outside",
+        Edit(ast.MatMult, "C Q", becomes="left"),
+        ("CL-5",),
+    ),
+    Mutant(
+        "m + 1 steps for m",
+        "continual.chains:descent",
+        Edit(ast.Pow, "steps", becomes="left ** (right + 1)"),
+        ("CL-2",),
+    ),
+    Mutant(
+        "sum for mean of the tasks' losses",
+        "continual.chains:pooled",
+        Edit(ast.Div, "T", becomes="left"),
+        ("CL-3",),
+    ),
+    Mutant(
+        "forgetting counted from before the task was learnt",
+        "continual.chains:forgotten",
+        Edit(ast.Add, "j 1", becomes="left", which=(1, 1)),
+        (
+            "CL-1",
+            "CL-5",
+            "CL-7",
+        ),
+    ),
+    Mutant(
+        "wrong sign of the step on the full shift",
+        "continual.descents:shift_descent",
+        Edit(ast.Sub, "step_size", becomes="left + right"),
+        ("CL-2",),
+    ),
+    Mutant(
+        "rho for 1 - rho",
+        "continual.predictions:between",
+        Edit(ast.Sub, "rho", becomes="right"),
+        ("CL-2",),
+    ),
+    Mutant(
+        "wrong sign in the slope at convergence",
+        "continual.predictions:slope_at_convergence",
+        Edit(ast.Sub, "before", becomes="left + right"),
+        ("CL-2",),
+    ),
+    Mutant(
+        "a task's own update counted as forgetting",
+        "continual.predictions:orthogonal_forgetting",
+        Edit(ast.Add, "j 1", becomes="left"),
+        ("CL-5",),
+    ),
+    Mutant(
+        "T - 1 for T - 1 - s in the mean excess",
+        "continual.predictions:expected_excess",
+        Edit(ast.Sub, "T 1 s", becomes="left"),
+        ("CL-6",),
+    ),
+    Mutant(
+        "theta for theta - 1 in the Haar filter",
+        "continual.filters:haar",
+        Edit(ast.Sub, "theta", becomes="left"),
+        ("CL-12",),
+    ),
+    Mutant(
+        "standard deviation for variance in equation 7",
+        "continual.filters:wiener",
+        Edit(ast.Pow, "level", becomes="left"),
+        ("CL-9",),
+    ),
+    Mutant(
+        "the Gram matrix of A for that of B in the heat filter",
+        "continual.filters:heat",
+        Edit(ast.MatMult, "transpose B", becomes="A @ transpose(A)"),
+        ("CL-11",),
+    ),
+)
+
+MUTANTS = CLOSED_FORMS + MOMENTS + OBJECTIVES + LANDSCAPE + RATES + EXCESS_RANK + CONTINUAL

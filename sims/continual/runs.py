@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from loraml_theory.moments import Moments, population
 from sims.seeding import stream
 
 FULL, PAIRS = "full shift", "pairs of rank k"
-RATES = tuple(float(rate) for rate in np.geomspace(0.005, 0.5, 11))
-STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+RATES = tuple(float(rate) for rate in np.geomspace(0.0005, 0.5, 13))
+STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+FINER = 5  # points of a predicted curve for one that is descended
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Setting:
     T: int = 4
     structures: int = 100
     steps: int = 32
-    step_size: float = 0.1
+    step_size: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class Chains:
         one: np.ndarray = np.mean(np.sum(self.R**2, axis=(-2, -1)), axis=-1) / 2
         return one
 
+    @cached_property
+    def orthogonal_ends(self) -> np.ndarray:
+        """The shifts of the converged O-LoRA chain by CL-5, ``(structures, T, d, d)``."""
+        return np.asarray(orthogonal_shifts(self.R, increments(self.U)))
+
     def scores(self, shifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the average loss after the chain and the mean forgetting of every structure, in its unit."""
         losses = loss_matrix(self.moments, self.base, shifts)
@@ -101,11 +108,11 @@ class Chains:
         best = joint(self.moments, self.base, self.setting.d)
         return {**found, "joint": (self.scores(best[:, None].repeat(self.setting.T, axis=1))[0], np.zeros(len(best)))}
 
-    def predicted(self, method: str, *, step_size: float, steps: int) -> np.ndarray:
+    def predicted(self, method: str, *, step_size: float, steps: float) -> np.ndarray:
         """Return the shifts that CL-2 and CL-5 predict for descent on the full shift, ``(structures, T, d, d)``."""
         rho = (1 - step_size) ** steps
         if method == "O-LoRA":
-            return np.asarray((1 - rho) * orthogonal_shifts(self.R, increments(self.U)))
+            return (1 - rho) * self.orthogonal_ends
         return np.stack([between(self.R[:, :t], rho) for t in range(1, self.setting.T + 1)], axis=1)
 
     def descended(self, method: str, adapts: str, *, step_size: float, steps: int) -> np.ndarray:
@@ -140,8 +147,15 @@ def curves(chains: Chains, *, progress: Callable[[str], None] = lambda _: None) 
     for vary, values in (("learning rate", RATES), ("steps", STEPS)):
         for method, adapts, theory in KINDS:
             progress(f"{method}, {adapts}, against {vary}")
-            found.append(_curve(chains, vary, values, method=method, adapts=adapts, theory=theory))
+            points = finer(values) if theory else values
+            found.append(_curve(chains, vary, points, method=method, adapts=adapts, theory=theory))
     return found
+
+
+def finer(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return these values with others between them, evenly on a log axis."""
+    between = [np.geomspace(low, high, FINER + 1)[:-1] for low, high in pairwise(values)]
+    return tuple(float(value) for value in np.append(np.concatenate(between), values[-1]))
 
 
 def _curve(chains: Chains, vary: str, values: tuple[float, ...], *, method: str, adapts: str, theory: bool) -> Curve:
@@ -149,11 +163,11 @@ def _curve(chains: Chains, vary: str, values: tuple[float, ...], *, method: str,
     for value in values:
         rate = vary == "learning rate"
         step_size = float(value) if rate else chains.setting.step_size
-        steps = chains.setting.steps if rate else int(value)
+        steps = chains.setting.steps if rate else value
         if theory:
             shifts = chains.predicted(method, step_size=step_size, steps=steps)
         else:
-            shifts = chains.descended(method, adapts, step_size=step_size, steps=steps)
+            shifts = chains.descended(method, adapts, step_size=step_size, steps=int(steps))
         rows.append(np.stack(chains.scores(shifts)))
     scores = np.stack(rows, axis=1)  # (2, points, structures)
     mean, error = np.mean(scores, axis=-1), np.std(scores, axis=-1, ddof=1) / np.sqrt(scores.shape[-1])
