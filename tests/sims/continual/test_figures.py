@@ -33,9 +33,10 @@ def test_theory_is_what_descent_on_the_full_shift_does(chains: Chains) -> None:
     assert len(found) == 14
     theory = [curve for curve in found if curve.theory]
     for one in theory:
+        every = (len(one.values) - 1) // (len(runs.RATES) - 1)
         (other,) = (c for c in found if (c.method, c.adapts, c.vary, c.theory) == (one.method, FULL, one.vary, False))
-        assert one.average == pytest.approx(other.average, abs=1e-10)
-        assert one.forgetting == pytest.approx(other.forgetting, abs=1e-10)
+        assert one.average[::every] == pytest.approx(other.average, abs=1e-10)
+        assert one.forgetting[::every] == pytest.approx(other.forgetting, abs=1e-10)
 
 
 def test_converged_pairs_reach_the_limits(chains: Chains) -> None:
