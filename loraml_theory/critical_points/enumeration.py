@@ -39,7 +39,7 @@ FORMS = 3
 class Enumeration(NamedTuple):
     """Critical points of B structures, one a sign orbit.
 
-    Parameters
+    Attributes
     ----------
     u
         The points, ``(B, N, T, m)``, complex; the first `found` of each structure are points, the others 0.
