@@ -206,25 +206,31 @@ def line(ax: Axes, x: Any, y: Any, colour: str, *, place: int = 0, **look: Any) 
     ax.plot(x, y, color=colour, markerfacecolor="white", markevery=(0.05 + 0.05 * place, 0.15), **look)
 
 
-def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, gap: float = 0.047) -> None:
-    """Write labels to the right of curves, moved apart where they would overlap; the y axis is logarithmic.
+def label_ends(
+    ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float | None = None, gap: float = 0.047, **look: Any
+) -> None:
+    """Write labels to the right of curves, moved apart where they would overlap.
 
     Parameters
     ----------
     ends
         Where each curve ends, in data coordinates, its label, and the colour of both.
     x
-        Where all curves end, in data coordinates.
+        Where all curves end, in data coordinates; at the right edge if not given.
     gap
         Smallest distance of two labels, as a share of the axis.
+    look
+        Of the labels, such as their ``fontsize``.
     """
-    low, high = np.log(ax.get_ylim())
+    right = ax.get_xlim()[1]  # which also makes the limits final, before they are measured
+    edge = right if x is None else x
     order = sorted(ends, key=lambda end: end[0])
-    wanted = [(np.log(y) - low) / (high - low) for y, _, _ in order]
+    shares = ax.transData + ax.transAxes.inverted()
+    wanted = [float(shares.transform((edge, y))[1]) for y, _, _ in order]
     for (y, text, colour), place in zip(order, spread(wanted, gap), strict=True):
         ax.annotate(
             text,
-            (x, y),
+            (edge, y),
             (1.03, place),
             xycoords="data",
             textcoords="axes fraction",
@@ -239,6 +245,7 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, x: float, ga
                 "shrinkB": 1,
                 "relpos": (0, 0.5),
             },
+            **look,
         )
 
 

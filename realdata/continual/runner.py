@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loraml_theory.harness.errors import InputError
-from loraml_theory.harness.processes import Lost, Tick, cores, work_off
-from loraml_theory.harness.versions import now, versions
+from loraml_theory.harness.processes import Lost, Tick, cores
 from realdata.continual.experiment import ContinualSpec, open_problem, prepare
 from realdata.continual.records import ChainKey, ChainRecord, Tuned, path_of, read_record, write_record
 from realdata.continual.scores import average_accuracy
-from realdata.experiments.folder import Failure, Folder, opened, read_failures
-from realdata.experiments.runner import PACKAGES, GridProgress, Summary, device_of
+from realdata.experiments.folder import Failure, Folder, opened
+from realdata.experiments.runner import GridProgress, Summary, carry_out, device_of, provenance
 
 if TYPE_CHECKING:
     from realdata.continual.problem import Problem
@@ -78,14 +76,7 @@ def run(request: ContinualRequest, path: Path, *, progress: Callable[[GridProgre
     settings = request.spec.settings
     with opened(path) as folder:
         problem, data = prepare(request.spec, path)
-        made = {
-            "command": request.command,
-            "date": now(),
-            "device": device,
-            "precision": request.precision,
-            "data": data["source"],
-            "versions": versions(*PACKAGES),
-        }
+        made = provenance(request.command, device, request.precision, data=data["source"])
         fixed = {
             "experiment": "continual",
             "settings": settings.document(),
@@ -101,13 +92,9 @@ def run(request: ContinualRequest, path: Path, *, progress: Callable[[GridProgre
         folder.begin(fixed, made)
         todo = ChainsTodo(folder, request, main=next(iter(problem.scores)), progress=progress)
         bench = ChainBench(request.spec, path, device, request.precision, made)
-        todo.tell()
-        if todo.jobs:
-            count = request.workers or (1 if device == "cuda" else cores())
-            work_off(todo, bench, workers=min(count, todo.jobs), imports=IMPORTS)
-        if todo.stopped is not None:
-            raise InputError(f"{todo.stopped}; what is finished is kept, run the same command again to continue")
-        return Summary(todo.runs, tuple(read_failures(path)))
+        return carry_out(
+            todo, bench, folder=path, imports=IMPORTS, workers=request.workers or (1 if device == "cuda" else cores())
+        )
 
 
 class ChainsTodo:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from loraml_theory.harness.errors import InputError
-from loraml_theory.harness.processes import Lost, cores, work_off
+from loraml_theory.harness.processes import Bench, J, Lost, Source, cores, work_off
 from loraml_theory.harness.versions import now, versions
 from realdata.experiments.experiment import Experiment, Spec
 from realdata.experiments.folder import Failure, Folder, opened, read_failures
@@ -84,14 +84,7 @@ def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None
     with opened(path) as folder:
         experiment = request.spec.open()
         data = experiment.data()
-        made = {
-            "command": request.command,
-            "date": now(),
-            "device": device,
-            "precision": request.precision,
-            "data": str(data["source"]),
-            "versions": versions(*PACKAGES),
-        }
+        made = provenance(request.command, device, request.precision, data=str(data["source"]))
         fixed = {
             "experiment": request.spec.name,
             "settings": request.spec.document(),
@@ -107,13 +100,53 @@ def run(request: Request, path: Path, *, progress: Callable[[GridProgress], None
         folder.begin(fixed, made)
         todo = Todo(folder, request, experiment, progress=progress)
         bench = Workbench(request.spec, folder.path, device, request.precision, made, request.report_to)
-        todo.tell()
-        if todo.jobs:
-            count = request.workers or (1 if device == "cuda" else cores())
-            work_off(todo, bench, workers=min(count, todo.jobs), imports=IMPORTS)
-        if todo.stopped is not None:
-            raise InputError(f"{todo.stopped}; what is finished is kept, run the same command again to continue")
-        return Summary(todo.runs, tuple(read_failures(path)))
+        return carry_out(
+            todo, bench, folder=path, imports=IMPORTS, workers=request.workers or (1 if device == "cuda" else cores())
+        )
+
+
+def provenance(command: str, device: str, precision: str, *, data: str) -> dict[str, Any]:
+    """Return what the files of an experiment say of how they were made, now."""
+    return {
+        "command": command,
+        "date": now(),
+        "device": device,
+        "precision": precision,
+        "data": data,
+        "versions": versions(*PACKAGES),
+    }
+
+
+class Left(Source[J], Protocol[J]):
+    """Jobs that are left of an experiment: what was computed now, and why nothing can be any more, if so."""
+
+    runs: int
+    stopped: str | None
+
+    @property
+    def jobs(self) -> int:
+        """Number of jobs that are not done."""
+        ...
+
+    def tell(self) -> None:
+        """Tell how far everything is."""
+        ...
+
+
+def carry_out(todo: Left[J], bench: Bench[J], *, folder: Path, imports: Sequence[str], workers: int) -> Summary:
+    """Do all jobs that are left, by at most so many processes, and return what was done.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written any more.
+    """
+    todo.tell()
+    if todo.jobs:
+        work_off(todo, bench, workers=min(workers, todo.jobs), imports=imports)
+    if todo.stopped is not None:
+        raise InputError(f"{todo.stopped}; what is finished is kept, run the same command again to continue")
+    return Summary(todo.runs, tuple(read_failures(folder)))
 
 
 class Todo:

@@ -138,32 +138,7 @@ def _limits(row: Sequence[Axes], limits: Limits, score: str) -> None:
         for ax in row:
             ax.axhline(1, color=plotting.GREY, linestyle=(0, (1, 2)), linewidth=1.2)
         ends.append((1.0, "nothing learnt: 1", plotting.GREY))
-    wanted = [_height(row[-1], level) for level, _, _ in sorted(ends)]
-    for (_, text, colour), at, place in zip(sorted(ends), wanted, plotting.spread(wanted, 0.075), strict=True):
-        row[-1].annotate(
-            text,
-            (1.0, at),
-            (1.04, place),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            color=colour,
-            fontsize="small",
-            verticalalignment="center",
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "linewidth": 0.7,
-                "shrinkA": 1,
-                "shrinkB": 1,
-                "relpos": (0, 0.5),
-            },
-        )
-
-
-def _height(ax: Axes, y: float) -> float:
-    """Return where a value lies on the axis, as a share of it."""
-    return float(ax.transAxes.inverted().transform(ax.transData.transform((1.0, y)))[1])
+    plotting.label_ends(row[-1], ends, gap=0.075, fontsize="small")
 
 
 def _legend(picture: Figure) -> None:
