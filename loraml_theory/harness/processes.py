@@ -226,7 +226,7 @@ def _started(bench: Bench[J], environment: Mapping[str, str], imports: list[str]
         if forked:
             from multiprocessing.forkserver import ensure_running  # there is none on Windows
 
-            context.set_forkserver_preload(imports)
+            context.set_forkserver_preload(["loraml_theory.harness.interruptible", *imports])
             ensure_running()
         else:
             process.start()

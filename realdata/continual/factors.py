@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from loraml_theory.harness.errors import InputError, reason
 from loraml_theory.harness.input_files import check_regular, read_json
 from realdata.peft_ml.seeding import torch_seeded
+from realdata.peft_ml.task_adapters import expected_warnings_ignored
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -89,7 +90,7 @@ def attached(plain: nn.Module, layers: Layers, *, seed: int, pairs: int = 1) -> 
     """Yield a model with a fresh adapter, lora_A by Kaiming and lora_B zero; the plain model is restored at the end."""
     from peft import get_peft_model
 
-    with torch_seeded(seed, "adapter"):
+    with torch_seeded(seed, "adapter"), expected_warnings_ignored():
         model: Any = get_peft_model(plain, layers.config(pairs))
     try:
         yield model
@@ -164,7 +165,8 @@ def loaded(folder: Path, plain: nn.Module) -> Iterator[PeftModel]:
     read_json(folder / "adapter_config.json", expected="the settings of an adapter; run again")  # else peft asks a hub
     check_regular(folder / "adapter_model.safetensors", expected="the weights of an adapter; run again")
     try:
-        model: Any = PeftModel.from_pretrained(plain, str(folder))
+        with expected_warnings_ignored():
+            model: Any = PeftModel.from_pretrained(plain, str(folder))
     except Exception as error:  # of safetensors, of JSON, of torch for another size
         raise InputError(
             f"{folder}: holds no adapter of this model ({reason(error)}); remove it and run again"

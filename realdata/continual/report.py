@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,16 @@ class ScoreTable(NamedTuple):
     rows: tuple[tuple[str, int, tuple[str, ...]], ...]
 
 
+class StartDifference(NamedTuple):
+    """What one start changes against another: the method, both starts, and texts under the last two of `HEADINGS`."""
+
+    method: str
+    start: str
+    other: str
+    seeds: str
+    everything: str
+
+
 @dataclass(frozen=True)
 class ChainFindings:
     """Everything that the page and the terminal show.
@@ -48,7 +59,7 @@ class ChainFindings:
     tables
         For every start and score, the main score first.
     starts
-        For every method and start other than ``plain``, the difference that the start makes: method, start, text.
+        For every method and pair of starts, the difference of the main score.
     failures
         What failed and has not succeeded since.
     notes
@@ -58,7 +69,7 @@ class ChainFindings:
     document: Mapping[str, Any]
     chains: Chains
     tables: tuple[ScoreTable, ...]
-    starts: tuple[tuple[str, str, str], ...]
+    starts: tuple[StartDifference, ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
 
@@ -104,18 +115,20 @@ def cells(chains: Chains, line: Line, score: str) -> tuple[str, ...]:
     """Return the texts of a line, under `HEADINGS`."""
     others = (measure(line, score, name) for name in MEASURES)
     reference = chains.line(REFERENCE, line.start)
-    compared = None
-    if reference is not None and line is not reference:
-        compared = chains.compare(line, reference, score)
-    own, wide = ("", "")
-    if compared is not None:
-        own = points(compared.seeds) if compared.seeds else ""
-        wide = interval(compared.everything) if compared.everything else ""
     return (
         written(average(line, score)),
         *("–" if value is None else written(value) for value in others),
-        own,
-        wide,
+        *(("", "") if reference is None or line is reference else _difference(chains, line, reference, score)),
+    )
+
+
+def _difference(chains: Chains, line: Line, reference: Line, score: str) -> tuple[str, str]:
+    compared = chains.compare(line, reference, score)
+    if compared is None:
+        return "", ""
+    return (
+        points(compared.seeds) if compared.seeds else "",
+        interval(compared.everything) if compared.everything else "",
     )
 
 
@@ -166,6 +179,11 @@ def markdown(found: ChainFindings) -> str:
         lines += [_row("method", "chains", *HEADINGS), "| --- " * (len(HEADINGS) + 2) + "|"]
         lines += [_row(method, str(count), *texts) for method, count, texts in table.rows]
         lines.append("")
+    if found.starts:
+        lines += ["**What the start makes**", "", _row("method", "starts", "difference of AA", HEADINGS[-1])]
+        lines.append("| --- " * 4 + "|")
+        lines += [_row(one.method, f"{one.start} − {one.other}", *one[3:]) for one in found.starts]
+        lines.append("")
     if found.chains.tunings():
         lines += [
             "**Learning rates**",
@@ -199,6 +217,15 @@ def shown(found: ChainFindings) -> str:
             table.add_row(method, *texts)
         console.print(table)
         console.print()
+    if found.starts:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
+        table.title = Text("what the start makes", "bold not italic")
+        for heading in ("method", "starts", "difference of AA", HEADINGS[-1]):
+            table.add_column(heading, justify="left" if heading in ("method", "starts") else "right", no_wrap=True)
+        for start in found.starts:
+            table.add_row(start.method, f"{start.start} − {start.other}", *start[3:])
+        console.print(table)
+        console.print()
     seeds, orders = len(found.chains.seeds), len(found.chains.orders)
     console.print(
         Text(
@@ -217,15 +244,12 @@ def _row(*texts: str) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def _starts(chains: Chains, score: str) -> list[tuple[str, str, str]]:
-    found = []
-    for line in chains.lines:
-        plain = chains.line(line.method)
-        if line.start != "plain" and plain is not None:
-            compared = chains.compare(line, plain, score)
-            if compared is not None and compared.widest is not None:
-                found.append((line.method, line.start, points(compared.widest)))
-    return found
+def _starts(chains: Chains, score: str) -> Iterator[StartDifference]:
+    for other, start in combinations(chains.starts, 2):
+        for line in chains.lines:
+            reference = chains.line(line.method, other)
+            if line.start == start and reference is not None:
+                yield StartDifference(line.method, start, other, *_difference(chains, line, reference, score))
 
 
 def _notes(chains: Chains, failures: tuple[Failure, ...]) -> list[str]:

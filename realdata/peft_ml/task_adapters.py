@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -25,6 +26,15 @@ _EXPECTED_WARNINGS = (
     "fan_in_fan_out is set to",  # peft corrects it for each layer
     "Model has `tie_word_embeddings=True`",  # a concern when adapters are merged into the base; here they stay apart
 )
+
+
+@contextmanager
+def expected_warnings_ignored() -> Iterator[None]:
+    """Ignore what peft and transformers say of each other while a model gets its adapters."""
+    with warnings.catch_warnings():
+        for expected in _EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=expected)
+        yield
 
 
 def file_name(task: str) -> str:
@@ -86,9 +96,7 @@ def with_adapters(model: nn.Module, config: PeftConfig, names: Mapping[str, str]
     adapter: Any = copy.deepcopy(config)
     copied, adapter.modules_to_save = getattr(config, "modules_to_save", None) or (), None
     for task, name in names.items():
-        with torch_seeded(seed, "adapter", task), warnings.catch_warnings():
-            for expected in _EXPECTED_WARNINGS:
-                warnings.filterwarnings("ignore", message=expected)
+        with torch_seeded(seed, "adapter", task), expected_warnings_ignored():
             if wrapped is None:
                 wrapped = get_peft_model(deep_copy(model), copy.deepcopy(adapter), adapter_name=name)
             else:

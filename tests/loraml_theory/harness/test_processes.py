@@ -142,5 +142,31 @@ def test_processes_end_with_their_parent(tmp_path: Path) -> None:
         assert parent.stderr.read() == ""
 
 
+def test_ctrl_c_leaves_nothing_behind_while_processes_import(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)")
+    code = (
+        "import sys; from pathlib import Path; from loraml_theory.harness.processes import work_off\n"
+        "from tests.loraml_theory.harness.test_processes import Deeds, Listed\n"
+        "if __name__ == '__main__':\n"
+        "    try: work_off(Listed(['do a', 'do b']), Deeds(Path(sys.argv[1])), workers=2, imports=['slow'])\n"
+        "    except KeyboardInterrupt: sys.exit(130)"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    with subprocess.Popen(
+        [sys.executable, script, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(tmp_path)])},
+        start_new_session=True,
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "importing\n"
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does, to all processes
+        assert parent.communicate(timeout=30) == ("", "")  # ends when all that hold the pipes are gone
+        assert parent.returncode == 130
+
+
 def test_there_is_a_core() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)

@@ -17,9 +17,6 @@ from realdata.continual.runner import ContinualRequest, run
 from realdata.continual.settings import ContinualSettings, settings
 from tests.realdata.continual.benchmark_files import benchmark, encoder, writer
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*is_gradient_checkpointing", "ignore:.*tie_word_embeddings", "ignore:fan_in_fan_out"
-)
 ORDERS: dict[str, Any] = {
     "orders": [["letters", "others"], ["others", "letters"]],
     "tuning": {"learning_rates": [1e-3, 1e-2], "orders": [1]},

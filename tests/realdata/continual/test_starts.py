@@ -15,10 +15,12 @@ from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.settings import SettingsError
 from realdata.continual.experiment import ContinualSpec, open_problem, prepare
 from realdata.continual.records import read_records
-from realdata.continual.report import write
+from realdata.continual.report import markdown, write
 from realdata.continual.runner import ContinualRequest, run
+from realdata.continual.scores import average_accuracy
 from realdata.continual.settings import settings
 from realdata.continual.starts import _ChoiceProblem, _Choices
+from realdata.intervals import mean_with_error
 from tests.realdata.continual.small import problem
 
 STARTS: dict[str, Any] = {
@@ -54,9 +56,19 @@ def test_chains_from_retrained_bases_and_what_the_start_makes(tmp_path: Path) ->
     for record in read_records(tmp_path):
         assert (record.rows[0] == plain[record.key[3:1:-1]]) == (record.key.start == "plain")
     found = write(tmp_path)
-    assert {(method, start) for method, start, _ in found.starts} == {
-        (method, start) for method in ("sequential", "no-training") for start in ("sr", "lora-ml")
+    pairs = [("lora-ml", "plain"), ("sr", "plain"), ("sr", "lora-ml")]
+    assert {one[:3] for one in found.starts} == {
+        (method, *pair) for method in ("sequential", "no-training") for pair in pairs
     }
+    averages = {
+        start: mean_with_error([average_accuracy(record, "all") for record in line.records]).mean
+        for start in ("plain", "sr")
+        if (line := found.chains.line("sequential", start)) is not None
+    }
+    (sr,) = [one for one in found.starts if one[:3] == ("sequential", "sr", "plain")]
+    shown = float(sr.seeds.partition(" ")[0].replace("−", "-"))
+    assert shown == pytest.approx(100 * (averages["sr"] - averages["plain"]), abs=0.0501)
+    assert sr.seeds in markdown(found)
     weights = []
     for seed in (0, 1, 0):
         opened: Any = open_problem(spec, tmp_path, start="sr", seed=seed)
