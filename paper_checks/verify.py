@@ -30,6 +30,7 @@ from paper_checks.claim import (
 from paper_checks.evidence.evidence import Evidence, Note, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.phrasing import comparison, headline, number, plural, quote
+from paper_checks.evidence.remembered import remembering
 from paper_checks.evidence.resolution import nearest_miss
 from paper_checks.evidence.structure_facts import Fact, facts
 from paper_checks.mutation.noticed import Matrix
@@ -242,6 +243,7 @@ def drawn(result: ClaimResult) -> ClaimResult:
     return replace(result, picture=picture(result.claim, result.applied_to, result.evidence))
 
 
+@remembering()
 def check(
     claim: AnyClaim[S], subjects: Sequence[S], profile: Profile, *, seed: int, at_scale: bool = False
 ) -> ClaimResult:

@@ -20,6 +20,7 @@ from loraml_theory.structure import Array, GroundTruth
 from paper_checks.claim import Profile
 from paper_checks.evidence.evidence import Note
 from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.remembered import remembered
 from sims.engines.staged import newton_in_stages
 
 GLOBAL = 1e-9  # misfits below this, relative to max||W_t||_F over the retraining tasks, are global minima
@@ -98,6 +99,7 @@ def random_starts(instance: Instance, count: int, *, rank: int | None = None) ->
     return scale * instance.rng("random starts").standard_normal((count, truth.T, truth.d, rank or truth.k))
 
 
+@remembered
 def solve(instance: Instance, starts: np.ndarray) -> tuple[Solution, np.ndarray, np.ndarray]:
     """Run Newton from a batch of starts; return the solution, the bases and the misfits over max||W_t||_F, t = 1..T.
 
