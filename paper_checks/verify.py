@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from time import perf_counter
 from typing import Any, TypeAlias, TypeVar
@@ -30,7 +30,7 @@ from paper_checks.claim import (
 from paper_checks.evidence.evidence import Evidence, Note, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.phrasing import comparison, headline, number, plural, quote
-from paper_checks.evidence.remembered import remembering
+from paper_checks.evidence.remembered import Memory, remembering
 from paper_checks.evidence.resolution import nearest_miss
 from paper_checks.evidence.structure_facts import Fact, facts
 from paper_checks.mutation.noticed import Matrix
@@ -196,6 +196,7 @@ class Checks:
     given: Given
     profile: Profile
     real: Study | None = None
+    memory: Memory = field(default_factory=dict, compare=False)  # of the claims checked in this process
 
     @property
     def jobs(self) -> list[str]:
@@ -210,7 +211,8 @@ class Checks:
         claim = next(claim for claim in self.claims if claim.id == job)
         at_scale = given.instances is None and profile.structures > 0
         try:
-            return drawn(check(claim, claim.subjects(given), profile, seed=given.seed, at_scale=at_scale))
+            with remembering(self.memory):
+                return drawn(check(claim, claim.subjects(given), profile, seed=given.seed, at_scale=at_scale))
         except InputError as problem:
             return problem
 

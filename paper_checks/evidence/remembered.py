@@ -1,4 +1,4 @@
-"""What a check computes from the same arguments it computes once: a claim and its false statements share it.
+"""What checks compute from the same arguments is computed once: a claim, its false statements and others share it.
 
 A control repeats a check with one part made wrong; what it draws and what descents it runs are mostly those of the
 claim itself, to the last bit, since random numbers depend on the instance and the purpose alone.
@@ -13,20 +13,26 @@ from dataclasses import fields, is_dataclass
 from functools import wraps
 from hashlib import blake2b
 from inspect import signature
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_memory: ContextVar[dict[Any, tuple[Any, list[Any]]] | None] = ContextVar("memory", default=None)
+Memory: TypeAlias = dict[Any, tuple[Any, list[Any]]]
+"""What was returned, and the states of the generators after it, by function and arguments."""
+_memory: ContextVar[Memory | None] = ContextVar("memory", default=None)
 
 
 @contextmanager
-def remembering() -> Iterator[None]:
-    """Inside of the block, and until it ends, `remembered` functions keep what they return."""
-    token = _memory.set({})
+def remembering(memory: Memory | None = None) -> Iterator[None]:
+    """Inside of the block `remembered` functions keep what they return: in this memory, or the outer block's, or one
+    for this block alone.
+    """
+    if memory is None:
+        memory = _memory.get()
+    token = _memory.set({} if memory is None else memory)
     try:
         yield
     finally:
@@ -57,7 +63,7 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
         else:
             result = function(*args, **kwargs)
             memory[key] = result, [rng.bit_generator.state for rng in generators]
-        return result  # type: ignore[no-any-return]
+        return result
 
     return call
 
