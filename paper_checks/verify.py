@@ -12,6 +12,7 @@ import numpy as np
 
 from loraml_theory.harness.errors import InputError, one_line
 from loraml_theory.harness.processes import Crew, Lost, Tick
+from paper_checks import IMPORTS
 from paper_checks.claim import (
     AnyClaim,
     Check,
@@ -38,7 +39,6 @@ from paper_checks.notation import unicode
 
 Study: TypeAlias = Callable[[str, int], dict[str, Any]]
 REAL = "real data"
-IMPORTS = ("paper_checks.registry", "paper_checks.claims.ft_2", "paper_checks.report.figures", "matplotlib.figure")
 S = TypeVar("S", bound=Subject)
 
 

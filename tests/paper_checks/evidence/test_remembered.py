@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from loraml_theory.structure import GroundTruth
-from paper_checks.claim import Profile
+from paper_checks.claim import Claim, Profile
 from paper_checks.claims import ft_1, ft_2, ml_7, ml_9
 from paper_checks.evidence.drawn import draw
 from paper_checks.evidence.instance import Instance
-from paper_checks.evidence.remembered import remembered, remembering
+from paper_checks.evidence.remembered import Memory, remembered, remembering
 from paper_checks.verify import examine
 
 calls: list[str] = []
@@ -77,7 +77,7 @@ def test_memory_ends_with_the_outermost_block_unless_it_is_kept() -> None:
             with remembering():
                 assert half(2.0) == 1
         assert len(calls) == 2 + blocks
-    kept: dict = {}
+    kept: Memory = {}
     for _ in range(2):
         with remembering(kept):
             half(2.0)
@@ -93,7 +93,7 @@ def test_a_failure_is_not_remembered() -> None:
 
 
 @pytest.mark.parametrize("claim", [ft_1.CLAIM, ft_2.CLAIM, ml_7.CLAIM, ml_9.CLAIM], ids=lambda claim: claim.id)
-def test_evidence_is_the_same_to_the_last_bit(claim: ft_1.Claim) -> None:
+def test_evidence_is_the_same_to_the_last_bit(claim: Claim) -> None:
     profile, instance = Profile("test", trials=40, starts=2), draw("generic", 8, 1, 3, 0)
     alone = examine(claim.check, instance, profile)
     with remembering():
