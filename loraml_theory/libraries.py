@@ -21,3 +21,10 @@ def array_namespace(array: Any) -> Any:
         If it is not an array of the array API.
     """
     return NUMPY if isinstance(array, (np.ndarray, np.generic)) else array_api_compat.array_namespace(array)
+
+
+def total(array: Any, axis: int | tuple[int, ...]) -> Any:
+    """Return the sum over these axes; NumPy's own at once, as in `array_namespace`."""
+    if isinstance(array, np.ndarray):
+        return np.add.reduce(array, axis=axis)
+    return array_namespace(array).sum(array, axis=axis)

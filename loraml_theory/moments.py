@@ -88,7 +88,7 @@ class Moments:
         """Mean squared target ``tr(Y Y^T) / n``, ``(...)``."""
         return array_namespace(self.W).sum(self.C * self.W, axis=(-2, -1)) + self.noise
 
-    @property
+    @cached_property
     def weights(self) -> tuple[float, ...] | None:
         """Weights ``n_t / mean(n)`` that make a sum over tasks a sum over samples; None when all are 1."""
         if not isinstance(self.n, tuple) or len(set(self.n)) == 1:

@@ -30,7 +30,7 @@ from loraml_theory.adapters import (
     shift_derivative,
 )
 from loraml_theory.arguments import require_kind
-from loraml_theory.libraries import array_namespace
+from loraml_theory.libraries import array_namespace, total
 from loraml_theory.moments import Moments, symmetric_power
 from loraml_theory.structure import Array, frobenius
 
@@ -109,7 +109,7 @@ def _weighted(values: Array, weights: tuple[float, ...] | None, core_axes: int) 
 def task_losses(moments: Moments, M: Array) -> Array:
     """Return ``l_t(M_t) = 1/2 tr((M_t - W_t) S_t (M_t - W_t)^T) + 1/2 noise_t``, ``(...)``."""
     E = M - moments.W
-    return (array_namespace(M).sum(moments.weigh(E) * E, axis=(-2, -1)) + moments.noise) / 2
+    return (total(moments.weigh(E) * E, axis=(-2, -1)) + moments.noise) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class StandardRetraining(Differentiable):
     def value(self, at: Parameters) -> Array:
         """Return f(A), ``(...)``."""
         losses = task_losses(self.moments, at.A[..., None, :, :])
-        return array_namespace(losses).sum(_weighted(losses, self.moments.weights, 0), axis=-1)
+        return total(_weighted(losses, self.moments.weights, 0), axis=-1)
 
     def gradient(self, at: Parameters) -> Parameters:
         """Return ``sum_t w_t (A - W_t) S_t``."""
@@ -149,7 +149,7 @@ class StandardRetraining(Differentiable):
 
 
 def _sum_tasks(G: Array, moments: Moments) -> Array:
-    return array_namespace(G).sum(_weighted(G, moments.weights, 2), axis=-3)
+    return total(_weighted(G, moments.weights, 2), axis=-3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +196,7 @@ class LoRAML(Differentiable):
         shifts = shift(at)
         losses = task_losses(self.moments, at.A[..., None, :, :] + shifts)
         losses = losses + self.ridge / 2 * (frobenius(at.A)[..., None] ** 2 + frobenius(shifts) ** 2)
-        return array_namespace(losses).sum(_weighted(losses, self.moments.weights, 0), axis=-1)
+        return total(_weighted(losses, self.moments.weights, 0), axis=-1)
 
     def loss_gradient(self, at: Parameters) -> Array:
         """Return ``w_t G_t``, the gradient in every task's parameter M_t, ``(..., T, d_out, d_in)``."""
@@ -226,7 +226,7 @@ class LoRAML(Differentiable):
 
     def _base_gradient(self, G: Array, A: Array) -> Array:
         """Return ``sum_t (G_t + ridge w_t A)``; the weights sum to T."""
-        return array_namespace(G).sum(G, axis=-3) + self.ridge * G.shape[-3] * A
+        return total(G, axis=-3) + self.ridge * G.shape[-3] * A
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,7 +292,7 @@ class ProjectedLoRAML(Differentiable):
         xp = array_namespace(M)
         if self.moments.variance is not None:
             return xp.mean(_weighted(M, self.moments.weights, 2), axis=-3)
-        return xp.sum(_weighted(M @ self.moments.S, self.moments.weights, 2), axis=-3) @ self._inverse
+        return total(_weighted(M @ self.moments.S, self.moments.weights, 2), axis=-3) @ self._inverse
 
 
 @dataclass(frozen=True, eq=False)

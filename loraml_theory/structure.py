@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import device
 
 from loraml_theory.arguments import require_one_library, require_real_floating
-from loraml_theory.libraries import array_namespace
+from loraml_theory.libraries import array_namespace, total
 
 Array: TypeAlias = Any  # an array of any array-API library; the standard has no static type yet
 
@@ -22,8 +22,7 @@ def transpose(M: Array) -> Array:
 
 def frobenius(M: Array) -> Array:
     """Return the Frobenius norm over the last two axes, ``(..., m, n) -> (...)``."""
-    xp = array_namespace(M)
-    return xp.sqrt(xp.sum(M * M, axis=(-2, -1)))
+    return array_namespace(M).sqrt(total(M * M, axis=(-2, -1)))
 
 
 def joint_factor(U: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from time import perf_counter
 from typing import Any, TypeAlias, TypeVar
@@ -12,6 +12,7 @@ import numpy as np
 
 from loraml_theory.harness.errors import InputError, one_line
 from loraml_theory.harness.processes import Crew, Lost, Tick
+from paper_checks import IMPORTS
 from paper_checks.claim import (
     AnyClaim,
     Check,
@@ -30,6 +31,7 @@ from paper_checks.claim import (
 from paper_checks.evidence.evidence import Evidence, Note, Outcome
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.phrasing import comparison, headline, number, plural, quote
+from paper_checks.evidence.remembered import Memory, remembering
 from paper_checks.evidence.resolution import nearest_miss
 from paper_checks.evidence.structure_facts import Fact, facts
 from paper_checks.mutation.noticed import Matrix
@@ -37,7 +39,6 @@ from paper_checks.notation import unicode
 
 Study: TypeAlias = Callable[[str, int], dict[str, Any]]
 REAL = "real data"
-IMPORTS = ("paper_checks.registry", "paper_checks.claims.ft_2", "paper_checks.report.figures", "matplotlib.figure")
 S = TypeVar("S", bound=Subject)
 
 
@@ -195,6 +196,7 @@ class Checks:
     given: Given
     profile: Profile
     real: Study | None = None
+    memory: Memory = field(default_factory=dict, compare=False)  # of the claims checked in this process
 
     @property
     def jobs(self) -> list[str]:
@@ -209,7 +211,8 @@ class Checks:
         claim = next(claim for claim in self.claims if claim.id == job)
         at_scale = given.instances is None and profile.structures > 0
         try:
-            return drawn(check(claim, claim.subjects(given), profile, seed=given.seed, at_scale=at_scale))
+            with remembering(self.memory):
+                return drawn(check(claim, claim.subjects(given), profile, seed=given.seed, at_scale=at_scale))
         except InputError as problem:
             return problem
 
@@ -242,6 +245,7 @@ def drawn(result: ClaimResult) -> ClaimResult:
     return replace(result, picture=picture(result.claim, result.applied_to, result.evidence))
 
 
+@remembering()
 def check(
     claim: AnyClaim[S], subjects: Sequence[S], profile: Profile, *, seed: int, at_scale: bool = False
 ) -> ClaimResult:

@@ -31,6 +31,7 @@ ALLOWED = {
     ("realdata/advisor/torch_file.py", "ZipFile"): "of what open_input gives",
     ("realdata/advisor/torch_file.py", "torch.load"): "after check_regular, and a look at the pickles in it",
     ("loraml_theory/harness/json_schema.py", "json.loads"): "of a resource of the package",
+    ("realdata/completion/digits.py", "np.loadtxt"): "a file of scikit-learn",
     ("realdata/continual/factors.py", "PeftModel.from_pretrained"): "after read_json and check_regular",
     ("realdata/continual/records.py", "json.loads"): "of what json.dumps has just made",
     ("loraml_theory/critical_points/start_sets.py", "np.load"): "of a resource of the package",

@@ -217,21 +217,31 @@ class Crew(Generic[J]):
         return worker.jobs[0] if isinstance(message, Ticked) else worker.jobs.popleft(), message
 
 
+def prepare(imports: Sequence[str]) -> None:
+    """Start the process that imports these modules and from which those of a `Crew` are forked; do not wait for it.
+
+    Nothing happens where processes cannot be forked so. Without it the first process of a crew does this.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return
+    from multiprocessing.forkserver import ensure_running  # there is none on Windows
+
+    get_context("forkserver").set_forkserver_preload(["loraml_theory.harness.interruptible", *imports])
+    with _deaf_to_ctrl_c():  # which the child inherits: else it would print a traceback while it still imports
+        ensure_running()
+
+
 def _started(bench: Bench[J], environment: Mapping[str, str], imports: list[str]) -> _Worker[J]:
     forked = bool(imports) and "forkserver" in get_all_start_methods()
     context: Any = get_context("forkserver" if forked else "spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(bench, environment, theirs), daemon=True)
-    with _deaf_to_ctrl_c():  # which the child inherits: else it would print a traceback while it still imports
-        if forked:
-            from multiprocessing.forkserver import ensure_running  # there is none on Windows
-
-            context.set_forkserver_preload(["loraml_theory.harness.interruptible", *imports])
-            ensure_running()
-        else:
-            process.start()
     if forked:
+        prepare(imports)
         process.start()  # waits for the imports, and hears Ctrl-C meanwhile
+    else:
+        with _deaf_to_ctrl_c():  # as in `prepare`
+            process.start()
     theirs.close()  # so that its death closes the pipe
     return _Worker(process, ours)
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 from array_api_compat import device
 
 from loraml_theory.adapters import Parameters
-from loraml_theory.libraries import array_namespace
+from loraml_theory.libraries import array_namespace, total
 from loraml_theory.objectives import Objective
 from loraml_theory.structure import Array
 
@@ -91,8 +91,7 @@ def finish(
 def gradient_norm(objective: Objective, gradient: Parameters) -> Array:
     """Return the Euclidean norm over all parameters, ``(...)``."""
     flat = ravel(objective, gradient)
-    xp = array_namespace(flat)
-    return xp.sqrt(xp.sum(flat * flat, axis=-1))
+    return array_namespace(flat).sqrt(total(flat * flat, axis=-1))
 
 
 def ravel(objective: Objective, point: Parameters) -> Array:

@@ -81,19 +81,20 @@ def block_descent(
     xp = array_namespace(moments.W)
     tolerance = relative_tolerance * objective.gradient_scale
     inverse_root = symmetric_power(moments.ridge(ridge).S, -0.5)
+    whitening = moments.S @ inverse_root, inverse_root
     preconditioner = _preconditioner(moments, ridge)
     steps = StepMemory(preconditioner, memory)
     first = standard_retraining(moments, ridge=ridge) if base is None else base
-    here = _fitted(objective, first, rank, inverse_root)
+    here = _fitted(objective, first, rank, whitening)
     iterations = 0
     while iterations < max_iterations and bool(xp.any(here.norm > tolerance)):
         direction = steps.direction(here.gradient)
-        new = _fitted(objective, here.at.A + direction, rank, inverse_root)
+        new = _fitted(objective, here.at.A + direction, rank, whitening)
         if memory:
             poor = ~_decreased(here, new, direction)
             if bool(xp.any(poor)):
                 steps.forget(poor)
-                plain = _fitted(objective, here.at.A - here.gradient @ preconditioner, rank, inverse_root)
+                plain = _fitted(objective, here.at.A - here.gradient @ preconditioner, rank, whitening)
                 new = _select(poor, plain, new)
         new = _select(here.norm > tolerance, new, here)  # finished elements stay unchanged
         steps.remember(new.at.A - here.at.A, new.gradient - here.gradient)
@@ -111,13 +112,15 @@ class _Fitted(NamedTuple):
     norm: Array
 
 
-def _fitted(objective: LoRAML, A: Array, rank: int, inverse_root: Array) -> _Fitted:
+def _fitted(objective: LoRAML, A: Array, rank: int, whitening: tuple[Array, Array]) -> _Fitted:
     r"""Fit every task's adapter to the base.
 
-    With ``S' = S + ridge I`` the ridge regression of ``Y - A X`` on X has ``G = (W - A) S S'^{-1/2}`` (FT-1).
+    With ``S' = S + ridge I`` the ridge regression of ``Y - A X`` on X has ``G = (W - A) S S'^{-1/2}`` (FT-1);
+    `whitening` is ``S S'^{-1/2}`` and ``S'^{-1/2}``.
     """
     xp, moments = array_namespace(A), objective.moments
-    G = (moments.W - A[..., None, :, :]) @ (moments.S @ inverse_root)
+    weighing, inverse_root = whitening
+    G = (moments.W - A[..., None, :, :]) @ weighing
     left, values, right = xp.linalg.svd(G, full_matrices=False)
     scales = xp.sqrt(values[..., None, :rank])
     at = Parameters(A, left[..., :, :rank] * scales, inverse_root @ transpose(right[..., :rank, :]) * scales)
@@ -144,6 +147,8 @@ def _decreased(here: _Fitted, new: _Fitted, direction: Array) -> Array:
 
 def _select(mask: Array, first: _Fitted, second: _Fitted) -> _Fitted:
     """Take batch elements from the first point where the mask holds, from the second elsewhere."""
+    if bool(array_namespace(mask).all(mask)):
+        return first
 
     def choose(one: Array, other: Array) -> Array:
         xp = array_namespace(one)

@@ -11,6 +11,7 @@ from loraml_theory.solvers.base import Solution, Status, finish
 from loraml_theory.structure import Array
 
 Observer = Callable[[int, Parameters], None]
+LOOK = 50  # steps between two looks whether a step changes anything
 
 
 def alternating_gradient_descent(
@@ -78,23 +79,33 @@ def gradient_descent(
     """Minimise any objective by ``x <- x - step_size * gradient``.
 
     The paper fine-tunes so: step size 5e-3, from U, V ~ 0.1 N(0, 1). U = V = 0 is a saddle and stays where it
-    is. Parameters are as in `alternating_gradient_descent`.
+    is. Parameters are as in `alternating_gradient_descent`. Where a step changes no bit, no later one does, and the
+    descent ends, unless it is observed.
     """
     at = start
     if observe is not None:
         observe(0, at)
-    for step in range(1, steps + 1):
+    step = 0
+    while step < steps:
+        step, before = step + 1, at
         at = _descend(at, objective.gradient(at), step_size)
         if observe is not None:
             observe(step, at)
+        elif step % LOOK == 0 and _same(before, at):
+            break
     tolerance = relative_tolerance * objective.gradient_scale
-    return finish(objective, at, tolerance, iterations=steps, ended=Status.MAX_ITERATIONS, throw=throw)
+    return finish(objective, at, tolerance, iterations=step, ended=Status.MAX_ITERATIONS, throw=throw)
 
 
 def _task_gradients(objective: LoRAML, at: Parameters) -> Array:
     """Return ``(M_t - W_t) S_t``, the unweighted gradient of each task's own loss."""
     moments = objective.moments
     return moments.weigh(at.A[..., None, :, :] + shift(at) - moments.W)
+
+
+def _same(one: Parameters, other: Parameters) -> bool:
+    pairs = [(x, y) for x, y in zip(one, other, strict=True) if x is not None]
+    return all(bool(array_namespace(x).all(x == y)) for x, y in pairs)
 
 
 def _descend(at: Parameters, gradient: Parameters, step_size: float) -> Parameters:

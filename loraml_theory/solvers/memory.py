@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loraml_theory.libraries import array_namespace
+from loraml_theory.libraries import array_namespace, total
 from loraml_theory.structure import Array, frobenius
 
 
@@ -57,4 +57,4 @@ class StepMemory:
 
 def inner(first: Array, second: Array) -> Array:
     """Return ``<first, second> = tr(first^T second)``, ``(...)``."""
-    return array_namespace(first).sum(first * second, axis=(-2, -1))
+    return total(first * second, axis=(-2, -1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from loraml_theory.adapters import Linear, Parameters
-from loraml_theory.libraries import array_namespace
+from loraml_theory.libraries import array_namespace, total
 from loraml_theory.objectives import Objective
 from loraml_theory.solvers.base import Solution, Status, finish, ravel, unravel
 from loraml_theory.structure import Array
@@ -140,7 +140,7 @@ def _to_boundary(p: Array, direction: Array, radius: Array) -> Array:
 
 
 def _dot(a: Array, b: Array) -> Array:
-    return array_namespace(a).sum(a * b, axis=-1)
+    return total(a * b, axis=-1)
 
 
 def _norm(a: Array) -> Array:

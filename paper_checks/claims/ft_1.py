@@ -12,13 +12,14 @@ from loraml_theory.closed_forms import reduced_rank_regression, truncate
 from loraml_theory.landscape import directional_curvature, most_negative_direction
 from loraml_theory.moments import Moments, draw
 from loraml_theory.objectives import FineTuning, task_losses
-from loraml_theory.solvers import gradient_descent, newton
+from loraml_theory.solvers import Solution, gradient_descent, newton
 from paper_checks.claim import Claim, Control, Profile
 from paper_checks.evidence import exact_evidence
 from paper_checks.evidence.assumptions import TEST_FACTOR_OF_FULL_RANK
 from paper_checks.evidence.drawn import carry, up_to
 from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.remembered import remembered
 from paper_checks.evidence.resolution import slightly_more
 
 LEAST = "least loss that Newton finds over that of the closed form"
@@ -48,7 +49,7 @@ def _rank(
     loss = float(task_losses(objective.residual, fitted))
     size = float(np.linalg.norm(objective.residual.W, 2))
     U, V = 0.3 * np.sqrt(size) * instance.rng(f"rank {rank}").standard_normal((2, profile.starts, d, rank))
-    ends = newton(objective, Parameters(U=U, V=V), relative_tolerance=1e-11)
+    ends, descent = _ends(objective, Parameters(U=U, V=V), size)
     setting = f"rank {rank}, n = {5 * d}"
     yield Note(instance.name, f"{setting}: {int(ends.converged.sum())} of {profile.starts} Newton starts converged")
     least = float(np.min(ends.value[ends.converged])) if np.any(ends.converged) else np.nan
@@ -63,14 +64,6 @@ def _rank(
         "gradient to 1e-11 relative, the loss is quadratic in it; 30 d eps for rounding of the losses",
         key=LEAST,
         rounding=rounding,
-    )
-    spectral = float(np.linalg.norm(objective.residual.S, 2))
-    descent = gradient_descent(
-        objective,
-        Parameters(U=U[:2], V=V[:2]),
-        steps=4000,
-        step_size=0.2 / (spectral * size),
-        relative_tolerance=1e-6,
     )
     yield Note(
         instance.name,
@@ -89,6 +82,17 @@ def _rank(
             1e-8,
             "gradient to 1e-6 relative: the loss is quadratic in it, relative to that of the noise",
         )
+
+
+@remembered
+def _ends(objective: FineTuning, start: Parameters, size: float) -> tuple[Solution, Solution]:
+    """Descend from all starts by Newton, and from the first two by gradient steps."""
+    step_size = 0.2 / (float(np.linalg.norm(objective.residual.S, 2)) * size)
+    few = Parameters(U=start.U[:2], V=start.V[:2])
+    return (
+        newton(objective, start, relative_tolerance=1e-11),
+        gradient_descent(objective, few, steps=4000, step_size=step_size, relative_tolerance=1e-6),
+    )
 
 
 def _certified(

@@ -18,6 +18,7 @@ from paper_checks.evidence.drawn import carry, draw, with_one_integer
 from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import mean_evidence
+from paper_checks.evidence.remembered import remembered
 from paper_checks.evidence.trials import (
     BIAS,
     FIRST_ORDER,
@@ -143,7 +144,7 @@ def _other_ranks(instance: Instance, profile: Profile, setting: Setting, rate: R
     if k + 1 < d <= 20:
         rank, rng = k + 1, instance.rng("excess rank")
         errors = fine_tuning_errors(rng, truth.W_test, truth.A_star, rank, setting, trials_for(profile, rank, d))
-        predicted, error = excess_rank_degrees(rng, k, rank, d)
+        predicted, error = _excess_degrees(rng, k, rank, d)
         yield mean_evidence(
             instance,
             f"n tr(Delta S Delta^T) / sigma^2 at rank {rank}, one above the true rank, {setting}",
@@ -154,6 +155,11 @@ def _other_ranks(instance: Instance, profile: Profile, setting: Setting, rate: R
             reason=FIRST_ORDER,
             predicted_error=error,
         )
+
+
+@remembered
+def _excess_degrees(rng: np.random.Generator, k: int, rank: int, d: int) -> tuple[float, float]:
+    return excess_rank_degrees(rng, k, rank, d)
 
 
 def figure(ax: Axes, instance: Instance) -> None:

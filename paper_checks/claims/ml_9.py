@@ -23,6 +23,7 @@ from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import RESOLUTION, mean_evidence
 from paper_checks.evidence.minimisers import asserted_condition, orbit_point, smallest_shift
+from paper_checks.evidence.remembered import remembered
 from paper_checks.evidence.trials import FEWEST, PAPER_N, PAPER_SETTING, Setting
 
 BASE_ERROR = r"$\mathrm{E}\|A - A^\star\|_F^2$ from $N$ samples over its prediction"
@@ -118,6 +119,7 @@ def _sample(truth: GroundTruth, profile: Profile) -> tuple[int, float]:
     return (wanted, SHARP) if wanted <= most else (most, RESOLUTION)
 
 
+@remembered
 def _fitted(instance: Instance, moments: Moments, setting: Setting, start: np.ndarray) -> np.ndarray | None:
     """Return the bases at which descents end, ``(trials, d, d)``, None where one is not stationary to the noise."""
     truth = instance.truth

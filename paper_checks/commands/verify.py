@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraml_theory.harness.errors import InputError, install
-from loraml_theory.harness.processes import cores
+from loraml_theory.harness.processes import cores, prepare
+from paper_checks import IMPORTS
 from paper_checks.commands.deferred import Exit, deferred
 from paper_checks.commands.options import Device, EngineName, Group, Ids, Profile, Seed, claim_ids, one_of, whole
 from paper_checks.commands.output import prepare_folder, rendered, write_files
@@ -96,6 +97,9 @@ def verify(
     device: Device = None,
 ) -> Exit:
     """Check the claims, and write verdicts.json and report.html."""
+    workers = workers or cores()
+    if workers > 1 and not falsify and (claim, claims, structure) == (None, None, None):
+        prepare(IMPORTS)  # while this process imports what it needs itself
     from paper_checks.claim import PROFILES
     from paper_checks.evidence import exact_evidence
     from paper_checks.report.terminal import one_row
@@ -128,7 +132,7 @@ def verify(
             experiments=experiments,
             real=_real_study() if group != "continual" and (structure, claim, claims) == (None, None, None) else None,
             notes=[*notes, *without],
-            workers=workers or cores(),
+            workers=workers,
             found=lambda result: progress.keep(one_row(result)),
         )
         if mutants:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from loraml_theory.adapters import Parameters
-from loraml_theory.closed_forms import boost, spectral_recovery, two_task_orbit
+from loraml_theory.closed_forms import SpectralRecovery, boost, spectral_recovery, two_task_orbit
 from loraml_theory.libraries import array_namespace
 from loraml_theory.moments import population
 from loraml_theory.objectives import LoRAML, ProjectedLoRAML
@@ -20,6 +20,7 @@ from loraml_theory.structure import Array, GroundTruth
 from paper_checks.claim import Profile
 from paper_checks.evidence.evidence import Note
 from paper_checks.evidence.instance import Instance
+from paper_checks.evidence.remembered import remembered
 from sims.engines.staged import newton_in_stages
 
 GLOBAL = 1e-9  # misfits below this, relative to max||W_t||_F over the retraining tasks, are global minima
@@ -61,9 +62,15 @@ def known(instance: Instance) -> Iterator[Minimiser | Note]:
     if truth.T == 2:
         yield orbit_point(instance)
     elif float(best_triple_separation(truth.U_retraining)) > DEPENDENT:
-        recovered = spectral_recovery(truth.W_retraining, truth.k)
+        recovered = recovery(truth)
         yield minimiser("the spectral start", truth, recovered.A, recovered.U, condition=float(recovered.condition))
     yield minimiser("the truth", truth, truth.A_star, truth.U_retraining)
+
+
+@remembered
+def recovery(truth: GroundTruth) -> SpectralRecovery:
+    """Return what the spectral form recovers from the retraining tasks (ML-6)."""
+    return spectral_recovery(truth.W_retraining, truth.k)
 
 
 def draw_boost(rng: np.random.Generator, rapidities: np.ndarray) -> np.ndarray:
@@ -98,6 +105,7 @@ def random_starts(instance: Instance, count: int, *, rank: int | None = None) ->
     return scale * instance.rng("random starts").standard_normal((count, truth.T, truth.d, rank or truth.k))
 
 
+@remembered
 def solve(instance: Instance, starts: np.ndarray) -> tuple[Solution, np.ndarray, np.ndarray]:
     """Run Newton from a batch of starts; return the solution, the bases and the misfits over max||W_t||_F, t = 1..T.
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from loraml_theory.closed_forms import spectral_recovery, standard_retraining
+from loraml_theory.closed_forms import standard_retraining
 from loraml_theory.moments import population
 from loraml_theory.rates import meta_rank, signal_to_noise, standard_rank
 from paper_checks.claim import Profile
 from paper_checks.evidence.error_budget import FALSE_ALARM, quantile, skewness
 from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.measure import RESOLUTION, VISIBLE, mean_evidence
-from paper_checks.evidence.minimisers import AMPLIFICATION
+from paper_checks.evidence.minimisers import AMPLIFICATION, recovery
 from paper_checks.evidence.trials import (
     BIAS,
     FIRST_ORDER,
@@ -68,12 +68,12 @@ def standard_base(truth: GroundTruth) -> np.ndarray:
 
 def recovered_base(truth: GroundTruth) -> np.ndarray:
     """Return LoRA-ML's population minimiser at T >= 3 (ML-6)."""
-    return spectral_recovery(truth.W_retraining, truth.k).A
+    return recovery(truth).A
 
 
 def recovery_rounding(truth: GroundTruth) -> float:
     """Bound the rounding error of `recovered_base`: `AMPLIFICATION` eps times condition times max||W_t||_F (ML-6)."""
-    condition = float(spectral_recovery(truth.W_retraining, truth.k).condition)
+    condition = float(recovery(truth).condition)
     return AMPLIFICATION * float(np.finfo(float).eps) * condition * float(truth.retraining_scale)
 
 

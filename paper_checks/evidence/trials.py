@@ -15,6 +15,7 @@ from loraml_theory.rates import degrees_of_freedom, parameter_error, sigma_for
 from paper_checks.claim import Profile
 from paper_checks.evidence.instance import Instance
 from paper_checks.evidence.measure import level
+from paper_checks.evidence.remembered import remembered
 
 SIGNAL_TO_NOISE = 100.0
 FEWEST = 120  # trials; with fewer, Student's quantile and the skewness widen the intervals
@@ -104,6 +105,7 @@ def trials_for(profile: Profile, rank: int, d: int) -> int:
     return max(FEWEST, ceil(profile.trials * 20 / degrees_of_freedom(rank, d)))
 
 
+@remembered
 def fine_tuning_errors(
     rng: np.random.Generator,
     W_test: np.ndarray,

@@ -53,10 +53,11 @@ def picture(claim: AnyClaim[S], applied_to: Sequence[S], evidence: Sequence[Evid
 def _draw_margins(ax: Axes, evidence: Sequence[Evidence], rows: Sequence[str]) -> None:
     """Draw one line per instance and one mark per value."""
     ax.axvspan(LEAST, 1, color=CYCLE[2], alpha=0.12, linewidth=0)
-    for item in evidence:
-        marker, colour = MARKS[item.outcome]
-        y = rows.index(item.instance) + 0.2
-        ax.plot(_used(item), y, marker, color=colour, alpha=0.7, markeredgewidth=0)
+    places = {row: y + 0.2 for y, row in enumerate(rows)}
+    for outcome, (marker, colour) in MARKS.items():
+        marked = [item for item in evidence if item.outcome is outcome]
+        x, y = [_used(item) for item in marked], [places[item.instance] for item in marked]
+        ax.plot(x, y, marker, color=colour, alpha=0.7, markeredgewidth=0)
     ax.set_xscale("log")
     ax.set_xlim(LEAST / 1.5, 1.5 * MOST)
     _name_rows(ax, rows)

@@ -110,9 +110,21 @@ def _title(found: Sequence[Result], variant: Variant, solver: str) -> str:
     cell, runs = result.cell, result.retrained.loss.shape[1]
     fixed = ", ".join(f"{name} = {getattr(cell, name)}" for name in "dkTNn" if name != result.vary)
     retraining = str(cell.epochs) if solver == "adamw" else "second order"
-    low, high = central_places(runs)
+    low, high = map(_ordinal, central_places(runs))
     return (
         f"Two-layer network, varying the {MEANINGS[result.vary]}\n"
-        f"Lines: median of {runs} runs; bands: from place {low} to {high} of the runs in order of their error\n"
+        f"Lines: median of {runs} runs; bands: the {low} to the {high} smallest of their errors at each iteration\n"
         f"{fixed}, noise {cell.sigma:g}; {retraining} + {cell.tuning_epochs} steps of AdamW; variant: {variant.name}"
     )
+
+
+def _ordinal(place: int) -> str:
+    """Return a place from 1 on as a numeral.
+
+    Examples
+    --------
+    >>> [_ordinal(place) for place in (1, 2, 4, 11, 23)]
+    ['1st', '2nd', '4th', '11th', '23rd']
+    """
+    teen = place // 10 % 10 == 1
+    return f"{place}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"

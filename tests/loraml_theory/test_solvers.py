@@ -67,6 +67,18 @@ def test_gradient_descent_from_zero_factors_stays_at_the_saddle() -> None:
     assert solution.value == pytest.approx(1.5)
 
 
+def test_gradient_descent_ends_where_a_step_changes_no_bit() -> None:
+    truth = zoo.generic(np.random.default_rng(0), 5, 1, 3)
+    tuning = FineTuning(draw(np.random.default_rng(1), truth.W_test, 50, sigma=0.1), truth.A_star)
+    start = point(d_out=5, d_in=5, rank=1, tasks=None, base=False, scale=0.3, seed=0)
+    rate = 0.2 / float(np.linalg.norm(tuning.residual.S, 2) * np.linalg.norm(tuning.residual.W, 2))
+    ended = gradient_descent(tuning, start, steps=5000, step_size=rate)
+    watched = gradient_descent(tuning, start, steps=5000, step_size=rate, observe=lambda *_: None)
+    assert ended.iterations < watched.iterations == 5000
+    assert np.array_equal(ended.parameters.U, watched.parameters.U)
+    assert np.array_equal(ended.parameters.V, watched.parameters.V)
+
+
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
 @pytest.mark.parametrize("rank", [1, 2])
 def test_fine_tuning_descends_to_the_closed_form(ridge: float, rank: int) -> None:

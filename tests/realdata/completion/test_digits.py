@@ -32,8 +32,8 @@ def test_tasks_hold_every_image_once_and_halves_fit_together() -> None:
     assert sum(task.N for task in tasks) == len(data.images)
     for digit, task in enumerate(tasks):
         assert (task.X.shape, task.Y.shape) == ((33, task.N), (32, task.N))
-        image = np.concatenate([task.X[:32, 0].reshape(8, 4), task.Y[:, 0].reshape(8, 4)], axis=1)
-        assert np.array_equal(16 * image, data.images[data.target == digit][0])
+        images = np.concatenate([half.T.reshape(-1, 8, 4) for half in (task.X[:32], task.Y)], axis=2)
+        assert np.array_equal(16 * images, data.images[data.target == digit])
         assert np.all(task.X[32] == 1)
         assert task.X.min() >= 0
         assert task.X.max() <= 1
