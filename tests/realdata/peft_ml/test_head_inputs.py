@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from realdata.peft_ml import head_inputs
+from realdata.peft_ml.data import Batch
 from realdata.peft_ml.evaluation import Evaluation
 from realdata.peft_ml.head_inputs import FrozenBody
 from realdata.peft_ml.optimisation import usable_accelerator
@@ -40,8 +41,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
-    def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> head_inputs.Batch:  # noqa: ARG002
-        return head_inputs.Batch(self.x[indices], (self.x[indices, 0] > 0).long())
+    def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:  # noqa: ARG002
+        return Batch(self.x[indices], (self.x[indices, 0] > 0).long())
 
 
 def evaluated_twice(model: Counted) -> tuple[Tensor, Tensor, int]:
