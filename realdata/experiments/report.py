@@ -362,7 +362,7 @@ def _spent(job: str, runs: Sequence[Record], phase: Literal["retraining", "fine_
         job,
         count(sorted(set(counts))),
         ", ".join(grouped(number) for number in sorted({number for number in parameters if number})),
-        f"{median(times):.3g}" if times else "",
+        f"{median(times):.{0 if median(times) >= 100 else 1}f}" if times else "",
     )
 
 
