@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from loraml_theory.harness.errors import InputError, one_line
-from paper_checks.commands import certify, continual, figure, language, vision
+from paper_checks.commands import certify, continual, figure, language, records, vision
 from paper_checks.commands.advise import advise
 from paper_checks.commands.atlas import atlas
 from paper_checks.commands.claims import claims
@@ -42,6 +42,7 @@ PANELS: dict[str, dict[str, Any]] = {
         "language": language.app,
         "continual": continual.app,
         "power": power,
+        "records": records.app,
     },
 }
 """The commands and groups of commands by purpose."""

@@ -35,7 +35,8 @@ Methods = Annotated[
     typer.Option(
         metavar="M,M…",
         parser=listed("names of methods", str),
-        help="How to retrain: standard, lora-ml, last-layer-ml, reptile, fomaml, no-retraining.",
+        help="How to retrain: standard, standard-longer, lora-ml, grouped-lora, last-layer-ml, reptile, fomaml, "
+        "no-retraining.",
     ),
 ]
 Finetune = Annotated[

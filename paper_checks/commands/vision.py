@@ -26,6 +26,15 @@ def vision(
         Path | None,
         typer.Option(metavar="DIR", help="Images, such as CIFAR-10; scikit-learn's digits if not given."),
     ] = None,
+    adapt_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--adapt-to",
+            metavar="DIR",
+            help="Adapt to the last two classes of these images, after retraining on all of --data's; digits for "
+            "scikit-learn's.",
+        ),
+    ] = None,
     download: Annotated[bool, typer.Option("--download", help="Download CIFAR-10 to --data first.")] = False,
     profile: experiments.Profile = "cpu",
     settings: experiments.SettingsFile = None,
@@ -61,7 +70,7 @@ def vision(
         read = vision_settings.settings("digits" if data is None else profile, changes)
     asked = Asked(methods=methods, finetune=finetune, seeds=seeds, axes=axes, mode=mode)
     request = Request(
-        VisionSpec(read, data),
+        VisionSpec(read, data, adapt_to),
         wanted(read.grid, read.axes, asked=asked, switches=NAMES),
         device=device,
         precision=precision,

@@ -15,12 +15,12 @@ from paper_checks.claim import AnyClaim, Assumption, Finding, Given, Nature, Rec
 from paper_checks.evidence.evidence import Evidence, Note
 from paper_checks.evidence.experiment import RecordedExperiment
 from paper_checks.evidence.phrasing import plural
-from realdata.experiments.grid import ADAPTED
 from realdata.experiments.records import Record, RunKey
 from realdata.experiments.tables import Results, TableCell
 from realdata.experiments.wording import points
 from realdata.intervals import Difference, paired_difference
 from realdata.peft_ml.budget import Count
+from realdata.peft_ml.settings import ADAPTED
 
 POINTS = 100.0
 SCORE = "accuracy"  # of drawn records

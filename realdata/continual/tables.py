@@ -109,7 +109,7 @@ class Chains:
 
         Orders are those that both lines have.
         """
-        values, others = _by_pair(line, score), _by_pair(reference, score)
+        values, others = by_pair(line, score), by_pair(reference, score)
         both = set(values) & set(others)
         orders = sorted({order for _, order in both})
         seeds = sorted({seed for seed, _ in both if all((seed, order) in both for order in orders)})
@@ -182,5 +182,6 @@ def csv_of(chains: Chains, scores: Sequence[str]) -> str:
     return page.getvalue()
 
 
-def _by_pair(line: Line, score: str) -> dict[tuple[int, int], float]:
+def by_pair(line: Line, score: str) -> dict[tuple[int, int], float]:
+    """Return the average accuracy of every chain by seed and order."""
     return {(record.key.seed, record.key.order): average_accuracy(record, score) for record in line.records}

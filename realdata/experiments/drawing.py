@@ -23,7 +23,9 @@ class Look(NamedTuple):
 LOOKS = {
     "no-retraining": Look("#56b4e9", "P"),
     "standard": Look("#0072b2", "o"),
+    "standard-longer": Look("#56607a", "X"),
     "lora-ml": Look("#d55e00", "s"),
+    "grouped-lora": Look("#e69f00", "p"),
     "last-layer-ml": Look("#009e73", "^"),
     "reptile": Look("#cc79a7", "D"),
     "fomaml": Look("#8a6d00", "v"),

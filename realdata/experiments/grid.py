@@ -8,9 +8,8 @@ from itertools import product
 from typing import Literal, NamedTuple, Protocol, get_args
 
 from realdata.experiments.records import RunKey, safe_name
-from realdata.peft_ml.settings import FineTune, MethodName
+from realdata.peft_ml.settings import ADAPTED, FineTune, MethodName
 
-ADAPTED = ("lora-ml",)  # methods whose retraining depends on the rank
 NO_RETRAINING: Literal["no-retraining"] = "no-retraining"
 """The model as it begins, fine-tuned directly: what there is to gain by retraining."""
 WAYS = (NO_RETRAINING, *get_args(MethodName))

@@ -106,7 +106,7 @@ class Workbench:
                     say=said.append,
                     select_on=plan.select_on,
                 )
-        notes = Notes(seconds=round(perf_counter() - began, 3), trained="\n".join(said))
+        notes = Notes(seconds=round(perf_counter() - began, 3), trained="\n".join(said), parameters=found.parameters)
         save(self.folder / "retraining" / key.id, key, found, notes=notes)
 
     def _fine_tune(self, work: Work, keys: tuple[RunKey, ...], checkpoint: Path, tick: Tick) -> None:
@@ -143,6 +143,7 @@ class Workbench:
             "note": plan.note,
             "retraining_seconds": retrained.notes.seconds,
             "retraining_trained": retrained.notes.trained,
+            **({} if retrained.notes.parameters is None else {"retraining_parameters": retrained.notes.parameters}),
         }
         record = Record(
             key=keys[0],

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from realdata.experiments.tables import Results, TableCell
+from realdata.experiments.tables import Results
 from realdata.intervals import student
 
 DRAWS = 20_000  # the quantile of 0.8 of a normal variable is then known to 1 % of its standard deviation
@@ -67,7 +67,7 @@ class Power:
 
     Parameters
     ----------
-    cell, reference
+    what
         The two that are compared.
     difference
         Mean of the paired differences after the last epoch, in the score's unit.
@@ -76,16 +76,19 @@ class Power:
     variances
         Of its differences.
     retraining_seconds, fine_tuning_seconds
-        Of one process: of both methods' retraining with one seed, and of both methods' fine-tuning on one task.
+        Of one process: of both methods' retraining with one seed, and of both methods' fine-tuning on one task; 0 where
+        the records do not tell.
+    unit
+        What stands in the place of a test example, in the singular; None where there is only one difference a seed.
     """
 
-    cell: TableCell
-    reference: str
+    what: str
     difference: float
     run: Design
     variances: Variances
     retraining_seconds: float
     fine_tuning_seconds: float
+    unit: str | None = "test example"
 
     def seconds(self, design: Design) -> float:
         """Return what a design costs, in seconds of one process."""
@@ -170,15 +173,47 @@ def powers(results: Results) -> Iterator[Power]:
         examples = len(tables) / sum(1 / table.shape[1] for table in tables)
         means = np.array([table.mean(axis=1) for table in tables]).T  # (seeds, tasks)
         runs = [*results.runs(cell), *results.runs(other)]
+        setting = f"fine-tuning by {cell.finetune}, n = {'all' if cell.n is None else cell.n}, rank {cell.rank}"
         yield Power(
-            cell,
-            results.reference,
+            f"{cell.method} − {results.reference}, {setting}",
             float(means.mean()),
             Design(means.shape[0], means.shape[1], examples),
             variances(tables),
             2 * float(np.mean([record.provenance.get("retraining_seconds", 0.0) for record in runs])),
             2 * float(np.mean([record.provenance.get("seconds", 0.0) for record in runs])),
         )
+
+
+def of_differences(
+    what: str,
+    differences: NDArray[np.float64],
+    *,
+    retraining_seconds: float = 0.0,
+    fine_tuning_seconds: float = 0.0,
+    unit: str = "run",
+) -> Power:
+    """Return what differences say that are not of single examples.
+
+    Parameters
+    ----------
+    what
+        As in `Power`.
+    differences
+        One for every seed and unit, ``(seeds, units)``.
+    retraining_seconds, fine_tuning_seconds, unit
+        As in `Power`.
+    """
+    several = differences.shape[1] > 1
+    table = differences if several else np.repeat(differences, 2, axis=1)  # equal ones have no variance of their own
+    return Power(
+        what,
+        float(table.mean()),
+        Design(len(table), 1, float(table.shape[1])),
+        variances([table]),
+        retraining_seconds,
+        fine_tuning_seconds,
+        unit if several else None,
+    )
 
 
 def variances(tables: Sequence[NDArray[np.float64]]) -> Variances:

@@ -30,7 +30,7 @@ class RunKey(NamedTuple):
     Parameters
     ----------
     method
-        Of retraining: ``no-retraining``, ``standard``, ``lora-ml``, ``last-layer-ml``, ``reptile``, ``fomaml``.
+        Of retraining, a name of `realdata.peft_ml.methods.METHODS`, or ``no-retraining``.
     seed
         Root of everything that was drawn.
     quirks

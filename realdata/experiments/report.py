@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any, Literal, NamedTuple
 
 from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
@@ -15,12 +16,14 @@ from loraml_theory.harness.plotting import Files, written_as
 from realdata.experiments.drawing import LOOKS, Figure, svg, write_picture
 from realdata.experiments.figures import figures, n_text
 from realdata.experiments.folder import Failure, read_experiment, read_failures
-from realdata.experiments.records import read_records
+from realdata.experiments.records import Record, read_records
 from realdata.experiments.tables import REFERENCE, Results, Row, TableCell, csv_of
-from realdata.experiments.wording import Scale, count, interval, latest, p_value, scale_of, selected, written
+from realdata.experiments.wording import Scale, count, grouped, interval, latest, p_value, scale_of, selected, written
 from realdata.peft_ml.budget import Count
+from realdata.peft_ml.settings import ADAPTED
 
 GUESSING = "guessing"
+SPENT = ("steps / examples", "trained parameters", "ms a step")
 
 
 class ReportError(InputError):
@@ -88,6 +91,15 @@ class Scored(NamedTuple):
         return (*first, *second, f"selected − {against}")
 
 
+class Spent(NamedTuple):
+    """One line of the table of what jobs spend: gradient steps and examples, trained parameters, time of a step."""
+
+    job: str
+    steps: str
+    parameters: str
+    milliseconds: str
+
+
 class Effect(NamedTuple):
     """One line of the table of switches: the difference that a set of them makes to none."""
 
@@ -110,7 +122,7 @@ class Findings:
     scored
         The tables of every score, the main one first.
     budgets
-        What each method's retraining and each setting's fine-tuning spent.
+        What each method's retraining, at each rank, and each setting's fine-tuning spent.
     effects
         By setting; empty unless runs with and without switches are there.
     failures
@@ -121,7 +133,7 @@ class Findings:
 
     document: Mapping[str, Any]
     scored: tuple[Scored, ...]
-    budgets: tuple[tuple[str, str], ...]
+    budgets: tuple[Spent, ...]
     effects: tuple[tuple[str, tuple[Effect, ...]], ...]
     failures: tuple[Failure, ...]
     notes: tuple[str, ...]
@@ -218,6 +230,7 @@ def page(found: Findings, drawn: Sequence[Figure], *, switches: Mapping[str, tup
         "document": found.document,
         "results": results,
         "GUESSING": GUESSING,
+        "SPENT": SPENT,
         "guessed": guessed,
         "cells": cells,
         "methods": [(method, LOOKS[method]) for method in methods],
@@ -270,7 +283,9 @@ def markdown(found: Findings) -> str:
                 texts = [scored.scale.number(line.last[method]) for method in table.methods]
                 lines += _markdown_row(line.task, str(line.examples), *texts)
             lines.append("")
-    return "\n".join(lines)
+    lines += [*_markdown_row("of one run", *SPENT), "| --- " * (len(SPENT) + 1) + "|"]
+    lines += [text for spent in found.budgets for text in _markdown_row(*spent)]
+    return "\n".join([*lines, ""])
 
 
 def _markdown_row(*texts: str) -> list[str]:
@@ -317,16 +332,37 @@ def _groups(results: Results, shown: Iterable[TableCell]) -> tuple[Group, ...]:
     return tuple(made)
 
 
-def _budgets(results: Results, shown: Iterable[TableCell]) -> tuple[tuple[str, str], ...]:
-    """Return gradient steps and examples of every method's retraining and of every setting's fine-tuning."""
-    spent: dict[str, set[Count]] = {}
+def _budgets(results: Results, shown: Sequence[TableCell]) -> tuple[Spent, ...]:
+    """Return what every method's retraining and every setting's fine-tuning spent.
+
+    The time of a step is the median over runs of a job's seconds, evaluation included, by its gradient steps.
+    """
+    retraining: dict[str, list[Record]] = {}
+    fine_tuning: dict[str, list[Record]] = {}
+    ranks = {cell.rank for cell in shown}
     for cell in shown:
-        for record in results.runs(cell):
-            spent.setdefault(f"retraining, {cell.method}", set()).add(record.retraining)
-            setting = f"fine-tuning by {cell.finetune}, n = {n_text(cell.n)}"
-            spent.setdefault(setting, set()).add(record.fine_tuning)
-    return tuple(
-        (name, count(sorted(found))) for name, found in sorted(spent.items(), key=lambda item: item[0][0:1] != "r")
+        rank = f", rank {cell.rank}" if cell.method in ADAPTED and len(ranks) > 1 else ""
+        retraining.setdefault(f"retraining, {cell.method}{rank}", []).extend(results.runs(cell))
+        fine_tuning.setdefault(f"fine-tuning by {cell.finetune}, n = {n_text(cell.n)}", []).extend(results.runs(cell))
+    return (
+        *(_spent(job, runs, "retraining", "retraining_seconds") for job, runs in retraining.items()),
+        *(_spent(job, runs, "fine_tuning", "seconds") for job, runs in fine_tuning.items()),
+    )
+
+
+def _spent(job: str, runs: Sequence[Record], phase: Literal["retraining", "fine_tuning"], seconds: str) -> Spent:
+    counts: list[Count] = [getattr(run, phase) for run in runs]
+    times = [
+        1000 * run.provenance[seconds] / spent.gradient_steps
+        for run, spent in zip(runs, counts, strict=True)
+        if spent.gradient_steps and seconds in run.provenance
+    ]
+    parameters = [run.provenance.get("retraining_parameters") for run in runs] if phase == "retraining" else []
+    return Spent(
+        job,
+        count(sorted(set(counts))),
+        ", ".join(grouped(number) for number in sorted({number for number in parameters if number})),
+        f"{median(times):.{0 if median(times) >= 100 else 1}f}" if times else "",
     )
 
 

@@ -35,10 +35,11 @@ LARGEST = 4 * MEBIBYTE
 
 
 class Notes(NamedTuple):
-    """Seconds of the call that ended a retraining, and what was trained and what was frozen."""
+    """Seconds of the call that ended a retraining, what was trained and what was frozen, and how much was trained."""
 
     seconds: float
     trained: str
+    parameters: int | None = None  # not counted in those written before
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from loraml_theory.harness.errors import InputError
 from realdata.experiments.experiment import FORWARD_AND_BACKWARD, Cost, FineTuningPlan, RetrainingPlan, Score, Spec
 from realdata.experiments.grid import RetrainingKey, Work
 from realdata.language.settings import CANDIDATES, OUTPUTS, LanguageSettings
+from realdata.peft_ml.settings import ADAPTED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -121,7 +122,7 @@ class LanguageExperiment:
             self._retraining,
             replace(self.settings.retraining, rank=max(1, key.rank), meta=meta),
             "validation",
-            head_per_task=key.method == "lora-ml",
+            head_per_task=key.method in ADAPTED,
             rows_at_once=self.settings.model.rows_at_once,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,8 @@ class AdaptersInUse:
         if self._active != adapter or not self._switch.is_on(adapter):
             self._switch(adapter)
             self._active, self._active_since = adapter, _sequence_number()
-        with kept_for_recomputation(partial(self._keep, nullcontext)):
+        rows = partial(self.mixed.one, adapter)
+        with rows(), kept_for_recomputation(partial(self._keep, rows)):
             yield
 
     @contextmanager

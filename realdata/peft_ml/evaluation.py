@@ -16,6 +16,8 @@ from realdata.peft_ml.optimisation import on_device
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+_AT_ONCE_ON_CPU = 64  # what a layer makes of more is new memory each time, which costs as much as the layer
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -40,7 +42,7 @@ class Evaluation(NamedTuple):
     accelerator
         Device and precision.
     batch_size
-        Examples at once.
+        Examples at once; on the CPU fewer, if that is faster.
     """
 
     problem: Problem
@@ -68,8 +70,10 @@ class Evaluation(NamedTuple):
         return float(torch.cat([self.problem.losses(*each).double().cpu() for each in judged]).mean())
 
     def _judged(self, forward: Callable[[Inputs], Tensor], examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(examples), self.batch_size):
-            indices = np.arange(start, min(start + self.batch_size, len(examples)), dtype=np.int64)
+        on_cpu = self.accelerator.device.type == "cpu"
+        size = min(self.batch_size, _AT_ONCE_ON_CPU) if on_cpu else self.batch_size
+        for start in range(0, len(examples), size):
+            indices = np.arange(start, min(start + size, len(examples)), dtype=np.int64)
             batch = on_device(examples.batch(indices), self.accelerator.device)
             with self.accelerator.autocast():
                 outputs = forward(batch.inputs)

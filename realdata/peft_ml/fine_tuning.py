@@ -11,16 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from realdata.peft_ml.budget import Count
-from realdata.peft_ml.data import Problem, Task
+from realdata.peft_ml.data import Examples, Problem, Task
 from realdata.peft_ml.epochs import Outcome, run_epochs
 from realdata.peft_ml.evaluation import by_example
 from realdata.peft_ml.fingerprint import fingerprint
+from realdata.peft_ml.head_inputs import FrozenBody
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.optimisation import Group, trainable, trained_copy, usable_accelerator
 from realdata.peft_ml.settings import FineTune, FineTuningSettings, SelectOn
 from realdata.peft_ml.stream import epoch_batches
 from realdata.peft_ml.training import Training
-from realdata.peft_ml.training_setup import EpochProgress, FineTuningSetup, StepProgress
+from realdata.peft_ml.training_setup import EpochProgress, FineTuningSetup, Forward, StepProgress
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -158,6 +159,12 @@ class _FineTuning(Training):
         self._forward = setup.forward(model, self._task.name)
         self._descent = setup.descent(Group(trainable(model), setup.settings.learning_rate))
         super().__init__(setup, model, {"trained": self._descent})
+        self._body = None
+        if setup.finetune == "last-layer" and isinstance(model, MetaPeftModel):
+            self._body = FrozenBody(model, model.head_of(self._task.name), setup.evaluation)
+
+    def scores(self, forward: Forward, examples: Examples) -> Tensor:
+        return super().scores(forward, examples) if self._body is None else self._body.scores(forward, examples)
 
     def fingerprint(self) -> dict[str, str]:
         return fingerprint(self.setup, self.model, adapter=self._config)

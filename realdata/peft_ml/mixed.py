@@ -1,4 +1,4 @@
-"""Rows of several tasks in one forward: each layer with adapters works on slices of rows, one per task.
+"""Forwards of layers with LoRA: of one task without separate sums, of several tasks on slices of rows, one per task.
 
 peft has such a forward too. It is made for inference: it gathers and scatters rows by lists of indices, which costs
 more than one forward per task, and draws dropout in the order of a set of names, which differs from process to process.
@@ -6,8 +6,8 @@ more than one forward per task, and draws dropout in the order of a set of names
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ class MixedForward:
 
         forwards: dict[type[nn.Module], Callable[..., Tensor]] = {Linear: _lora, ModulesToSaveWrapper: _copies}
         named = list(model.named_modules())
+        self._lora = [module for _, module in named if type(module) is Linear and "forward" not in module.__dict__]
         self._layers = [(module, forwards[type(module)]) for _, module in named if type(module) in forwards]
         self._norms = [(name, module) for name, module in named if isinstance(module, _BatchNorm)]
         self._obstacle = next((reason for name, module in named if (reason := _obstacle(name, module))), None)
@@ -60,8 +61,7 @@ class MixedForward:
                 return f"{name} normalises over the batch"
         return self._obstacle
 
-    @contextmanager
-    def rows(self, segments: Sequence[Segment]) -> Iterator[None]:
+    def rows(self, segments: Sequence[Segment]) -> AbstractContextManager[None]:
         """Let every layer with adapters apply each segment's own to its rows, inside the block.
 
         Raises
@@ -69,17 +69,32 @@ class MixedForward:
         MixingError
             In the block, if what a layer is called with does not consist of the segments' rows.
         """
-        before = [module.__dict__.get("forward") for module, _ in self._layers]
-        try:
-            for module, forward in self._layers:
-                module.__dict__["forward"] = partial(forward, module, segments)
-            yield
-        finally:
-            for (module, _), kept in zip(self._layers, before, strict=True):
-                if kept is not None:
-                    module.__dict__["forward"] = kept
-                else:
-                    module.__dict__.pop("forward", None)
+        return _instead({module: partial(forward, module, segments) for module, forward in self._layers})
+
+    def one(self, adapter: str) -> AbstractContextManager[None]:
+        """Let every linear layer with LoRA add this adapter's shift without a sum of its own, inside the block.
+
+        Layers for which that is not known to be right keep peft's forward.
+        """
+        if torch.compiler.is_compiling():
+            return nullcontext()
+        return _instead({module: partial(_lora_of_one, module, adapter) for module in self._lora})
+
+
+@contextmanager
+def _instead(forwards: Mapping[nn.Module, Callable[..., Tensor]]) -> Iterator[None]:
+    """Give modules other forwards inside the block."""
+    before = {module: module.__dict__.get("forward") for module in forwards}
+    try:
+        for module, forward in forwards.items():
+            module.__dict__["forward"] = forward
+        yield
+    finally:
+        for module, kept in before.items():
+            if kept is not None:
+                module.__dict__["forward"] = kept
+            else:
+                module.__dict__.pop("forward", None)
 
 
 def _obstacle(name: str, module: nn.Module) -> str | None:
@@ -109,6 +124,34 @@ def _copies(wrapper: Any, segments: Sequence[Segment], *args: Any, **kwargs: Any
     return torch.cat(outputs)
 
 
+def _lora_of_one(layer: Any, adapter: str, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Return ``x (W + s B A)^T + b`` where no gradient is asked for and that is less work than a sum, else as `_lora`.
+
+    What a layer of another kind, or a call with more than the rows, leads to is left to peft.
+    """
+    base = layer.base_layer
+    there = adapter in layer.lora_A and not (args or kwargs or layer.disable_adapters or layer.merged)
+    parts = (layer.lora_A[adapter], layer.lora_B[adapter]) if there else ()
+    if (
+        not parts
+        or layer.lora_variant
+        or any(layer.lora_bias.values())
+        or not all(type(part) is nn.Linear and _is_plain(part, x, part.weight) for part in (base, *parts))
+    ):
+        forward: Tensor = type(layer).forward(layer, x, *args, **kwargs)
+        return forward
+    A, B = (part.weight for part in parts)
+    scaling = layer.scaling[adapter]
+    dropout = layer.lora_dropout[adapter]
+    drops = dropout.training and not isinstance(dropout, nn.Identity)
+    entries = x.shape[:-1].numel()
+    if not torch.is_grad_enabled() and not drops and entries > x.shape[-1]:  # W is smaller than the output
+        return linear(x, torch.addmm(base.weight, B, A, alpha=scaling), base.bias)
+    dropped = dropout(x) if drops else None
+    shifted: Tensor = _LinearWithShifts.apply(x, dropped, base.weight, base.bias, [scaling], [entries], A, B)  # type: ignore[no-untyped-call]
+    return shifted
+
+
 def _lora(layer: Any, segments: Sequence[Segment], x: Tensor) -> Tensor:
     """Add each segment's shift: ``x W^T + b + s_t dropout(x) A_t^T B_t^T`` for the rows of task t."""
     base = layer.base_layer
@@ -136,7 +179,7 @@ def _is_plain(base: nn.Module, x: Tensor, A: Tensor) -> bool:
         and not (base._forward_hooks or base._forward_pre_hooks or base._backward_hooks or base._backward_pre_hooks)
         and "forward" not in base.__dict__
         and x.dtype == base.weight.dtype == A.dtype
-        and not torch.is_autocast_enabled(x.device.type)
+        and not (torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type))
     )
 
 

@@ -46,6 +46,8 @@ class RetrainedModel:
         The plain model at the last epoch.
     spent
         Gradient steps and examples.
+    parameters
+        How many are trained, with those of all adapters or heads.
     """
 
     base: nn.Module
@@ -54,6 +56,7 @@ class RetrainedModel:
     selected_epoch: int
     last_base: nn.Module
     spent: Count
+    parameters: int
 
 
 def retrain(
@@ -86,7 +89,8 @@ def retrain(
     problem
         Losses and scores.
     method
-        A name of `realdata.peft_ml.methods.METHODS`. All take the same gradient steps on the same number of examples.
+        A name of `realdata.peft_ml.methods.METHODS`. All but standard-longer take the same
+        gradient steps on the same number of examples.
     settings
         Of retraining.
     head
@@ -94,9 +98,9 @@ def retrain(
     seed
         Root of everything that is drawn; results depend on no other generator.
     adapter
-        Settings of peft for lora-ml, instead of LoRA by the settings.
+        Settings of peft for lora-ml and what is made like it, instead of LoRA by the settings.
     head_per_task
-        Whether lora-ml gives each task a freshly drawn head of its own.
+        Whether lora-ml, and what is made like it, gives each task a freshly drawn head of its own.
     rows_at_once
         Rows of a forward, those of similar length together; all of a batch if not given. See
         `realdata.peft_ml.by_length`.
@@ -151,7 +155,13 @@ def retrain(
 def not_retrained(model: nn.Module) -> RetrainedModel:
     """Return a model as it is, as what retraining leads to if it is left out."""
     return RetrainedModel(
-        base=model, meta_model=None, curve={"epoch": [0.0]}, selected_epoch=0, last_base=model, spent=Count(0, 0)
+        base=model,
+        meta_model=None,
+        curve={"epoch": [0.0]},
+        selected_epoch=0,
+        last_base=model,
+        spent=Count(0, 0),
+        parameters=0,
     )
 
 
@@ -165,4 +175,5 @@ def _result(training: Training, outcome: Outcome) -> RetrainedModel:
         selected_epoch=outcome.selected_epoch,
         last_base=last_base,
         spent=training.setup.budget.spent,
+        parameters=training.trained.numbers,
     )

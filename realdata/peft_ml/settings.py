@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 OptimizerName: TypeAlias = Literal["adam", "adamw", "sgd"]
 OuterOptimizerName: TypeAlias = Literal["adam", "adamw", "sgd", "interpolate"]
 ScheduleName: TypeAlias = Literal["constant", "linear", "cosine"]
-MethodName: TypeAlias = Literal["standard", "lora-ml", "last-layer-ml", "reptile", "fomaml"]
+MethodName: TypeAlias = Literal[
+    "standard", "standard-longer", "lora-ml", "grouped-lora", "last-layer-ml", "reptile", "fomaml"
+]
+ADAPTED: tuple[MethodName, ...] = ("lora-ml", "grouped-lora", "standard-longer")
+"""The methods whose retraining depends on the adapters: they have some, or are made like one that has."""
 FineTune: TypeAlias = Literal["lora", "last-layer", "full"]
 SelectOn: TypeAlias = Literal["validation", "test"]
 Scheme: TypeAlias = Literal["joint", "alternating"]

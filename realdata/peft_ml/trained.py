@@ -98,6 +98,12 @@ class Trained:
         """Part and name of every tensor that a gradient has reached, for a checkpoint."""
         return sorted(self._reached)
 
+    @property
+    def numbers(self) -> int:
+        """Number of parameters that are trained, of all tasks."""
+        own = {id(p): p for part in self._parts.values() for p in part.values() if p.requires_grad}
+        return sum(parameter.numel() for parameter in own.values())
+
     def go_on(self, reached: Iterable[Sequence[str]]) -> None:
         """Take over what a gradient had reached when the checkpoint was written."""
         for part, name in reached:

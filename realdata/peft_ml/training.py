@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from realdata.peft_ml.base_model import deep_copy
-from realdata.peft_ml.data import Task
+from realdata.peft_ml.data import Examples, Task
 from realdata.peft_ml.evaluation import evaluating
 from realdata.peft_ml.fingerprint import fingerprint
 from realdata.peft_ml.meta_model import MetaPeftModel
@@ -71,13 +71,17 @@ class Training(ABC):
                 losses.append(self.setup.evaluation.loss(forward, task.train))
         return float(np.mean(losses))
 
+    def scores(self, forward: Forward, examples: Examples) -> Tensor:
+        """Return the scores of each example, in evaluation mode."""
+        return self.setup.evaluation.scores(forward, examples)
+
     def measure(self) -> dict[str, float]:
         """Return the other columns of the curve's row for the model as it is; keep the scores that were last taken."""
         columns: dict[str, list[float]] = {}
         for task in self.setup.tasks:
             with self.used_by(task) as forward, evaluating(self.model):
                 for part in self.setup.measured:
-                    self.last_scores = self.setup.evaluation.scores(forward, getattr(task, part))
+                    self.last_scores = self.scores(forward, getattr(task, part))
                     for name, value in self.setup.evaluation.named(self.last_scores).items():
                         columns.setdefault(f"{part}_{name}", []).append(value)
         return {name: float(np.mean(values)) for name, values in columns.items()}

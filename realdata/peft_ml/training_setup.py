@@ -19,7 +19,14 @@ from realdata.peft_ml.data import Inputs, Problem, Task
 from realdata.peft_ml.evaluation import Evaluation
 from realdata.peft_ml.meta_model import MetaPeftModel
 from realdata.peft_ml.optimisation import Descent, Gradient, Group, Schedule
-from realdata.peft_ml.settings import FineTune, FineTuningSettings, RetrainingSettings, SelectOn, TrainingSettings
+from realdata.peft_ml.settings import (
+    ADAPTED,
+    FineTune,
+    FineTuningSettings,
+    RetrainingSettings,
+    SelectOn,
+    TrainingSettings,
+)
 from realdata.peft_ml.stream import steps_per_epoch
 
 if TYPE_CHECKING:
@@ -219,8 +226,8 @@ class RetrainingSetup(TrainingSetup):
         """Check also that adapters are asked only of a method that has them to choose."""
         super().__post_init__()
         for name, asked in (("adapter", self.adapter is not None), ("head_per_task", self.head_per_task)):
-            if asked and self.method != "lora-ml":
-                raise ValueError(f"{name} is for lora-ml, got it with {self.method}")
+            if asked and self.method not in ADAPTED:
+                raise ValueError(f"{name} is for {', '.join(ADAPTED)}, got it with {self.method}")
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from loraml_theory.harness.errors import InputError
 from realdata.experiments.experiment import FORWARD_AND_BACKWARD, Cost, FineTuningPlan, RetrainingPlan, Score, Spec
 from realdata.experiments.grid import NO_RETRAINING, RetrainingKey, Work
+from realdata.peft_ml.settings import ADAPTED
 from realdata.text.files import Source
 from realdata.text.settings import TextSettings
 from realdata.text.splits import PARTS
@@ -117,7 +118,7 @@ class TextExperiment(ABC):
             self.retraining_tasks,
             replace(self.settings.retraining, rank=max(1, key.rank), meta=meta),
             "validation",
-            head_per_task=self.head_per_task and key.method == "lora-ml",
+            head_per_task=self.head_per_task and key.method in ADAPTED,
             rows_at_once=self.rows_at_once,
         )
 

@@ -94,7 +94,7 @@ def task_adapters(experiment: TextExperiment, key: RetrainingKey, stored: Stored
 
     found = {}
     for task in experiment.retraining_tasks:
-        if stored.meta_model is not None:
+        if stored.meta_model is not None and task.name in stored.meta_model.tasks:  # not adapters of groups
             adapter = Adapter(stored.meta_model.config_of(task.name), stored.meta_model.adapter_state(task.name))
         elif experiment.head_per_task and key.method in HEADS_ALONE:
             named = {f"base_model.model.{name}": value for name, value in stored.base.state_dict().items()}

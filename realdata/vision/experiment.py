@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loraml_theory.harness.settings import SettingsError
 from realdata.experiments.experiment import FORWARD_AND_BACKWARD, Cost, FineTuningPlan, RetrainingPlan, Score, Spec
 from realdata.experiments.grid import RetrainingKey, Work
-from realdata.vision.models import HEAD, check_fits, drop_biases, mixer
+from realdata.vision.models import HEAD, check_fits, drawn_model, drop_biases
 from realdata.vision.quirks import QUIRKS, Relevance
 from realdata.vision.settings import VisionSettings
 
@@ -23,15 +23,26 @@ if TYPE_CHECKING:
     from realdata.vision.tasks import ImageTask
 
 
+DIGITS = Path("digits")
+
+
 @dataclass(frozen=True)
 class VisionSpec(Spec):
-    """A vision experiment on the images at a path; None for scikit-learn's digits."""
+    """A vision experiment on the images at a path; None for scikit-learn's digits.
+
+    Parameters
+    ----------
+    adapt_to
+        Images of which the last two classes are adapted to, after retraining on all classes of `images`; `DIGITS` for
+        scikit-learn's digits, None for the last two classes of `images`.
+    """
 
     name = "vision"
     reference = "standard"
 
     settings: VisionSettings
     images: Path | None
+    adapt_to: Path | None = None
 
     @property
     def switches(self) -> Mapping[str, tuple[str, str]]:
@@ -51,7 +62,7 @@ class VisionSpec(Spec):
         ImageDataError
             If they cannot be used.
         """
-        return VisionExperiment(self.settings, self.images)
+        return VisionExperiment(self.settings, self.images, self.adapt_to)
 
 
 class VisionExperiment:
@@ -61,8 +72,8 @@ class VisionExperiment:
     ----------
     settings
         Settings of the experiment.
-        images
-        Path of the images, None for scikit-learn's digits.
+    images, adapt_to
+        As in `VisionSpec`.
 
     Raises
     ------
@@ -76,15 +87,24 @@ class VisionExperiment:
     unit = "task"
     scores: Mapping[str, Score] = {"accuracy": Score("accuracy", 0.5)}  # a guess among two labels
 
-    def __init__(self, settings: VisionSettings, images: Path | None) -> None:
+    def __init__(self, settings: VisionSettings, images: Path | None, adapt_to: Path | None = None) -> None:
+        from realdata.vision.joined import joined
         from realdata.vision.problem import Classification
         from realdata.vision.sources import open_images
 
         self.settings = settings
         self.problem: Problem = Classification()
         self._source = open_images(images, size=settings.data.image_size)
+        if adapt_to is not None:
+            self._source = joined(self._source, open_images(None if adapt_to == DIGITS else adapt_to))
         check_fits(settings, self._source.shape)
         self.tests: tuple[str, ...] = ("-".join(self._source.class_names[-2:]),)
+        there = len(self._source.class_names) // 2 - 1
+        if (settings.data.retraining_tasks or 1) > there:
+            raise SettingsError(
+                f"data.retraining_tasks: got {settings.data.retraining_tasks}, expected at most {there}, one for each "
+                "two classes but the last two"
+            )
 
     def data(self) -> dict[str, Any]:
         """Return the name of the source, its classes, and hashes of the tasks as seed 0 draws them."""
@@ -105,10 +125,10 @@ class VisionExperiment:
         sign = -1 if "reptile-away" in key.quirks else 1
         meta = self.settings.fomaml if key.method == "fomaml" else replace(self.settings.reptile, reptile_sign=sign)
         settings = replace(self.settings.retraining, rank=self._rank(key.rank, key.quirks), meta=meta)
-        model = mixer(self.settings.model, self._source.shape, seed=key.seed)
+        model = drawn_model(self.settings.model, self._source.shape, seed=key.seed)
         if "bias-dropped" in key.quirks:
             drop_biases(model)
-        tasks = self._tasks(key.seed, once="augment-once" in key.quirks)[:-1]
+        tasks = self._retrained_on(self._tasks(key.seed, once="augment-once" in key.quirks))
         return RetrainingPlan(model, tasks, settings, _selected_on(key.quirks))
 
     def fine_tuning(self, work: Work, base: nn.Module) -> FineTuningPlan:
@@ -122,15 +142,21 @@ class VisionExperiment:
 
     def cost(self, work: Work | None) -> Cost:
         """Return the epochs of a job, and the images of each, a training image counted three times."""
-        *retraining, test = self._tasks(0, once=False)
+        tasks = self._tasks(0, once=False)
         if work is None:
+            retraining = self._retrained_on(tasks)
             sizes = [FORWARD_AND_BACKWARD * len(task.train) + len(task.validation) for task in retraining]
             return Cost(self.settings.retraining.epochs, sum(sizes))
         try:
+            test = tasks[-1]
             trained = FORWARD_AND_BACKWARD * len(test.train.subset(work.n))
         except ValueError as problem:
             raise SettingsError(f"n: {problem}") from None
         return Cost(self.settings.fine_tuning.epochs, trained + len(test.validation) + len(test.test))
+
+    def _retrained_on(self, tasks: Sequence[ImageTask]) -> Sequence[ImageTask]:
+        """Return the tasks to retrain on: all but the last, or the first few of them."""
+        return tasks[:-1][: self.settings.data.retraining_tasks]
 
     @staticmethod
     def _rank(rank: int, quirks: Sequence[str]) -> int:

@@ -144,13 +144,13 @@ class MLPMixer(nn.Module):
         if images.ndim != 4 or images.shape[1:] != self.images:
             expected = ", ".join(map(str, self.images))
             raise ValueError(f"images: got shape {tuple(images.shape)}, expected (images, {expected})")
-        mixed = self.blocks(self.embedding(self._patches(images)))
+        mixed = self.blocks(self.embedding(patches_of(images, self.patch)))
         scores: Tensor = self.head(self.norm(mixed).mean(dim=1))
         return scores
 
-    def _patches(self, images: Tensor) -> Tensor:
-        """Cut ``(images, channels, height, width)`` into rows ``(images, patches, channels · patch²)``."""
-        channels, height, width = self.images
-        rows, columns = height // self.patch, width // self.patch
-        tiles = images.reshape(len(images), channels, rows, self.patch, columns, self.patch)
-        return tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+def patches_of(images: Tensor, patch: int) -> Tensor:
+    """Cut ``(images, channels, height, width)`` into rows ``(images, patches, channels · patch²)``."""
+    count, channels, height, width = images.shape
+    tiles = images.reshape(count, channels, height // patch, patch, width // patch, patch)
+    return tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""The vision experiment's model, built from its settings."""
+"""The vision experiment's models, built from its settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_fits(settings: VisionSettings, shape: ImageShape) -> None:
     """Raise `SettingsError` unless patches tile the images and crops contain part of an image."""
     patch, padding = settings.model.patch, settings.data.crop_padding
     for side, length in (("height", shape.height), ("width", shape.width)):
-        if length % patch:
+        if settings.model.architecture != "conv" and length % patch:
             raise SettingsError(
                 f"model.patch: got {patch}, expected a divisor of the images' {side}, which is {length}"
             )
@@ -30,23 +30,32 @@ def check_fits(settings: VisionSettings, shape: ImageShape) -> None:
             )
 
 
-def mixer(settings: ModelSettings, shape: ImageShape, *, seed: int) -> nn.Module:
-    """Return an MLP-Mixer whose parameters are drawn from the seed."""
+def drawn_model(settings: ModelSettings, shape: ImageShape, *, seed: int) -> nn.Module:
+    """Return a model of the architecture asked for, whose parameters are drawn from the seed."""
     from realdata.peft_ml.seeding import torch_seeded
+    from realdata.vision.convolutional import ConvolutionalNetwork
     from realdata.vision.mixer import MLPMixer
+    from realdata.vision.transformer import VisionTransformer
 
+    common = {"channels": shape.channels, "units": settings.width, "classes": CLASSES}
+    patches = {"height": shape.height, "width": shape.width, "patch": settings.patch, "depth": settings.depth}
     with torch_seeded(seed, "model"):
+        if settings.architecture == "conv":
+            return ConvolutionalNetwork(**common, dropout=settings.dropout)
+        if settings.architecture == "vit":
+            return VisionTransformer(
+                **common,
+                **patches,
+                heads=settings.heads,
+                expansion=settings.channel_expansion,
+                dropout=settings.dropout,
+            )
         return MLPMixer(
-            channels=shape.channels,
-            height=shape.height,
-            width=shape.width,
-            patch=settings.patch,
-            units=settings.width,
-            depth=settings.depth,
+            **common,
+            **patches,
             token_expansion=settings.token_expansion,
             channel_expansion=settings.channel_expansion,
             dropout=settings.dropout,
-            classes=CLASSES,
         )
 
 

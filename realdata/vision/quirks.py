@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from realdata.peft_ml.settings import ADAPTED
+
 
 class Quirk(NamedTuple):
     """A switch: its name, what the reference code does, and what the paper's mode does instead."""
@@ -71,9 +73,9 @@ class Relevance:
 
     def in_retraining(self, method: str, *, rank: int) -> frozenset[str]:
         """Return the switches that change retraining by this method."""
-        own = set()
-        if method == "lora-ml":
-            own = {"bias-dropped", *(["rank-ignored"] if rank > 1 else [])}
+        own = {"rank-ignored"} if method in ADAPTED and rank > 1 else set()
+        if method in ("lora-ml", "grouped-lora"):
+            own.add("bias-dropped")
         if method == "reptile":
             own = {"reptile-away"}
         return frozenset(self._always | own)

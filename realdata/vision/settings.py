@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from realdata.experiments.options import AxesSettings
 from realdata.experiments.profiles import ExperimentSettings, NotKeys, profile_settings, profile_text
@@ -29,6 +29,8 @@ class DataSettings:
         Whether images are mirrored, left to right, half of the time.
     image_size
         Side to which images are resized, where a source has several sizes; None for no resizing.
+    retraining_tasks
+        The number of tasks to retrain on, the first ones; None for all but the last, which is the one to adapt to.
     """
 
     train_per_class: int | Literal["all"]
@@ -36,32 +38,40 @@ class DataSettings:
     crop_padding: int
     mirror: bool
     image_size: int | None = None
+    retraining_tasks: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("train_per_class", 1), ("validation_per_class", 1), ("crop_padding", 0)):
             value = getattr(self, name)
             if value != "all" and value < least:
                 raise ValueError(f"{name}: got {value}, expected a whole number >= {least}")
+        if self.retraining_tasks is not None and self.retraining_tasks < 1:
+            raise ValueError(f"retraining_tasks: got {self.retraining_tasks}, expected a whole number >= 1")
         if self.image_size is not None and not 1 <= self.image_size <= 4096:
             raise ValueError(f"image_size: got {self.image_size}, expected a whole number in 1..4096")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The table ``[model]``: an MLP-Mixer.
+    """The table ``[model]``.
 
     Parameters
     ----------
     patch
-        Side of the patches, in pixels.
+        Side of the patches, in pixels; without an effect on the convolutional network.
     width
-        Channels of a patch's representation.
+        Channels of a patch's representation, or of the last convolutions.
     depth
-        Number of mixer blocks.
+        Number of blocks; the convolutional network always has three layers.
     token_expansion, channel_expansion
-        Hidden units over units, in the layers that mix tokens and in those that mix channels.
+        Hidden units over units, in the layers that mix tokens, which only the mixer has, and in those that mix
+        channels.
     dropout
         Probability after every linear layer of the blocks.
+    architecture
+        ``mixer``, an MLP-Mixer; ``conv``, a small convolutional network; ``vit``, a small vision transformer.
+    heads
+        Attention heads of the transformer.
     """
 
     patch: int
@@ -70,9 +80,11 @@ class ModelSettings:
     token_expansion: float
     channel_expansion: float
     dropout: float
+    architecture: Literal["mixer", "conv", "vit"] = "mixer"
+    heads: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("patch", "width", "depth"):
+        for name in ("patch", "width", "depth", "heads"):
             if not 1 <= getattr(self, name) <= 65536:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a whole number in 1..65536")
         for name in ("token_expansion", "channel_expansion"):
@@ -80,6 +92,10 @@ class ModelSettings:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a number above 0, at most 64")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: got {self.dropout}, expected a number >= 0 and < 1")
+        if self.architecture == "vit" and self.width % self.heads:
+            raise ValueError(f"heads: got {self.heads}, expected a divisor of width, which is {self.width}")
+        if self.architecture == "conv" and self.width % 4:
+            raise ValueError(f"width: got {self.width}, expected a multiple of 4 for conv")
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,17 @@ class VisionSettings(ExperimentSettings):
             checked(self.grid.quirks)
         except ValueError as problem:
             raise ValueError(f"grid.{problem}") from None
+
+    def document(self) -> dict[str, Any]:
+        """Return what results depend on; keys that came later only where they differ from what there was before."""
+        plain = super().document()
+        if self.data.retraining_tasks is None:
+            del plain["data"]["retraining_tasks"]
+        if self.model.architecture != "vit":
+            del plain["model"]["heads"]
+        if self.model.architecture == "mixer":
+            del plain["model"]["architecture"]
+        return plain
 
 
 example = partial(profile_text, "realdata.vision")

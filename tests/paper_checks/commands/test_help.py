@@ -39,7 +39,7 @@ def test_the_commands_are_in_the_order_a_newcomer_needs_them(loraml: Loraml) -> 
     assert places == sorted(places)
     assert [name for commands in PANELS.values() for name in commands] == [
         *("verify", "claims", "structure", "certify", "sweep", "rates", "figure", "atlas", "landscape"),
-        *("retrain", "advise", "vision", "language", "continual", "power"),
+        *("retrain", "advise", "vision", "language", "continual", "power", "records"),
     ]
 
 
@@ -49,7 +49,9 @@ def test_help_says_what_the_program_is_for_and_ends_with_two_examples(loraml: Lo
     assert said.partition("Examples:")[2].count("loraml ") == 2
 
 
-@pytest.mark.parametrize("command", [(), ("figure",), ("certify",), ("vision",), ("language",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [(), ("figure",), ("certify",), ("vision",), ("language",), ("records",)], ids=" ".join
+)
 def test_every_command_has_a_help(loraml: Loraml, command: tuple[str, ...]) -> None:
     names = re.findall(
         r"^│ (\w+) ", loraml(*command, "--help").out.partition("─ Commands" if command else "─ Check")[2], re.M

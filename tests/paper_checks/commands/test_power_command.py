@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paper_checks.claims.nl_shallow import drawn_runs
+from tests.paper_checks.claims import test_nl_continual, test_nl_shallow
 from tests.paper_checks.conftest import Loraml
 from tests.realdata.experiments.made import experiment, key, record
 
@@ -50,6 +52,26 @@ def test_tasks_are_a_second_axis_and_one_seed_is_not_enough(loraml: Loraml, tmp_
     ended = loraml("power", str(recorded(tmp_path / "one", seeds=1)))
     assert "One seed was run, so the variance between seeds is not known: run a second one." in ended.out
     assert "detects" not in ended.out
+
+
+def test_chains_have_orders_in_the_place_of_examples(loraml: Loraml, tmp_path: Path) -> None:
+    ended = loraml("power", str(test_nl_continual.written(tmp_path / "chains")))
+    assert (ended.status, ended.err) == (0, "")
+    assert "o-lora from plain − sequential from plain: +" in ended.out
+    assert "seeds within an order" in ended.out
+    assert "from 5 seeds, 4 orders each." in ended.out
+
+
+def test_runs_of_the_shallow_network_are_independent(loraml: Loraml, tmp_path: Path) -> None:
+    folder = test_nl_shallow.written(tmp_path / "runs", drawn_runs(0, ratio=2.0))
+    ended = loraml("power", str(folder), "--effect", "0.2")
+    assert (ended.status, ended.err) == (0, "")
+    first, second, third, *_ = ended.out.splitlines()
+    assert first.startswith("log10 of SR's test error over LoRA-ML's, d = ")
+    assert second.startswith("To detect 0.2 powers of ten with power 0.8 takes ")
+    assert second.endswith(" runs.")
+    assert third.startswith("Standard deviation of the difference between runs 0.1")
+    assert "min" not in ended.out
 
 
 @pytest.mark.parametrize(

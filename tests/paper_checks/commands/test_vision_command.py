@@ -101,7 +101,8 @@ def test_the_example_is_a_settings_file(loraml: Loraml) -> None:
         (["--profile", "paper"], "--profile: got paper, which is not for the digits; add --data DIR with CIFAR-10"),
         (
             ["--methods", "magic"],
-            "--methods: got 'magic', expected some of no-retraining, standard, lora-ml, last-layer-ml, reptile, fomaml",
+            "--methods: got 'magic', expected some of no-retraining, standard, standard-longer, lora-ml, grouped-lora, "
+            "last-layer-ml, reptile, fomaml",
         ),
         (["--finetune", "all"], "--finetune: got 'all', expected some of lora, last-layer, full"),
         (["--seeds", "0,x"], "--seeds: got '0,x', expected whole numbers >= 0 with commas between them"),

@@ -20,11 +20,12 @@ from realdata.experiments.grid import (
 )
 from realdata.experiments.records import RunKey, run_id
 from realdata.peft_ml.methods import METHODS
+from realdata.peft_ml.settings import ADAPTED
 from realdata.vision.quirks import NAMES, Relevance
 from tests.realdata.experiments.made import key
 
 EVERY = GridSettings(
-    methods=("no-retraining", "standard", "lora-ml", "last-layer-ml", "reptile", "fomaml"),
+    methods=WAYS,
     finetune=("lora", "last-layer", "full"),
     seeds=(0, 1),
     n=(5, 10, "all"),
@@ -74,9 +75,9 @@ def test_a_rank_without_adapters_is_the_same_work() -> None:
 
 
 def test_one_retraining_serves_all_its_fine_tunings() -> None:
-    assert (EVERY.methods, EVERY.finetune) == (WAYS, FINETUNES)
+    assert EVERY.finetune == FINETUNES
     works = {work_of(one, RELEVANCE) for one in keys(EVERY, tasks=["a"])}
-    assert len({work.retraining for work in works}) == 2 * (len(WAYS) + 1)  # lora-ml's for each rank
+    assert len({work.retraining for work in works}) == 2 * (len(WAYS) + len(ADAPTED))  # theirs for each of two ranks
 
 
 def test_a_switch_that_has_no_effect_changes_no_work() -> None:

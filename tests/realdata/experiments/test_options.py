@@ -50,7 +50,7 @@ def test_the_axis_of_switches() -> None:
     [
         (
             Asked(methods=["standard", "magic"]),
-            "--methods: got 'magic', expected some of no-retraining, standard, lora-ml",
+            "--methods: got 'magic', expected some of no-retraining, standard, standard-longer",
         ),
         (Asked(methods=["standard", "standard"]), "--methods: got 'standard' twice, expected every value once"),
         (Asked(finetune=["none"]), "--finetune: got 'none', expected some of lora, last-layer, full"),

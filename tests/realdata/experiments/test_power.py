@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from realdata.experiments.power import Design, Power, Variances, powers, variances
-from realdata.experiments.tables import Results, TableCell
-from realdata.intervals import crossed_difference
+from realdata.experiments.power import Design, Power, Variances, of_differences, powers, variances
+from realdata.experiments.tables import Results
+from realdata.intervals import crossed_difference, student
 from tests.realdata.experiments.made import key, record
 
-CELL = TableCell("lora-ml", "lora", None, 1, ())
 PLANTED = Variances(seed=0.04, task=0.09, seed_task=0.01, example=0.25, seed_example=0.16)
 
 
@@ -27,7 +26,7 @@ def drawn(rng: np.random.Generator, of: Variances, design: Design, mean: float =
 
 
 def stated(of: Variances, run: Design) -> Power:
-    return Power(CELL, "standard", 0.0, run, of, retraining_seconds=60.0, fine_tuning_seconds=6.0)
+    return Power("lora-ml − standard", 0.0, run, of, retraining_seconds=60.0, fine_tuning_seconds=6.0)
 
 
 def mean_and_error(found: Sequence[Variances], name: str) -> tuple[float, float]:
@@ -108,6 +107,18 @@ def test_records_lead_to_differences_and_costs() -> None:
         for (method, seed), correct in answers.items()
     ]
     (found,) = powers(Results(records, score="accuracy"))
-    assert (found.cell.method, found.reference, found.run) == ("lora-ml", "standard", Design(2, 1, 4.0))
+    assert found.what == "lora-ml − standard, fine-tuning by lora, n = all, rank 1"
+    assert found.run == Design(2, 1, 4.0)
     assert found.difference == pytest.approx(0.375)
     assert (found.retraining_seconds, found.fine_tuning_seconds) == (40.0, 6.0)
+
+
+def test_differences_of_independent_runs_are_judged_by_student() -> None:
+    rng = np.random.default_rng(3)
+    power = of_differences("a − b", rng.standard_normal((40, 1)))
+    least = power.detectable(Design(20, 1, 2.0), power=0.8)
+    assert least is not None
+    assert power.variances.seed is not None
+    drawn = least + power.variances.seed**0.5 * rng.standard_normal((4000, 20))
+    low = drawn.mean(axis=1) - student(19) * drawn.std(axis=1, ddof=1) / 20**0.5
+    assert abs((low > 0).mean() - 0.8) < 0.03

@@ -171,3 +171,19 @@ def test_the_terminal_s_table_fits_and_has_the_numbers(tmp_path: Path) -> None:
     assert max(map(len, lines[:5])) <= 100
     assert "+25.0 [−37.1, +87.1]" in lines[4]
     assert lines[2].split() == ["guessing", "50.0", "50.0", "50.0"]
+
+
+def test_costs_have_parameters_by_rank_and_the_median_time_of_a_step(tmp_path: Path) -> None:
+    def spent(method: str, rank: int, seed: int, parameters: int | None) -> Record:
+        counted = {} if parameters is None else {"retraining_parameters": parameters}
+        seconds = {"retraining_seconds": 60.0 * (1 + seed), "seconds": 5.0}
+        return record(key(method=method, rank=rank, seed=seed), provenance={**seconds, **counted})
+
+    records = [spent("lora-ml", rank, seed, 20_000 + 1_000 * rank) for rank in (1, 2) for seed in (0, 1, 2)]
+    records += [spent("standard", rank, 0, None) for rank in (1, 2)]  # of before they were counted
+    write(experiment(tmp_path, records), switches={})
+    lines = (tmp_path / "results.md").read_text("utf-8").splitlines()
+    assert "| retraining, lora-ml, rank 1 | 600 / 38 400 | 21 000 | 200 |" in lines
+    assert "| retraining, lora-ml, rank 2 | 600 / 38 400 | 22 000 | 200 |" in lines
+    assert "| retraining, standard | 600 / 38 400 |  | 100 |" in lines
+    assert "| fine-tuning by lora, n = all | 25 / 2 500 |  | 200 |" in lines

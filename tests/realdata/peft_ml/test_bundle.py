@@ -43,12 +43,15 @@ def test_round_trip_here_and_by_stock_libraries(tmp_path: Path, kind: str) -> No
         for task in TASKS:
             expected = meta(inputs, task)
             assert torch.equal(loaded(inputs, task), expected)
+            by_peft = meta.peft(**inputs) if isinstance(inputs, dict) else meta.peft(inputs)  # with the same adapter
+            by_peft = by_peft if isinstance(by_peft, Tensor) else by_peft.logits
+            torch.testing.assert_close(expected, by_peft, rtol=1e-12, atol=1e-12)  # other sums: rounding alone
             folder = tmp_path / "bundle" / adapter_folder(task)
             again = make()
             again.load_state_dict(base.state_dict())
             stock = PeftModel.from_pretrained(again, str(folder)).eval()
             output = stock(**inputs) if isinstance(inputs, dict) else stock(inputs)
-            assert torch.equal(output if isinstance(output, Tensor) else output.logits, expected)
+            assert torch.equal(output if isinstance(output, Tensor) else output.logits, by_peft)
     assert all(torch.equal(t, base.state_dict()[name]) for name, t in loaded.base().state_dict().items())
     assert {n: p.requires_grad for n, p in loaded.named_parameters()} == {
         n: p.requires_grad for n, p in meta.named_parameters()

@@ -16,7 +16,7 @@ from realdata.peft_ml.data import Batch, Task
 from realdata.peft_ml.methods import METHODS
 from realdata.peft_ml.methods.inner_loop import loop_lengths
 from realdata.peft_ml.optimisation import usable_accelerator
-from realdata.peft_ml.settings import MetaSettings, RetrainingSettings
+from realdata.peft_ml.settings import ADAPTED, MetaSettings, RetrainingSettings
 from realdata.peft_ml.stream import TaskStream, shares
 from realdata.peft_ml.training import Training
 from realdata.peft_ml.training_setup import RetrainingSetup
@@ -322,9 +322,9 @@ def test_a_mixed_batch_holds_an_example_of_each_task(name: str) -> None:
         METHODS[name](setup_of(replace(PLAIN, batch_size=2)))
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"lora-ml"}))
-def test_adapters_are_for_lora_ml(name: str) -> None:
-    with pytest.raises(ValueError, match=f"adapter is for lora-ml, got it with {name}"):
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - set(ADAPTED)))
+def test_adapters_are_for_methods_that_depend_on_them(name: str) -> None:
+    with pytest.raises(ValueError, match=f"adapter is for {', '.join(ADAPTED)}, got it with {name}"):
         setup_of(method=name, adapter=PLAIN.lora())
-    with pytest.raises(ValueError, match=f"head_per_task is for lora-ml, got it with {name}"):
+    with pytest.raises(ValueError, match=f"head_per_task is for {', '.join(ADAPTED)}, got it with {name}"):
         setup_of(method=name, head_per_task=True)

@@ -24,6 +24,7 @@ from tests.realdata.peft_ml.runs import META, RETRAINING, retrained, same, same_
 from tests.realdata.peft_ml.small_models import Convolution
 
 ALL = sorted(METHODS)
+ALIKE = sorted(METHODS.keys() - {"standard-longer"})  # in what they spend
 FAST: dict[str, Any] = {"epochs": 2}
 
 
@@ -40,17 +41,17 @@ def test_every_method_learns(method: str) -> None:
 def test_budgets_are_equal(sizes: tuple[int, ...]) -> None:
     tasks = [toy.task(name, train=size) for name, size in zip("abc", sizes, strict=True)]
     steps = 2 * -(-sum(sizes) // 16)
-    assert {method: retrained(method, tasks, changes=FAST).spent for method in ALL} == {
-        method: Count(steps, 16 * steps) for method in ALL
+    assert {method: retrained(method, tasks, changes=FAST).spent for method in ALIKE} == {
+        method: Count(steps, 16 * steps) for method in ALIKE
     }
 
 
 def test_steps_per_epoch_can_be_given() -> None:
-    spent = {method: retrained(method, changes={**FAST, "steps_per_epoch": 5}).spent for method in ALL}
+    spent = {method: retrained(method, changes={**FAST, "steps_per_epoch": 5}).spent for method in ALIKE}
     assert set(spent.values()) == {Count(10, 160)}
 
 
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("method", ALIKE)
 def test_a_batch_may_be_larger_than_all_tasks(method: str) -> None:
     tasks = [toy.task(name, train=8) for name in "abc"]
     changes = {"epochs": 1, "batch_size": 50, "steps_per_epoch": 2, "meta": replace(META, inner_steps=1)}
@@ -88,8 +89,8 @@ def test_the_base_is_a_plain_model_of_the_selected_epoch(method: str) -> None:
     assert found.selected_epoch == 1 + scores[1:].index(max(scores[1:]))
     upto = retrained(method, changes={"epochs": 5, "learning_rate": 0.2, "evaluate_every": 5})
     assert same(upto.last_base, found.last_base)  # evaluation changes nothing
-    assert same(found.base, found.last_base) == (found.selected_epoch == 5)
-    assert (found.meta_model is None) == (method in ("standard", "reptile", "fomaml"))
+    assert same(found.base, found.last_base) == (found.selected_epoch == found.curve["epoch"][-1])
+    assert (found.meta_model is None) == (method in ("standard", "standard-longer", "reptile", "fomaml"))
 
 
 def test_selects_the_first_epoch_with_the_best_validation_score() -> None:
@@ -176,7 +177,7 @@ def test_training_that_changes_nothing_is_an_error(method: str) -> None:
 @pytest.mark.parametrize("method", ALL)
 def test_training_that_diverges_is_an_error(method: str) -> None:
     tasks = [replace(task, train=replace(task.train, x=task.train.x * 1e38)) for task in toy.tasks()]  # type: ignore[type-var, attr-defined]
-    with pytest.raises(DivergedError, match=rf"^{method} diverged in epoch 1 of 4: its training loss is (nan|inf)"):
+    with pytest.raises(DivergedError, match=rf"^{method} diverged in epoch 1 of [48]: its training loss is (nan|inf)"):
         retrained(method, tasks, model=toy.perceptron())
 
 
@@ -252,7 +253,7 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], message: str) -> N
 
 
 def test_an_unknown_method_is_refused() -> None:
-    known = "standard, lora-ml, last-layer-ml, reptile, fomaml"
+    known = "standard, standard-longer, lora-ml, grouped-lora, last-layer-ml, reptile, fomaml"
     with pytest.raises(ValueError, match=f"^method must be one of {known}, got 'maml'$"):
         retrained("maml")
 

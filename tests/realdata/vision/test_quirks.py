@@ -108,11 +108,11 @@ def test_a_switch_is_on_where_it_has_an_effect() -> None:
         for name in NAMES
     }
     everywhere = {*((method,) for method in WAYS), *((m, f) for m in WAYS for f in FINETUNES)}
-    adapters = {("lora-ml",), *((method, "lora") for method in WAYS)}
+    adapters = {("lora-ml",), ("grouped-lora",), *((method, "lora") for method in WAYS)}
     assert found == {
         "augment-once": everywhere,
         "bias-dropped": adapters,
-        "rank-ignored": adapters,
+        "rank-ignored": {("standard-longer",), *adapters},
         "reptile-away": {("reptile",)},
         "select-on-test": everywhere,
         "warm-start": {("lora-ml", "lora"), ("last-layer-ml", "last-layer")},
