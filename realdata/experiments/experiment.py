@@ -53,8 +53,8 @@ class FineTuningPlan(NamedTuple):
 
     `warm` is whether the adapter starts from that of the first retraining task, `fresh_head` whether ``lora`` draws the
     head anew and trains it, instead of an adapter on it; `rows_at_once` as in `realdata.peft_ml.by_length`. `note`
-    goes into the record. `keep` is given what was fine-tuned, at its last epoch, and the experiment's folder, before the
-    record is written.
+    goes into the record. `keep` is given what was fine-tuned, at its last epoch, and the experiment's folder, before
+    the record is written.
     """
 
     base: nn.Module

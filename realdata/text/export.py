@@ -3,8 +3,8 @@
 ::
 
     METHOD/seed-S/base             the base with its tokenizer and a card, without a head where every task has its own
-    METHOD/seed-S/adapters/NAME    the adapter and the head of a task to retrain on, where the method has them, and those
-                                   that a task to test on was fine-tuned to from this base
+    METHOD/seed-S/adapters/NAME    adapter and head of a task to retrain on, where the method has them, and of a task to
+                                   test on, as it was fine-tuned from this base
     base, adapters                 links to those of the first method that retrains, and of its first seed
     fine-tuned/                    the adapters of the tasks to test on, as their runs left them
 """

@@ -1,4 +1,4 @@
-"""Small random models for texts with labels, of the architectures that people retrain, each with a tokenizer of words."""
+"""Small random models for texts with labels, of the architectures that people retrain, with a tokenizer of words."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ KINDS: Mapping[str, Kind] = {
         "classifier",
     ),
     "DeBERTa": Kind("DebertaV2", ENCODER, "classifier"),
-    "ModernBERT": Kind(
-        "ModernBert", {**ENCODER, "cls_token_id": START, "sep_token_id": END, **DECODER}, "classifier"
-    ),
+    "ModernBERT": Kind("ModernBert", {**ENCODER, "cls_token_id": START, "sep_token_id": END, **DECODER}, "classifier"),
     "GPT-2": Kind("GPT2", GPT2, "score", padded=False),
     "Llama": Kind("Llama", DECODER, "score", padded=False),
     "Qwen2": Kind("Qwen2", DECODER, "score"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from realdata.experiments.grid import NO_RETRAINING, RetrainingKey, Work, keys, retrainings, work_of
+from realdata.experiments.grid import NO_RETRAINING, RetrainingKey, keys, retrainings, work_of
 from realdata.experiments.records import read_records
 from realdata.experiments.retrained import load
 from realdata.experiments.runner import run
