@@ -1,9 +1,9 @@
 """The advised rank against where the test error stops falling: `python benchmarks/advised_ranks.py FILE --seeds 8`.
 
-For each seed and each of the five pairs of digits, as in `advisor_on_images.py`: a start is retrained on the other
-four pairs and fine-tuned in full on each of them, and the advisor is asked about these checkpoints, with the start as
-their base. The pair left out is then fine-tuned from the start by LoRA of several ranks. Every seed draws its own test
-images.
+For each seed and each of the five pairs of classes of digits (or CIFAR-10, by --data), as in `advisor_on_images.py`: a
+start is retrained on the other four pairs and fine-tuned in full on each of them, and the advisor is asked about these
+checkpoints, with the start as their base. The pair left out is then fine-tuned from the start by LoRA of several ranks.
+Of digits every seed draws its own test images.
 
 With --planted the tasks are matrices instead: a base and shifts of a known rank, of equal or decaying singular values,
 in noise of several sizes, which the new task's matrix has as well. Its error is that of the best fit of each rank to
@@ -22,6 +22,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,7 +37,7 @@ PAIRS, FACTOR, LEAST_GAIN, RESAMPLES, DRAWS = 5, 2, 1.0, 2000, 20
 Values = NDArray[np.float64]
 
 
-def case(seed: int, pair: int) -> dict[str, Any]:
+def case(seed: int, pair: int, *, data: Path | None, profile: str) -> dict[str, Any]:
     """Return the advice, the singular values of the checkpoints' shifts, and the errors of the pair left out."""
     import torch
     from advisor_on_images import Study, advised
@@ -44,19 +45,20 @@ def case(seed: int, pair: int) -> dict[str, Any]:
     from realdata.vision import digits, sources
 
     torch.set_num_threads(1)
+    open_images = sources.open_images
 
-    def rotated() -> Any:
-        source = digits.open_digits()
-        names = source.class_names[2 * pair + 2 :] + source.class_names[: 2 * pair + 2]
-        number = {int(name): at for at, name in enumerate(names)}
+    def rotated(*given: Any, **options: Any) -> Any:
+        source = open_images(*given, **options)
+        classes, moved = len(source.class_names), 2 * pair + 2
+        names = source.class_names[moved:] + source.class_names[:moved]
 
         def part(split: Any) -> Any:
-            return replace(split, labels=np.array([number[int(label)] for label in split.labels]))
+            return replace(split, labels=(split.labels - moved) % classes)
 
         return replace(source, class_names=names, train=part(source.train), test=part(source.test))
 
-    with patch.object(digits, "SEED", seed), patch.object(sources, "open_digits", rotated):
-        made = Study(seed, data=None, profile="digits")
+    with patch.object(digits, "SEED", seed), patch.object(sources, "open_images", rotated):
+        made = Study(seed, data=data, profile=profile)
         start = {name: tensor.clone() for name, tensor in made.start.state_dict().items()}
         states = {task.name: made.checkpoint(task, rank=None) for task in made.tasks}
         with TemporaryDirectory() as folder:
@@ -218,14 +220,20 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("file", type=Path)
     options.add_argument("--seeds", type=int, default=8)
+    options.add_argument("--pairs", default=",".join(map(str, range(PAIRS))))
+    options.add_argument("--data", type=Path)
+    options.add_argument("--profile", default="digits")
     options.add_argument("--planted", action="store_true")
     chosen = options.parse_args()
     chosen.file.touch()
     cases = [json.loads(line) for line in chosen.file.read_text("utf-8").splitlines()]
     there = {(one["seed"], one["pair"]) for one in cases}
-    made, count = (planted_case, len(PLANTED)) if chosen.planted else (case, PAIRS)
+    made: Callable[[int, int], dict[str, Any]] = partial(case, data=chosen.data, profile=chosen.profile)
+    numbers: Sequence[int] = [int(pair) for pair in chosen.pairs.split(",")]
+    if chosen.planted:
+        made, numbers = planted_case, range(len(PLANTED))
     for seed in range(chosen.seeds):
-        for number in range(count):
+        for number in numbers:
             if (seed, number) not in there:
                 cases.append(json.loads(json.dumps(made(seed, number))))
                 with chosen.file.open("a", encoding="utf-8") as file:
