@@ -45,6 +45,8 @@ ALLOWED = {
     ("realdata/peft_ml/bundle.py", "load_file"): "after check_regular",
     ("realdata/peft_ml/checkpoint.py", "torch.load"): "of bytes that read_bytes gave, whose hash is right",
     ("realdata/peft_ml/whole_folder.py", "path.open"): "flushes what was just written",
+    ("realdata/text/adapters.py", "PeftConfig.from_pretrained"): "after read_json",
+    ("realdata/text/adapters.py", "load_file"): "after check_regular",
     ("realdata/vision/cifar_batches.py", "tarfile.open"): "of what open_packed gives",
     ("realdata/vision/decoding.py", "Image.open"): "of bytes that read_bytes gave",
     ("paper_checks/commands/retrain.py", "spec.open"): "opens an experiment, not a file",

@@ -16,7 +16,7 @@ NAMES = {
     "realdata.peft_ml": {
         *("Batch", "DivergedError", "EpochProgress", "Examples", "FineTuned", "FineTuningSettings", "MetaPeftModel"),
         *("MetaSettings", "MetaTrainer", "Problem", "RetrainedModel", "RetrainingSettings", "StepProgress", "Task"),
-        *("UntrainedError", "fine_tune", "load", "retrain", "save"),
+        *("UntrainedError", "fine_tune", "load", "retrain", "save", "shard"),
     },
     "sims": {
         *("CpuEngine", "CupyEngine", "Engine", "Iterates", "Schedule", "Spec", "SweepSettings", "TorchEngine"),

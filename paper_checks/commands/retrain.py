@@ -161,16 +161,18 @@ def _carry_out(request: Request, spec: TextSpec, out: Path) -> Exit:
 
 def _exported(request: Request, spec: TextSpec, out: Path) -> str:
     """Write the base and the adapters of every retraining that is complete, and say where."""
-    from realdata.experiments.grid import NO_RETRAINING, retrainings
+    from realdata.experiments.grid import keys, retrainings, work_of
     from realdata.experiments.report import findings, markdown
     from realdata.experiments.retrained import is_complete
     from realdata.text.export import export
 
-    keys = [key for key in retrainings(request.wanted.grid, spec.relevance) if key.method != NO_RETRAINING]
-    keys = [key for key in keys if is_complete(out / "retraining" / key.id)]
-    if not keys:
-        return "Nothing was retrained, so no base is written.\n"
+    grid = request.wanted.grid
+    made = [key for key in retrainings(grid, spec.relevance) if is_complete(out / "retraining" / key.id)]
+    works = [work_of(key, spec.relevance) for key in keys(grid, tasks=[source.name for source in spec.tests])]
     results = markdown(findings(out)) if any((out / "runs").glob("*.json")) else ""
     with writing(out):
-        base = export(out, spec.open(), keys, results=results, command=request.command)
-    return f"Base of {keys[0].method}, seed {keys[0].seed}: {one_line(str(base))}, with its adapters beside it\n"
+        base = export(out, spec.open(), made, fine_tunings=works, results=results, command=request.command)
+    if base is None:
+        return "Nothing was retrained, so no base is written.\n"
+    method, seed = base.readlink().parts[:2]
+    return f"Base of {method}, {seed.replace('-', ' ')}: {one_line(str(base))}, with its adapters beside it\n"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from realdata.experiments.grid import NoSwitches, Relevance, RetrainingKey, Work
@@ -52,7 +53,8 @@ class FineTuningPlan(NamedTuple):
 
     `warm` is whether the adapter starts from that of the first retraining task, `fresh_head` whether ``lora`` draws the
     head anew and trains it, instead of an adapter on it; `rows_at_once` as in `realdata.peft_ml.by_length`. `note`
-    goes into the record.
+    goes into the record. `keep` is given what was fine-tuned, at its last epoch, and the experiment's folder, before
+    the record is written.
     """
 
     base: nn.Module
@@ -63,6 +65,7 @@ class FineTuningPlan(NamedTuple):
     fresh_head: bool = False
     rows_at_once: int | None = None
     note: str = ""
+    keep: Callable[[nn.Module, Path], None] = lambda _model, _folder: None
 
 
 class Cost(NamedTuple):

@@ -137,6 +137,7 @@ class Workbench:
                 start_from=retrained.meta_model if plan.warm else None,
                 select_on=plan.select_on,
             )
+        plan.keep(found.model, self.folder)
         notes = {
             "seconds": round(perf_counter() - began, 3),
             "trained": "\n".join(said),

@@ -229,8 +229,8 @@ class Todo:
             for one in dependent:
                 self._finish(one)
             runs = len(job.keys) + sum(len(one.keys) for one in dependent)
-            missing = f"{runs} run{'s' if runs > 1 else ''} missing"
-            self.folder.fail(Failure(job.id, f"{lost.what} ({missing})", lost.details))
+            missing = f" ({runs} run{'s' if runs > 1 else ''} missing)" if runs else ""
+            self.folder.fail(Failure(job.id, f"{lost.what}{missing}", lost.details))
         self.tell()
 
     def tell(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
@@ -30,8 +31,10 @@ READ = (".json", ".model", ".safetensors", ".txt")
 """Files that transformers reads in a folder."""
 LARGEST = 256 * MEBIBYTE
 """Largest configuration or vocabulary in bytes."""
-HEADS = ("classifier", "score")
+HEADS = ("classifier", "score", "classification_head")
 """Names of the last layer in transformers."""
+BEFORE_HEAD = ("pooler", "pre_classifier")
+"""Names of a layer before the last that checkpoints of pretraining lack, so that it may be new."""
 
 
 class Encoder(NamedTuple):
@@ -68,8 +71,7 @@ def load_encoder(name: str | os.PathLike[str], *, labels: int, seed: int) -> Enc
     with torch_seeded(seed, "head"):
         model, tokenizer, loaded = _loaded(AutoModelForSequenceClassification, os.fspath(name), options)
     last = _head_of(model, name=os.fspath(name))
-    # The head is always new, and so is the pooler, which many checkpoints have not trained.
-    _check_weights(loaded, fresh=(last, "pooler"), name=os.fspath(name))
+    _check_weights(loaded, fresh=(last, *BEFORE_HEAD), name=os.fspath(name))
     return Encoder(model, tokenizer, last)
 
 
@@ -84,7 +86,7 @@ def load_body(name: str | os.PathLike[str]) -> Encoder:
     from transformers import AutoModel
 
     model, tokenizer, loaded = _loaded(AutoModel, os.fspath(name), {})
-    _check_weights(loaded, fresh=("pooler",), name=os.fspath(name))
+    _check_weights(loaded, fresh=BEFORE_HEAD, name=os.fspath(name))
     return Encoder(model, tokenizer, "")
 
 
@@ -154,6 +156,8 @@ def _loaded(auto: Any, name: str, options: Mapping[str, Any]) -> tuple[Any, Any,
     if len(tokenizer) > rows:
         raise InputError(f"model {name}: its tokenizer has {len(tokenizer)} tokens, the model {rows}")
     tokenizer.model_max_length = min(tokenizer.model_max_length, _positions(model))  # not every tokenizer has it
+    taken = inspect.signature(model.forward).parameters  # DistilBERT's tokenizer may be BERT's, with types of tokens
+    tokenizer.model_input_names = [own for own in tokenizer.model_input_names if own in taken]
     return model, tokenizer, loaded
 
 
@@ -249,13 +253,14 @@ def _check_weights(loaded: Mapping[str, Any], *, fresh: Sequence[str], name: str
 
 
 def _head_of(model: nn.Module, *, name: str) -> str:
-    """Return the name of the last layer, in which no other module's name ends."""
-    modules = [module for module, _ in model.named_modules()]
+    """Return the name of the last layer."""
+    children = [child for child, _ in model.named_children()]
     for head in HEADS:
-        if [module for module in modules if module.endswith(head)] == [head]:
+        if head in children:
             return head
     raise InputError(
-        f"model {name}: {type(model).__name__} has no last layer with a unique name; expected {' or '.join(HEADS)}"
+        f"model {name}: {type(model).__name__} has the parts {', '.join(children)}, expected a last layer named "
+        f"{', '.join(HEADS[:-1])} or {HEADS[-1]}"
     )
 
 

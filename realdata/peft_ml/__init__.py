@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from realdata.peft_ml.meta_model import MetaPeftModel
     from realdata.peft_ml.retraining import RetrainedModel, retrain
     from realdata.peft_ml.settings import FineTuningSettings, MetaSettings, RetrainingSettings
+    from realdata.peft_ml.sharding import shard
     from realdata.peft_ml.trained import UntrainedError
     from realdata.peft_ml.trainer import MetaTrainer
     from realdata.peft_ml.training_setup import EpochProgress, StepProgress
@@ -30,6 +31,7 @@ __getattr__, __dir__ = lazy(
         "meta_model": "MetaPeftModel",
         "retraining": "RetrainedModel retrain",
         "settings": "FineTuningSettings MetaSettings RetrainingSettings",
+        "sharding": "shard",
         "trained": "UntrainedError",
         "trainer": "MetaTrainer",
         "training_setup": "EpochProgress StepProgress",
@@ -56,4 +58,5 @@ __all__ = [
     "load",
     "retrain",
     "save",
+    "shard",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,12 +19,13 @@ from loraml_theory.harness.errors import InputError
 from realdata.peft_ml import bundle
 from realdata.peft_ml.meta_model import MetaPeftModel, logits
 from realdata.peft_ml.rows import rows_by_task
+from realdata.peft_ml.sharding import is_sharded
 from realdata.peft_ml.task_losses import TaskOutput, item_counts, shifts_labels, summed_loss
 from realdata.peft_ml.task_sampler import TASK, Batches, StepSize, TaskSampler, rows_of_tasks
 
 BUNDLE = "bundle"  # the folder inside a checkpoint, or inside where `save_model` writes
 
-_SHARDED = "fsdp or deepspeed: got one, expected neither: divide the model by fully_shard in a loop of yours"
+_SHARDED = "fsdp or deepspeed: got one, expected neither: divide the model by realdata.peft_ml.shard before"
 
 
 class MetaTrainer(Trainer):
@@ -35,7 +37,7 @@ class MetaTrainer(Trainer):
     Parameters
     ----------
     model
-        The base with the adapters.
+        The base with the adapters, whole or divided among the processes by `realdata.peft_ml.shard`.
     args
         As of Trainer. ``data_seed``, or else ``seed``, is the root of the order of rows.
     batches
@@ -68,6 +70,11 @@ class MetaTrainer(Trainer):
             raise InputError(f"batches: got {batches!r}, expected one of {', '.join(get_args(Batches))}")
         if args is not None:
             _check(args)
+        self._sharded = is_sharded(model)
+        if self._sharded:
+            _check_sharded(args, batches)
+            marked: Any = model  # as Trainer knows models that are divided already, of which it makes no copy
+            marked.is_distributed_loading_by_transformers = marked._is_fsdp_managed_module = True
         super().__init__(model, args, **options)
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # by the settings of accelerate launch
             raise InputError(_SHARDED)
@@ -175,6 +182,11 @@ class MetaTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> TaskSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         processes = 1 if self.accelerator.split_batches else self.accelerator.num_processes
+        if self._sharded and self._train_batch_size < (tasks := len(self.model.tasks)):
+            raise InputError(
+                f"per_device_train_batch_size: got {self._train_batch_size}, expected at least {tasks} for a sharded "
+                "model, a row of every task in each batch"
+            )
         sampler = TaskSampler(
             rows_of_tasks(dataset, self.model.tasks, called="train_dataset", all_of_them=True),
             size=StepSize(self._train_batch_size, self.args.gradient_accumulation_steps * processes),
@@ -194,14 +206,26 @@ class MetaTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002
         """Write the bundle of base and adapters, beside what Trainer keeps."""
-        if not self.args.should_save:
+        if not self.args.should_save and not self._sharded:  # all processes put a sharded one together
             return
         folder = Path(output_dir or self.args.output_dir or "")
         bundle.save(self.model, folder / BUNDLE, provenance={"steps": self.state.global_step})
-        if self.processing_class is not None:
+        if self.processing_class is not None and self.args.should_save:
             self.processing_class.save_pretrained(folder)
 
+    @contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Add up the gradients of a sharded model's batches before the processes exchange them."""
+        model: Any = self.model
+        model.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            model.set_requires_gradient_sync(True)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:  # noqa: ARG002
+        if self._sharded:
+            raise InputError("resume_from_checkpoint: got one, expected none for a sharded model")
         bundle.restore(self.model, Path(resume_from_checkpoint, BUNDLE))
 
     def _load_best_model(self) -> None:
@@ -225,6 +249,16 @@ class TaskCollator:
         """Return the batch, with the task of every row as a list of names."""
         plain = [{name: value for name, value in row.items() if name != TASK} for row in rows]
         return {**self._collate(plain), TASK: [row[TASK] for row in rows]}
+
+
+def _check_sharded(args: TrainingArguments | None, batches: Batches) -> None:
+    """Raise InputError where a batch would lack a task, or more than the model would have to be read again."""
+    if batches != "mixed":
+        raise InputError(f"batches: got {batches!r}, expected 'mixed' for a sharded model")
+    if args is not None and args.load_best_model_at_end:
+        raise InputError("load_best_model_at_end: got True, expected False for a sharded model")
+    if args is not None and args.save_strategy != "no" and not args.save_only_model:
+        raise InputError("save_only_model: got False, expected True for a sharded model, or save_strategy='no'")
 
 
 def _check(args: TrainingArguments) -> None:

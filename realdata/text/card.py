@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loraml_theory.harness.errors import one_line
-from realdata.experiments.grid import RetrainingKey
+from realdata.experiments.grid import NO_RETRAINING, RetrainingKey
 from realdata.text.settings import TextSettings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def card(
     return "\n".join(
         [
             *("---", "library_name: transformers", "tags: [retrained, lora, peft]", "---", ""),
-            f"# {settings.model.name}, retrained by {key.method}",
+            f"# {settings.model.name}{' as it is' if key.method == NO_RETRAINING else f', retrained by {key.method}'}",
             "",
             f"Seed {key.seed}, on {experiment.data()['source']}, by",
             "",
@@ -72,7 +72,9 @@ def _loading(experiment: TextExperiment, adapters: Sequence[str], place: Path) -
     yield from (f"from transformers import {auto}, AutoTokenizer", "")
     yield f'tokenizer = AutoTokenizer.from_pretrained("{place / "base"}")'
     yield f'base = {auto}.from_pretrained("{place / "base"}")'
-    for name in adapters:
+    for name in sorted(adapters, key=lambda name: name in experiment.tests):
+        if name in experiment.tests:
+            yield f"# fine-tuned from this base to the test task {one_line(name)}, after the last epoch"
         labels = len(experiment.labels_of(name))
         more = f", num_labels={labels}" if labels not in (0, DEFAULT_LABELS) else ""
         yield f'adapted = {peft_auto}.from_pretrained("{place / "adapters" / file_name(name)}"{more})'
@@ -97,7 +99,7 @@ def _retraining(settings: TextSettings) -> Iterator[str]:
     """Yield the settings of retraining."""
     told = settings.document()
     yield from ("## Settings", "", "| key | value |", "| --- | --- |")
-    for table in ("data", "retraining"):
+    for table in ("data", "retraining", "fine_tuning"):
         yield from (_row(f"{table}.{key}", str(value)) for key, value in told[table].items() if value is not None)
 
 

@@ -6,8 +6,9 @@ import copy
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from loraml_theory.harness.errors import InputError
 from realdata.experiments.experiment import Score
 from realdata.language.encoders import load_encoder
 from realdata.text.card import DEFAULT_LABELS
@@ -99,7 +100,21 @@ class ClassificationExperiment(TextExperiment):
 
     @lru_cache(maxsize=4)  # noqa: B019  (an experiment lives as long as its process)
     def _encoder(self, seed: int, labels: int) -> Encoder:
-        return load_encoder(self.settings.model.name, labels=labels, seed=seed)
+        encoder = load_encoder(self.settings.model.name, labels=labels, seed=seed)
+        _agree_on_padding(encoder, name=self.settings.model.name)
+        return encoder
+
+
+def _agree_on_padding(encoder: Encoder, *, name: str) -> None:
+    """Let tokenizer and model have one token to pad with, after which a decoder looks for the end of a text."""
+    model, tokenizer = encoder.model, encoder.tokenizer
+    config: Any = model.config
+    if tokenizer.pad_token_id is None:
+        number = config.pad_token_id if config.pad_token_id is not None else tokenizer.eos_token_id
+        if number is None:
+            raise InputError(f"model {name}: its tokenizer has no token to pad with, nor one for the end of a text")
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(number)
+    config.pad_token_id = tokenizer.pad_token_id
 
 
 def _labels(task: TextTask[Labelled], option: str) -> tuple[str | int, ...]:

@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from loraml_theory.harness.errors import InputError
@@ -124,6 +125,8 @@ class TextExperiment(ABC):
 
     def fine_tuning(self, work: Work, base: nn.Module) -> FineTuningPlan:
         """Return the plan of a fine-tuning, where tasks have labels with a new head for them."""
+        from realdata.text.export import keep
+
         settings = replace(self.settings.fine_tuning, rank=max(1, work.rank))
         if work.finetune == "last-layer":
             settings = replace(settings, learning_rate=self.settings.last_layer.learning_rate)
@@ -135,6 +138,7 @@ class TextExperiment(ABC):
             warm=False,
             fresh_head=self.head_per_task and work.finetune == "lora",
             rows_at_once=self.rows_at_once,
+            keep=partial(keep, self, work),
         )
 
     def cost(self, work: Work | None) -> Cost:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {"csv": {"keep_default_na": False, "index_col": False}}
+"""Of a form, for `datasets`: NA, None and null are texts, and no column is taken for the numbers of the rows."""
 LONGEST_NAME = 200  # bytes as part of a file's name, which a file system limits to 255
 EXPECTED = "JSON Lines, a JSON list, CSV or Parquet by its ending (.jsonl, .json, .csv, .parquet, also with .gz)"
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
@@ -52,6 +56,8 @@ def source_of(text: str, *, option: str) -> Source:
     found = tuple(Path(path.strip()) for path in paths.split(",") if path.strip())
     if not (name.strip() and equals and len(found) in (1, 2)):
         raise InputError(f"{option}: got {text!r}, expected NAME=FILE or NAME=TRAIN,TEST")
+    if len(found) == 2 and os.path.realpath(found[0]) == os.path.realpath(found[1]):
+        raise InputError(f"{option}: got {text!r}, expected another file to test on than to train on")
     if len(quote(name.strip())) > LONGEST_NAME:
         raise InputError(
             f"{option}: got the name {one_line(name)[:40]}…, expected one that can be part of a file's name"
@@ -88,10 +94,12 @@ def _rows(path: Path) -> Rows:
         raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'is of an unknown form'}, expected {EXPECTED}")
     if check_regular(path, expected=EXPECTED) == 0:
         raise InputError(f"{path}: is empty, expected {EXPECTED}")
-    with _quiet(), TemporaryDirectory() as cache:
+    form = FORMATS[ending]
+    with _quiet(), TemporaryDirectory() as cache, warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Length of header")  # pandas would leave out what has no name
         try:
             data = datasets.load_dataset(
-                FORMATS[ending], data_files=str(path), split="train", cache_dir=cache, keep_in_memory=True
+                form, data_files=str(path), split="train", cache_dir=cache, keep_in_memory=True, **OPTIONS.get(form, {})
             )
         except Exception as error:  # of pyarrow, pandas or gzip, wrapped or not
             raise InputError(f"{path}: {reason(error.__cause__ or error)}; expected {EXPECTED}") from None

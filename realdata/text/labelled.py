@@ -25,7 +25,7 @@ class Fields(NamedTuple):
         Raises
         ------
         InputError
-            If a field is not there, or none that is usual; the text names those that are.
+            If a field is not there, or none that is usual, with those that are; or one is both the text and the label.
         """
         there = list(rows.data.column_names)
         texts = [self.text] if self.text else [names for names in TEXTS if set(names) <= set(there)]
@@ -38,6 +38,8 @@ class Fields(NamedTuple):
             if missing or not got:
                 said = f"got {got}" if got else "is needed"
                 raise InputError(f"--{option}: {said}, expected a field of {rows.where}: {', '.join(there)}")
+        if labels[0] in texts[0]:
+            raise InputError(f"--label: got {labels[0]}, which is the text of {rows.where}, expected another field")
         return texts[0], labels[0]
 
 
@@ -87,9 +89,12 @@ def labels_of(name: str, trained: Iterable[Labelled], others: Iterable[Labelled]
     Raises
     ------
     InputError
-        If there are fewer than two labels, or another row has one beside them.
+        If there are fewer than two labels, or as many as rows, or another row has one beside them.
     """
-    labels = tuple(sorted({row.label for row in trained}, key=lambda label: (isinstance(label, str), label)))
+    given = [row.label for row in trained]
+    labels = tuple(sorted(set(given), key=lambda label: (isinstance(label, str), label)))
+    if len(labels) == len(given) > 2:
+        raise InputError(f"{name}: each of its {len(given)} rows has another label, expected labels of many rows")
     if len(labels) < 2:
         raise InputError(f"{name}: its rows have the label {labels[0]!r} only, expected two labels or more")
     for row in others:

@@ -41,6 +41,8 @@ class DataSettings:
     def __post_init__(self) -> None:
         if len(self.text) > 2:
             raise ValueError(f"text: got {','.join(self.text)}, expected one field or two")
+        if len(set(self.text)) < len(self.text):
+            raise ValueError(f"text: got {','.join(self.text)}, expected two different fields")
         if len(self.split) != 3 or min(self.split) < 1:
             shares = ",".join(map(str, self.split))
             raise ValueError(f"split: got {shares}, expected three whole numbers >= 1, such as 70,10,20")

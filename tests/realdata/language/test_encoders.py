@@ -224,14 +224,15 @@ def test_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_model_whose_last_layer_cannot_be_told(tmp_path: Path) -> None:
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+    from transformers import XLNetConfig, XLNetForSequenceClassification
 
     tokenizer = bert_tokenizer()
-    config = DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=16)
-    made: Any = DistilBertForSequenceClassification(config)  # with a pre_classifier
+    made: Any = XLNetForSequenceClassification(
+        XLNetConfig(vocab_size=len(tokenizer), d_model=16, n_layer=1, n_head=2, d_inner=16)
+    )
     made.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     assert refusal(tmp_path) == (
-        f"model {tmp_path}: DistilBertForSequenceClassification has no last layer with a unique name; "
-        "expected classifier or score"
+        f"model {tmp_path}: XLNetForSequenceClassification has the parts transformer, sequence_summary, logits_proj, "
+        "expected a last layer named classifier, score or classification_head"
     )

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +20,10 @@ from realdata.peft_ml.data import Batch, Task
 from realdata.peft_ml.retraining import retrain
 from realdata.peft_ml.settings import RetrainingSettings
 from realdata.peft_ml.trainer import BUNDLE, MetaTrainer
-from tests.realdata.peft_ml import sharded_run
 from tests.realdata.peft_ml.small_models import Mlp, seeded, tiny_bert, tiny_gpt2
 from tests.realdata.peft_ml.toy import TwoClasses
 from tests.realdata.peft_ml.trainer_runs import (
     ADAMW,
-    CASES,
     TASKS,
     Rows,
     arguments,
@@ -37,8 +33,6 @@ from tests.realdata.peft_ml.trainer_runs import (
     held,
     meta,
     moved,
-    run,
-    start,
     state,
     trained,
 )
@@ -346,42 +340,6 @@ def test_fsdp_by_the_settings_of_accelerate_is_refused(tmp_path: Path, monkeypat
 def test_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^model: got BertForSequenceClassification, expected a MetaPeftModel$"):
         MetaTrainer(tiny_bert(), arguments(tmp_path))  # type: ignore[arg-type]
-
-
-# several processes
-
-
-def in_two_processes(module: str, file: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--module"]
-    root = Path(__file__).parents[3]
-    subprocess.run([*command, f"tests.realdata.peft_ml.{module}", file], cwd=root, check=True, timeout=300)
-
-
-@pytest.mark.long
-def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
-    """With the same rows in every step; batches of a process lack tasks in all cases but those of six rows."""
-    in_two_processes("trainer_runs", tmp_path / "ends")
-    found = torch.load(tmp_path / "ends", weights_only=True)
-    resumed = found.pop("resumed")
-    assert distance(resumed, found["mixed"]) == 0
-    assert found.keys() == CASES.keys()
-    for case, end in found.items():
-        expected = run(case, str(tmp_path), processes=1)
-        assert distance({"logged": end.pop("logged")}, {"logged": expected.pop("logged")}) < 1e-6
-        assert distance(end, expected) < 1e-7, case
-        assert len(moved(state(start(case)), end)) > len(end) / 2
-
-
-@pytest.mark.long
-def test_a_model_divided_between_processes_has_the_gradients_of_a_whole_one(tmp_path: Path) -> None:
-    in_two_processes("sharded_run", tmp_path)
-    found = torch.load(tmp_path / "found", weights_only=True)
-    assert found["lacking"] == "task: a sharded model got a batch without c, expected rows of every task in each"
-    assert found["untried"].startswith("model: is sharded, expected a call with rows of several tasks")
-    model = meta()
-    model.train()(**sharded_run.batch()).loss.backward()
-    assert distance(found["gradients"], sharded_run.gradients(model)) < ROUNDING
-    assert distance(state(load(tiny_bert(), tmp_path / "bundle")), state(meta())) == 0
 
 
 # memory

@@ -15,8 +15,10 @@ from peft import LoraConfig
 from torch import Tensor, nn
 from transformers import TrainingArguments
 
+from realdata.peft_ml.bundle import load
 from realdata.peft_ml.meta_model import MetaPeftModel
-from realdata.peft_ml.trainer import MetaTrainer
+from realdata.peft_ml.sharding import shard, whole
+from realdata.peft_ml.trainer import BUNDLE, MetaTrainer
 from tests.realdata.peft_ml.small_models import tiny_bert, tiny_gpt2
 
 TASKS = ("a", "b", "c")
@@ -94,7 +96,7 @@ def trained(
 
 def state(model: nn.Module) -> dict[str, Tensor]:
     """Return copies of all parameters."""
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    return {name: whole(parameter.detach()).clone() for name, parameter in model.named_parameters()}
 
 
 def moved(start: Mapping[str, Tensor], end: Mapping[str, Tensor]) -> list[str]:
@@ -118,20 +120,43 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "blocks": {"batches": "blocks", "per_device_train_batch_size": 4, **ADAMW},
     "accumulated blocks": {"batches": "blocks", "per_device_train_batch_size": 4, "gradient_accumulation_steps": 3},
     "checkpointed": {"per_device_train_batch_size": 6, "activation_checkpointing": True},
+    "clipped": {"per_device_train_batch_size": 6, "max_grad_norm": 0.1},
     "labels of tokens": {"per_device_train_batch_size": 6, "gradient_accumulation_steps": 2},
     "heads": {"per_device_train_batch_size": 2, **ADAMW},
 }
+SHARDED = ("mixed", "checkpointed", "labels of tokens", "clipped")
+"""Cases in which every batch has rows of every task, as a model needs that is divided among the processes."""
 
 
-def run(case: str, folder: str, *, processes: int, **more: Any) -> dict[str, Tensor]:
+def run(case: str, folder: str, *, processes: int, sharded: bool = False, **more: Any) -> dict[str, Tensor]:
     """Train as a case says, with steps of as many rows whatever the number of processes; add the losses logged."""
     changes = {**CASES[case], "per_device_eval_batch_size": 12 // processes, **more}
     changes["gradient_accumulation_steps"] = changes.get("gradient_accumulation_steps", 1) * 2 // processes
     rows = continued() if case == "labels of tokens" else classified()
-    trainer = trained(folder, start(case), rows, **changes)
+    model = start(case)
+    if sharded:
+        divided(model, rows)
+    trainer = trained(folder, model, rows, **changes)
     logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     logged.append(trainer.evaluate(rows)["eval_loss"])
+    if sharded:
+        trainer.save_model(f"{folder}/sharded")
+        torch.distributed.barrier()  # the first process has written it
+        plain = {"labels of tokens": tiny_gpt2}.get(case, tiny_bert)()
+        assert distance(state(load(plain, f"{folder}/sharded/{BUNDLE}")), state(trainer.model)) == 0
     return {**state(trainer.model), "logged": torch.tensor(logged, dtype=torch.float64)}
+
+
+def divided(model: MetaPeftModel, rows: Rows) -> None:
+    """Divide a model between this process and its fellows."""
+    from accelerate import PartialState
+    from torch.distributed.device_mesh import init_device_mesh
+
+    processes = PartialState(cpu=True).num_processes  # starts their group, as TrainingArguments do
+    layers = next(type(module) for module in model.modules() if type(module).__name__ in ("BertLayer", "GPT2Block"))
+    few = [next(row for row in rows if row["task"] == task) for task in TASKS]
+    some = {"input_ids": torch.stack([row["input_ids"] for row in few]), "task": [row["task"] for row in few]}
+    shard(model, some, layers=layers, mesh=init_device_mesh("cpu", (processes,)))
 
 
 def start(case: str) -> MetaPeftModel:
@@ -153,6 +178,8 @@ def main(file: Path) -> None:
     import torch.distributed as dist
 
     ends = {case: run(case, str(file.parent / "runs"), processes=2) for case in CASES}
+    for case in SHARDED:
+        ends[f"sharded, {case}"] = run(case, str(file.parent / "runs"), processes=2, sharded=True)
     ends["resumed"] = resumed(str(file.parent / "resumed"))
     if dist.get_rank() == 0:
         torch.save(ends, file)

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from loraml_theory.harness.errors import InputError
-from realdata.experiments.grid import RetrainingKey
+from realdata.experiments.grid import RetrainingKey, Work
 from realdata.experiments.records import read_records
 from realdata.experiments.report import findings, markdown
 from realdata.experiments.report import write as write_report
@@ -159,7 +159,15 @@ def test_from_files_to_bases_adapters_and_a_report(tmp_path: Path) -> None:
     assert "**perplexity, fine-tuning by lora" in text
     experiment: Any = asked.spec.open()
     key = RetrainingKey("lora-ml", 0, (), 2)
-    export(out, experiment, [key], results=text, command="loraml retrain …")
+    (name,) = experiment.tests
+    work = Work(key, "lora", (), 2, None, name)
+    export(out, experiment, [key], fine_tunings=[work], results=text, command="loraml retrain …")
+    tuned = AutoPeftModelForCausalLM.from_pretrained(out / "adapters" / name).eval()
+    batch = experiment.test_tasks[name].test.batch(np.arange(len(experiment.test_tasks[name].test)))
+    with torch.no_grad():
+        scores = experiment.problem.scores(tuned(**batch.inputs).logits, batch.targets)[:, 0]
+    (record,) = (record for record in records if record.key.method == "lora-ml")
+    assert scores.tolist() == pytest.approx(record.correct, abs=1e-5)
     meta = load(out / "retraining" / key.id, key, experiment.retraining(key).model).meta_model
     assert meta is not None
     inputs = experiment.retraining_tasks[0].test.batch(np.arange(3)).inputs

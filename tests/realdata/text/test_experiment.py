@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from loraml_theory.harness.errors import InputError
-from realdata.experiments.grid import RetrainingKey, retrainings
+from realdata.experiments.grid import RetrainingKey, keys, retrainings, work_of
 from realdata.experiments.records import read_records
 from realdata.experiments.retrained import load
 from realdata.experiments.runner import run
@@ -33,8 +33,9 @@ def ran(folder: Path, *methods: Any, tested: bool = True, **changes: Any) -> tup
     out = folder / "out"
     assert run(asked, out).failures == ()
     experiment: Any = asked.spec.open()
-    keys = [key for key in retrainings(asked.wanted.grid, asked.spec.relevance) if key.method != "no-retraining"]
-    export(out, experiment, keys, results="", command="loraml retrain …")
+    grid, relevance = asked.wanted.grid, asked.spec.relevance
+    works = [work_of(key, relevance) for key in keys(grid, tasks=experiment.tests)]
+    export(out, experiment, retrainings(grid, relevance), fine_tunings=works, results="", command="loraml retrain …")
     return out, experiment
 
 
@@ -97,14 +98,17 @@ def test_the_base_is_that_of_retraining_and_has_its_tokenizer(tmp_path: Path) ->
 @PEFT
 @pytest.mark.long
 def test_the_lines_of_the_card_run(tmp_path: Path) -> None:
-    out, _ = ran(tmp_path, "lora-ml", tested=False)
+    out, _ = ran(tmp_path, "lora-ml", "no-retraining")
     text = (out / "base" / "README.md").read_text("utf-8")
-    assert "so what the base is worth was not measured" in text
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert code.count("num_labels=") == 2
+    assert "\n# fine-tuned from this base to the test task two, after the last epoch\n" in code
     found: dict[str, Any] = {}
     exec(code, found)
-    assert found["adapted"].get_base_model().config.num_labels == 3
+    assert found["adapted"].get_base_model().config.num_labels == 2
+    own = (out / "no-retraining/seed-0/base/README.md").read_text("utf-8")
+    assert own.count(".from_pretrained(") == 3
+    assert "/model as it is\n" in own
 
 
 @pytest.mark.long
@@ -116,7 +120,9 @@ def test_test_tasks_have_new_heads_of_their_size_and_every_method_the_same_budge
     assert len({record.retraining for method, record in records.items() if method != "no-retraining"}) == 1
     plan = experiment.fine_tuning(_work("two"), experiment.retraining(KEY).model)
     assert plan.base.get_parameter("classifier.weight").shape[0] == 2
-    assert not (out / "reptile/seed-0/adapters").exists()
+    kept = {path.parent.parent.parent.name: path.name for path in out.glob("*/seed-0/adapters/two")}
+    assert kept == dict.fromkeys(records, "two")
+    assert [path.name for path in (out / "reptile/seed-0/adapters").iterdir()] == ["two"]
 
 
 @PEFT

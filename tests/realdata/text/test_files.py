@@ -67,6 +67,19 @@ def test_two_files_are_for_training_and_for_testing(tmp_path: Path) -> None:
     assert len(set(digests(source))) == 2
 
 
+def test_words_that_pandas_takes_for_nothing_are_texts(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("text,label\nnull,NA\nnan,None\n", "utf-8")
+    (rows,) = read_source(Source("x", (path,))).values()
+    assert rows.data.to_list() == [{"text": "null", "label": "NA"}, {"text": "nan", "label": "None"}]
+
+
+def test_a_file_to_train_on_is_not_tested_on(tmp_path: Path) -> None:
+    path = written(tmp_path, "x.jsonl")
+    with pytest.raises(InputError, match=r"expected another file to test on than to train on$"):
+        source_of(f"x={path},{tmp_path}/./x.jsonl", option="--task")
+
+
 @pytest.mark.parametrize("text", ["x", "=file", "x=", "x=a,b,c", ""])
 def test_what_names_no_source_is_refused(text: str) -> None:
     with pytest.raises(InputError) as caught:
@@ -80,6 +93,7 @@ def test_what_names_no_source_is_refused(text: str) -> None:
         ("x.txt", b"hello", "is of an unknown form, expected JSON Lines, a JSON list, CSV or Parquet"),
         ("x.jsonl", b"", "is empty, expected"),
         ("x.jsonl", b"{oh no", "expected JSON Lines"),
+        ("x.csv", b"text,label\na fine film,1,2\na dull one,0,2\n", "Length of header or names does not match"),
         ("x.parquet", b"PAR1 or not", "expected JSON Lines"),
         ("x.json.gz", b"not compressed", "expected JSON Lines"),
     ],

@@ -114,6 +114,14 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, row: dict[str, Any],
     assert refusal(path) == f"{path}, {text}"
 
 
+def test_a_label_that_tells_nothing_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", [{**row, "id": at} for at, row in enumerate(rows([0, 1]))])
+    assert refusal(path, label="id") == "x: each of its 60 rows has another label, expected labels of many rows"
+    assert refusal(path, label="text") == f"--label: got text, which is the text of {path}, expected another field"
+    with pytest.raises(ValueError, match=r"^text: got text,text, expected two different fields$"):
+        DataSettings(text=("text", "text"))
+
+
 def test_too_few_rows_or_labels_are_refused(tmp_path: Path) -> None:
     alone = write(tmp_path / "alone.jsonl", rows(["x"]))
     assert refusal(alone) == "x: its rows have the label 'x' only, expected two labels or more"
