@@ -70,15 +70,26 @@ def test_other_libraries_find_them_too(backend: Backend) -> None:
 
 
 @pytest.mark.long
-def test_what_one_attempt_loses_another_finds() -> None:
+def test_what_one_arc_loses_another_finds() -> None:
     rng = np.random.default_rng(0)
     v = rng.standard_normal((2, 3, 3))
-    once = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3,))
+    once = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3,), arcs=1)
     assert once.found.min() < 173  # far too loose
-    more = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3, *(1e-2,) * 3))
+    finer = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3, 1e-2), arcs=1)
+    assert finer.found.sum() > once.found.sum()  # on the same arcs
+    more = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3,), arcs=4)
     assert np.all(more.found >= once.found)
     assert more.found.sum() > once.found.sum()
     assert not np.any(more.u[more.found < 173, -1])
+
+
+def test_long_points_are_found_on_nearly_every_arc() -> None:
+    """On the way points are 40 times longer than this structure, and the Jacobian's condition is 1e8 and more."""
+    v = np.array([[-0.628, 1.571, 2.283], [0.249, 0.814, -0.737], [-1.102, 0.049, 0.093]])
+    found = enumerate_points(np.random.default_rng(0), v[None], START, arcs=4)
+    assert found.found.tolist() == [173]
+    lengths = size(found.u[0]) / np.linalg.norm(v)
+    assert 15 < lengths.max() < 25
 
 
 def test_points_that_differ_by_signs_are_one() -> None:
