@@ -5,8 +5,8 @@ Along an arc of structures ``v(s)``, s from 0 to 1, a regular critical point u m
     J(u; v) u' = -dF/ds,        dF/ds_t = -(dQ(v(s))_t / ds) u_t.
 
 A step is predicted by the cubic through the last two points with their tangents, and corrected by two Newton steps; the
-second one has its matrix in common with the next tangent. Every path has its own step size, and its own coordinates x,
-see `valley`.
+second one has its matrix in common with the next tangent. Every path has its own step size, its own coordinates x, see
+`valley`, and its own orthogonal frame, see `frames`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 from array_api_compat import device
 
 from loraml_theory.critical_points.equations import outer, size, spread
-from loraml_theory.critical_points.valley import TINY, Chart, chart, plain_equations, valley_equations
+from loraml_theory.critical_points.frames import boost
+from loraml_theory.critical_points.valley import LONG, TINY, Chart, chart, plain_equations, valley_equations
 from loraml_theory.libraries import array_namespace
 from loraml_theory.structure import Array, transpose
 
 FIRST, SMALLEST, LARGEST = 0.01, 1e-9, 0.2
 """First, smallest and largest step; a path that needs smaller ones is lost."""
 
-MOST_STEPS = 400
+MOST_STEPS = 800
 RESOLVED = 1e-2
 """The second Newton step is at most this share of what the first one may be."""
 
@@ -64,9 +65,13 @@ class Ends(NamedTuple):
 
 
 class _Paths(NamedTuple):
-    """The state of paths under way: arc, coordinates, place, step, point and tangent, and the same one step before."""
+    """The state of paths under way: frame, the arc in it, coordinates, place, step, point, tangent, and those before.
+
+    The frames ``(P, m, m)`` are the orthogonal matrices that were applied to the points and structures.
+    """
 
     index: Array
+    frame: Array
     arc: Arc
     chart: Chart
     s: Array
@@ -100,19 +105,20 @@ def track(u: Array, arc: Arc, *, tolerance: float) -> Ends:
         over = over | (step + 1 == MOST_STEPS)
         if bool(xp.any(over)):
             out, on = xp.nonzero(over)[0], xp.nonzero(~over)[0]
-            ended.append(_some((paths.index, paths.x, *paths.chart, arrived), out))
+            ended.append(_some((paths.index, paths.x, *paths.chart, arrived, paths.arc.end, paths.frame), out))
             if int(on.shape[0]) == 0:
                 break
             paths = _some(paths, on)
-    index, x, inside, signs, c, there = (xp.concat(list(parts), axis=0) for parts in zip(*ended, strict=True))
-    x, inside, signs, c, there = _some((x, inside, signs, c, there), xp.argsort(index))
-    return _polished(x, Chart(inside, signs, c), there, arc)
+    index, *parts = (xp.concat(list(part), axis=0) for part in zip(*ended, strict=True))
+    x, inside, signs, c, there, v, frame = _some(tuple(parts), xp.argsort(index))
+    u, error = _polished(x, Chart(inside, signs, c), there, v)
+    return Ends(u @ frame, error * size(u @ frame) / (size(u) + TINY))
 
 
-def _polished(x: Array, here: Chart, arrived: Array, arc: Arc) -> Ends:
+def _polished(x: Array, here: Chart, arrived: Array, v: Array) -> Ends:
     """Return the points after Newton steps; those of paths without a regular end as they are."""
     xp = array_namespace(x)
-    Q, end = spread(arc.end), x
+    Q, end = spread(v), x
     for _ in range(POLISH):
         step, _ = newton_step(end, here, Q, Q)
         end = end + step
@@ -144,7 +150,10 @@ def _begin(u: Array, arc: Arc) -> _Paths:
     x, _ = here.inwards(u, xp.zeros_like(u))
     slope = newton_step(x, here, *_moving(arc, zero))[1]
     index = xp.arange(int(u.shape[0]), device=device(u))
-    return _Paths(index, arc, here, zero, zero + FIRST, x, slope, zero - FIRST, x - FIRST * slope, slope)
+    frame = xp.broadcast_to(
+        xp.eye(int(u.shape[-1]), dtype=u.dtype, device=device(u)), (int(u.shape[0]), *(int(u.shape[-1]),) * 2)
+    )
+    return _Paths(index, frame, arc, here, zero, zero + FIRST, x, slope, zero - FIRST, x - FIRST * slope, slope)
 
 
 def _advance(paths: _Paths, tolerance: float) -> _Paths:
@@ -157,9 +166,11 @@ def _advance(paths: _Paths, tolerance: float) -> _Paths:
     rest, slope = newton_step(predicted + first, paths.chart, Q, dQ)
     x = predicted + first + rest
     miss = paths.chart.miss(x, first, scale)
-    good = (miss <= tolerance) & (paths.chart.miss(x, rest, scale) <= RESOLVED * tolerance)
-    # the prediction's error is of fourth order in the step
-    wished = 0.8 * (tolerance / xp.clip(miss, min=1e-8 * tolerance)) ** 0.25
+    left = paths.chart.miss(x, rest, scale) / RESOLVED
+    good = (miss <= tolerance) & (left <= tolerance)
+    # the prediction's error is of fourth order in the step, and what one Newton step leaves of it of eighth
+    worst = xp.maximum(miss, xp.sqrt(tolerance * left))
+    wished = 0.8 * (tolerance / xp.clip(worst, min=1e-8 * tolerance)) ** 0.25
     factor = xp.where(good, xp.clip(wished, min=0.5, max=2.0), xp.clip(wished, min=0.1, max=0.5))
     factor = xp.where(xp.isfinite(factor), factor, xp.full_like(factor, 0.1))
     wide = good[:, None, None]
@@ -172,8 +183,10 @@ def _advance(paths: _Paths, tolerance: float) -> _Paths:
         x_before=xp.where(wide, paths.x, paths.x_before),
         slope_before=xp.where(wide, paths.slope, paths.slope_before),
     )
-    valid = paths.chart.valid(moved.x, scale)
-    return moved if bool(xp.all(valid)) else _turned(moved, valid, scale)
+    if bool(xp.any(~moved.chart.inside & ((size(moved.x) > LONG * scale) | _framed(moved.frame)))):
+        moved = _boosted(moved)
+    valid = moved.chart.valid(moved.x, size(moved.arc.end))
+    return moved if bool(xp.all(valid)) else _turned(moved, valid, size(moved.arc.end))
 
 
 def _predicted(paths: _Paths, h: Array) -> Array:
@@ -181,6 +194,28 @@ def _predicted(paths: _Paths, h: Array) -> Array:
     gap, r = (paths.s - paths.s_before)[:, None, None], (h / (paths.s - paths.s_before))[:, None, None]
     step, slope, before = paths.x - paths.x_before, gap * paths.slope, gap * paths.slope_before
     return paths.x + r * (slope + r * ((2 * slope + before - 3 * step) + r * (slope + before - 2 * step)))
+
+
+def _framed(frame: Array) -> Array:
+    """Return which frames are not the first one, ``(P,)``."""
+    xp = array_namespace(frame)
+    return size(frame - xp.eye(int(frame.shape[-1]), dtype=frame.dtype, device=device(frame))) > 0
+
+
+def _boosted(paths: _Paths) -> _Paths:
+    """Change the frames in which points are much longer than they are in others; not in the valley."""
+    xp = array_namespace(paths.x)
+    G, worth = boost(paths.x)
+    worth = (worth & ~paths.chart.inside)[:, None, None]
+
+    def turned(rows: Array) -> Array:
+        return xp.where(worth, rows @ transpose(G), rows)
+
+    return paths._replace(
+        frame=xp.where(worth, G @ paths.frame, paths.frame),
+        arc=Arc(*map(turned, paths.arc)),
+        **{name: turned(getattr(paths, name)) for name in ("x", "slope", "x_before", "slope_before")},
+    )
 
 
 def _turned(paths: _Paths, valid: Array, scale: Array) -> _Paths:

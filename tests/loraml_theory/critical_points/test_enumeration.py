@@ -83,13 +83,17 @@ def test_what_one_arc_loses_another_finds() -> None:
     assert not np.any(more.u[more.found < 173, -1])
 
 
-def test_long_points_are_found_on_nearly_every_arc() -> None:
-    """On the way points are 40 times longer than this structure, and the Jacobian's condition is 1e8 and more."""
-    v = np.array([[-0.628, 1.571, 2.283], [0.249, 0.814, -0.737], [-1.102, 0.049, 0.093]])
-    found = enumerate_points(np.random.default_rng(0), v[None], START, arcs=4)
+@pytest.mark.parametrize(
+    ("v", "longest"),
+    [
+        ([[-0.628, 1.571, 2.283], [0.249, 0.814, -0.737], [-1.102, 0.049, 0.093]], 15),  # along a real vector
+        ([[-0.383, -0.281, 0.684], [0.038, -0.544, -1.293], [-0.477, -0.891, -0.869]], 1e4),  # along isotropic ones
+    ],
+)
+def test_long_points_are_found_at_once(v: list[list[float]], longest: float) -> None:
+    found = enumerate_points(np.random.default_rng(0), np.array([v]), START, arcs=2)
     assert found.found.tolist() == [173]
-    lengths = size(found.u[0]) / np.linalg.norm(v)
-    assert 15 < lengths.max() < 25
+    assert np.max(size(found.u[0]) / np.linalg.norm(v)) > longest
 
 
 def test_points_that_differ_by_signs_are_one() -> None:
