@@ -105,29 +105,38 @@ def track(u: Array, arc: Arc, *, tolerance: float) -> Ends:
         over = over | (step + 1 == MOST_STEPS)
         if bool(xp.any(over)):
             out, on = xp.nonzero(over)[0], xp.nonzero(~over)[0]
-            ended.append(_some((paths.index, paths.x, *paths.chart, arrived, paths.arc.end, paths.frame), out))
+            ended.append(_some((paths.index, paths.x, *paths.chart, arrived, paths.frame), out))
             if int(on.shape[0]) == 0:
                 break
             paths = _some(paths, on)
     index, *parts = (xp.concat(list(part), axis=0) for part in zip(*ended, strict=True))
-    x, inside, signs, c, there, v, frame = _some(tuple(parts), xp.argsort(index))
-    u, error = _polished(x, Chart(inside, signs, c), there, v)
-    return Ends(u @ frame, error * size(u @ frame) / (size(u) + TINY))
+    x, inside, signs, c, there, frame = _some(tuple(parts), xp.argsort(index))
+    last = Chart(inside, signs, c).outwards(x, x)[0] @ frame
+    return _polished(last, there, arc.end)
 
 
-def _polished(x: Array, here: Chart, arrived: Array, v: Array) -> Ends:
-    """Return the points after Newton steps; those of paths without a regular end as they are."""
-    xp = array_namespace(x)
-    Q, end = spread(v), x
+def _polished(last: Array, arrived: Array, v: Array) -> Ends:
+    """Return the points after Newton steps; those of paths without a regular end as they are.
+
+    The steps are in a frame that is made anew, since those along a path gather rounding.
+    """
+    xp = array_namespace(last)
+    G, worth = boost(last)
+    eye = xp.eye(int(last.shape[-1]), dtype=last.dtype, device=device(last))
+    G = xp.where(worth[:, None, None], G, eye)
+    turned, v = last @ transpose(G), v @ transpose(G)
+    here = chart(turned, size(v))
+    Q, (end, _) = spread(v), here.inwards(turned, turned)
     for _ in range(POLISH):
         step, _ = newton_step(end, here, Q, Q)
         end = end + step
     u, moved = here.outwards(end, step)
-    scale = size(u) + TINY
-    error = xp.maximum(size(moved), ROUNDING * here.blur(end) * scale)
-    error = xp.where(arrived & (error <= CONVERGED * scale), error, xp.full_like(error, inf))
-    regular = xp.isfinite(error)
-    return Ends(xp.where(regular[:, None, None], u, here.outwards(x, step)[0]), error)
+    scale, rounding = size(u) + TINY, ROUNDING * (here.blur(end) + size(G) ** 2)
+    error = xp.maximum(size(moved) / scale, rounding)
+    u = u @ G
+    regular = arrived & (error <= CONVERGED)
+    error = xp.where(regular, error * (size(u) + TINY), xp.full_like(error, inf))
+    return Ends(xp.where(regular[:, None, None], u, last), error)
 
 
 def newton_step(x: Array, here: Chart, Q: Array, dQ: Array) -> tuple[Array, Array]:
