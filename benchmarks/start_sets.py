@@ -22,7 +22,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from loraml_theory.critical_points.equations import function, outer, size, spread
-from loraml_theory.critical_points.tracking import Arc, newton_step, track
+from loraml_theory.critical_points.tracking import Arc, track
 
 CHUNK = 4000
 SAME = 1e-6
@@ -41,13 +41,7 @@ def along(u: np.ndarray, start: np.ndarray, end: np.ndarray, rng: np.random.Gene
     for first in range(0, len(u), CHUNK):
         some = u[first : first + CHUNK]
         ends = track(some, Arc(*(np.broadcast_to(x, some.shape) for x in (start, end, bulge))), tolerance=tolerance)
-        at, Q = ends.u[ends.arrived], spread(end)
-        if not len(at):
-            continue
-        for _ in range(4):
-            step, _ = newton_step(at, Q[None])
-            at = at - step
-        found.append(at[size(step) <= 1e-8 * size(at)])
+        found.append(ends.u[ends.error <= 1e-8 * size(ends.u)])
     return np.concatenate([*found, u[:0]])
 
 

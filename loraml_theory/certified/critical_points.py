@@ -12,17 +12,20 @@ signs of some u_t, alone or after complex conjugation, that maps the enclosure i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, TypeAlias
 
 import numpy as np
 from flint import acb, acb_mat, arb, arb_mat, ctx, fmpq_mat
 from numpy.typing import NDArray
 
+from loraml_theory.critical_points.equations import jacobian, spread
 from loraml_theory.exact.rational import rationals
 
 PRECISION = 192  # bits
 RADII = (1e-12, 1e-20)  # of the box, relative to the point
 STEPS, FINE, SLOW = 20, 1e-30, 1e-3  # Newton steps at most, the last one relative to the point, a slow contraction
+WELL = 1e11  # largest condition at which an inverse in floating point will do
 ZERO = 1e-7  # a vector this much shorter than the point is tried as 0
 ROUNDING = 1e-15  # of a centre, relative to the point; more than float64 has
 
@@ -105,9 +108,10 @@ def certify(v: acb_mat, points: Points) -> list[Point]:
     UncertifiedError
         If a step fails for one of them.
     """
+    inverses = _inverses(_floats(v), points)
     with ctx.workprec(PRECISION):
         system = _System(v)
-        proved = [_proved(system, point) for point in points]
+        proved = [_proved(system, *pair) for pair in zip(points, inverses, strict=True)]
     _check_apart(proved)
     return proved
 
@@ -152,24 +156,37 @@ class _System:
         return squares / (2 * self.T**2)
 
 
-def _proved(system: _System, point: Points) -> Point:
+def _inverses(v: Points, points: Points) -> list[Points | None]:
+    """Return inverses of the derivative in floating point, ``(T m, T m)`` each, None where they are not accurate."""
+    J = jacobian(points, spread(v))
+    good = np.linalg.cond(J) <= WELL
+    Y = np.linalg.inv(np.where(good[:, None, None], J, np.eye(J.shape[-1])))
+    return [each if fits else None for each, fits in zip(Y, good, strict=True)]
+
+
+def _proved(system: _System, point: Points, inverse: Points | None) -> Point:
     scale = max(float(np.abs(point).max()), 1e-3 * float(np.abs(_floats(system.v)).max()))
     live = np.abs(point).max(axis=1) > ZERO * scale
-    centre, Y = _refined(system, _matrix(np.where(live[:, None], point, 0)), live)
+    x = _matrix(np.where(live[:, None], point, 0))
+    Y = _inverse(system, x) if inverse is None else _matrix(inverse)
+    centre, Y = _refined(system, x, Y, live)
     for relative in RADII:
         radius = relative * scale
         enclosed = _krawczyk(system, centre, Y, radius)
+        if enclosed is None:  # the inverse may be one at a point too far away
+            Y = _inverse(system, centre)
+            enclosed = _krawczyk(system, centre, Y, radius)
         if enclosed is not None:
             return _described(system, centre, radius, enclosed, live)
     raise UncertifiedError("Krawczyk's operator does not map a box into itself: a point is too close to a singular one")
 
 
-def _refined(system: _System, x: acb_mat, live: NDArray[np.bool_]) -> tuple[acb_mat, acb_mat]:
+def _refined(system: _System, x: acb_mat, Y: acb_mat, live: NDArray[np.bool_]) -> tuple[acb_mat, acb_mat]:
     """Return a better centre and an inverse of the derivative near it, by Newton steps.
 
     A step keeps the inverse while that is fast. Factors that are not `live` stay 0.
     """
-    Y, before = _inverse(system, x), 0.0
+    before = inf
     for _ in range(STEPS):
         entries = (Y * system.function(x, system.residual(x))).mid().entries()
         step = [entry if live[i // system.m] else acb(0) for i, entry in enumerate(entries)]

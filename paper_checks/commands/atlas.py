@@ -26,7 +26,8 @@ def atlas(
         bool,
         typer.Option(
             "--complete",
-            help="Count all critical points of 100 structures (full: 1000) at d = 3, k = 1, T = 3 instead.",
+            help="Count all critical points of 100 structures (full: 1000) at d = 3, k = 1, T = 3 instead; "
+            "if it is interrupted, run it again to continue.",
         ),
     ] = False,
     profile: Profile = "quick",
@@ -71,8 +72,8 @@ def _census(profile: str, out: Path, seed: int, files: Files) -> Exit:
     from sims.atlas.census import STRUCTURES, census, draw_census, summary, write_census
 
     prepare_folder(out)
-    with computing() as progress:
-        found = census(STRUCTURES[profile], seed=seed, workers=cores(), progress=progress)
+    with writing(out), computing() as progress:
+        found = census(out, STRUCTURES[profile], seed=seed, workers=cores(), progress=progress)
     with writing(out), written_as(files):
         write_census(found, out / "complete.csv")
         pictures = draw_census(found, out / "complete.png")

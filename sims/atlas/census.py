@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
+from os.path import lexists
 from pathlib import Path
 
 from loraml_theory import zoo
-from loraml_theory.harness import plotting
+from loraml_theory.harness import folders, plotting
 from loraml_theory.harness.atomic import write_whole
-from loraml_theory.harness.processes import Crew, Tick
+from loraml_theory.harness.errors import InputError
+from loraml_theory.harness.folders import FolderError
+from loraml_theory.harness.input_files import read_json
+from loraml_theory.harness.processes import Lost, Tick, work_off
+from loraml_theory.harness.settings import SettingsError, from_table
 from sims.atlas.complete import IncompleteError, LandscapeError, descents, whole_landscape
 from sims.ensembles.proportions import clopper_pearson
 from sims.seeding import stream
 
+FORMAT = 1
+BEGUN, RECORDS = "census.json", "structures"
 STRUCTURES = {"quick": 100, "full": 1000}
 STARTS = 20
 """Descents from small and from large starts on each structure."""
@@ -34,7 +43,7 @@ class Counted:
     real, spurious
         Numbers of real critical points and of spurious minima, up to signs.
     value
-        Least value of the spurious minima over that of the point 0, where all factors vanish; empty if there is none.
+        Least value of the spurious minima over that of the point 0, where all factors vanish; None without one.
     small, large
         Numbers of the `STARTS` small and large starts that end in a spurious minimum.
     unconverged
@@ -47,7 +56,7 @@ class Counted:
     complete: bool
     real: int = 0
     spurious: int = 0
-    value: float | str = ""
+    value: float | None = None
     small: int = 0
     large: int = 0
     unconverged: int = 0
@@ -71,36 +80,108 @@ def counted(seed: int, structure: int) -> Counted:
         complete=True,
         real=len(whole.factors),
         spurious=len(traps),
-        value=min((whole.points[i].value.real / zero for i in traps), default=""),
+        value=min((whole.points[i].value.real / zero for i in traps), default=None),
         small=small,
         large=large,
         unconverged=sum(each.elsewhere for each in drained),
     )
 
 
+def census(
+    folder: Path, structures: int, *, seed: int, workers: int, progress: Callable[[str], None] = lambda _: None
+) -> list[Counted]:
+    """Count the structures that a folder does not hold yet; return all, in their order.
+
+    Each depends only on the seed and its number, and is written down at once, to ``structures/NUMBER.json``.
+
+    Raises
+    ------
+    InputError
+        If another process works in the folder, it was begun with other settings, or cannot be written any more.
+    """
+    with folders.locked(folder, inside=[RECORDS]):
+        _begin(folder, {"seed": seed, "starts": STARTS, "d": 3, "k": 1, "T": 3})
+        left = Left(folder, structures, progress)
+        if left.todo:
+            work_off(left, Counting(folder, seed), workers=min(workers, len(left.todo)), imports=["sims.atlas.census"])
+    if left.stopped is not None:
+        raise InputError(f"{left.stopped}; what is finished is kept, run the same command again to continue")
+    return [left.found[number] for number in range(structures)]
+
+
 @dataclass(frozen=True)
 class Counting:
-    """Counts structures in a worker process."""
+    """Counts structures in a worker process, and writes down each."""
 
+    folder: Path
     seed: int
 
-    def do(self, job: int, tick: Tick) -> Counted:  # noqa: ARG002
+    def do(self, job: int, tick: Tick) -> None:  # noqa: ARG002
         """Count one."""
-        return counted(self.seed, job)
+        document = {"format": FORMAT, **asdict(counted(self.seed, job))}
+        write_whole(_record(self.folder, job), json.dumps(document, allow_nan=False))
 
 
-def census(
-    structures: int, *, seed: int, workers: int, progress: Callable[[str], None] = lambda _: None
-) -> list[Counted]:
-    """Count structures, in their order; each depends only on the seed and its number."""
-    todo, found = iter(range(structures)), list[Counted]()
-    with Crew(lambda: next(todo, None), Counting(seed), size=workers, imports=["sims.atlas.census"]) as crew:
-        for structure, result in crew:
-            found.append(
-                result if isinstance(result, Counted) else Counted(structure, complete=False, reason=result.what)
-            )
-            progress(f"{len(found)} structures, {sum(each.spurious > 0 for each in found)} with a trap")
-    return sorted(found, key=lambda each: each.structure)
+class Left:
+    """The structures that are left to count, and what was found; one whose process ended is not written down."""
+
+    def __init__(self, folder: Path, structures: int, progress: Callable[[str], None]) -> None:
+        """Read what the folder holds."""
+        self.folder, self.progress = folder, progress
+        self.stopped: str | None = None
+        self.found = {i: _read(folder, i) for i in range(structures) if lexists(_record(folder, i))}
+        self.todo = deque(i for i in range(structures) if i not in self.found)
+
+    def next(self) -> int | None:
+        """Return the next structure."""
+        return self.todo.popleft() if self.todo else None
+
+    def ticked(self, job: int, epochs: float, detail: str) -> None:
+        """Hear nothing: a structure takes a second."""
+
+    def ended(self, job: int, lost: Lost | None) -> None:
+        """Hear that a structure is counted, or why it is not."""
+        if lost is not None and lost.fatal:
+            self.stopped = lost.what
+            return
+        self.found[job] = _read(self.folder, job) if lost is None else Counted(job, complete=False, reason=lost.what)
+        traps = sum(each.spurious > 0 for each in self.found.values())
+        self.progress(f"{len(self.found)} structures, {traps} with a trap")
+
+
+def _begin(folder: Path, settings: dict[str, int]) -> None:
+    """Write down with which settings a folder is begun, or check that it was begun with the same."""
+    path = folder / BEGUN
+    if lexists(path):
+        begun = read_json(path, expected="what a census writes")
+        if not isinstance(begun, dict) or not isinstance(begun.get("settings"), dict):
+            raise FolderError(f"{path}: is not what a census writes, use another folder")
+        folders.check_format(path, begun.get("format"), written=FORMAT)
+        folders.check_same(folder, begun["settings"], settings)
+    elif lexists(folder / RECORDS):
+        raise FolderError(f"{folder}: holds {RECORDS} but no {BEGUN}, use another folder")
+    else:
+        write_whole(path, json.dumps({"format": FORMAT, "settings": settings}))
+    (folder / RECORDS).mkdir(exist_ok=True)
+    folders.remove_leftovers(folder / RECORDS)
+
+
+def _record(folder: Path, structure: int) -> Path:
+    return folder / RECORDS / f"{structure}.json"
+
+
+def _read(folder: Path, structure: int) -> Counted:
+    path = _record(folder, structure)
+    document = read_json(path, expected="the JSON of a structure; remove it and run again")
+    held = document.pop("format", None) if isinstance(document, dict) else None
+    folders.check_format(path, held, written=FORMAT)
+    try:
+        found = from_table(Counted, document)
+    except SettingsError as problem:
+        raise FolderError(f"{path}: {problem}; remove it and run again") from None
+    if found.structure != structure:
+        raise FolderError(f"{path}: holds structure {found.structure}; remove it and run again")
+    return found
 
 
 def share(found: Sequence[Counted]) -> tuple[float, float, float]:
@@ -151,7 +232,7 @@ def draw_census(found: Sequence[Counted], path: Path) -> list[Path]:
         ax = picture.subplots()
         for kind, marker in (("large", "o"), ("small", "x")):
             shares = [100 * getattr(each, kind) / STARTS for each in traps]
-            ax.plot([float(each.value) for each in traps], shares, marker, label=f"{kind} starts", alpha=0.7)
+            ax.plot([each.value or 0.0 for each in traps], shares, marker, label=f"{kind} starts", alpha=0.7)
         ax.set_xlabel("f at the spurious minimum, over f where all factors are 0")
         ax.set_ylabel("trapped starts (%)")
         ax.legend()

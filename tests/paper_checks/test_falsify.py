@@ -85,6 +85,16 @@ def test_a_true_claim_has_none_and_the_search_says_how_hard_it_tried() -> None:
     assert "% of what is tolerated: " in said
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(1, 13))
+def test_claims_about_chains_are_searched_too(number: int) -> None:
+    (claim,) = registry.get([f"CL-{number}"])
+    assert isinstance(claim, Claim)
+    found = searched(claim, structures=4)
+    assert found.checked >= 1
+    assert found.counterexample is None
+
+
 def test_climbs_find_what_no_drawn_structure_shows() -> None:
     found = searched(fakes.claim(check=base), structures=200)
     assert found.counterexample is not None

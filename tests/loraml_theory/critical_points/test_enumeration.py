@@ -70,15 +70,30 @@ def test_other_libraries_find_them_too(backend: Backend) -> None:
 
 
 @pytest.mark.long
-def test_what_one_attempt_loses_another_finds() -> None:
+def test_what_one_arc_loses_another_finds() -> None:
     rng = np.random.default_rng(0)
     v = rng.standard_normal((2, 3, 3))
-    once = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3,))
+    once = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3,), arcs=1)
     assert once.found.min() < 173  # far too loose
-    more = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3, *(1e-2,) * 3))
+    finer = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3, 1e-2), arcs=1)
+    assert finer.found.sum() > once.found.sum()  # on the same arcs
+    more = enumerate_points(np.random.default_rng(3), v, START, tolerances=(0.3,), arcs=4)
     assert np.all(more.found >= once.found)
     assert more.found.sum() > once.found.sum()
     assert not np.any(more.u[more.found < 173, -1])
+
+
+@pytest.mark.parametrize(
+    ("v", "longest"),
+    [
+        ([[-0.628, 1.571, 2.283], [0.249, 0.814, -0.737], [-1.102, 0.049, 0.093]], 15),  # along a real vector
+        ([[-0.383, -0.281, 0.684], [0.038, -0.544, -1.293], [-0.477, -0.891, -0.869]], 1e4),  # along isotropic ones
+    ],
+)
+def test_long_points_are_found_at_once(v: list[list[float]], longest: float) -> None:
+    found = enumerate_points(np.random.default_rng(0), np.array([v]), START, arcs=2)
+    assert found.found.tolist() == [173]
+    assert np.max(size(found.u[0]) / np.linalg.norm(v)) > longest
 
 
 def test_points_that_differ_by_signs_are_one() -> None:

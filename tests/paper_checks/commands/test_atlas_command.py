@@ -26,7 +26,7 @@ def test_the_command_writes_both(loraml: Loraml, tmp_path: Path, monkeypatch: py
 
 def test_complete_writes_the_census(loraml: Loraml, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Counted(0, complete=True, real=19, spurious=1, value=0.02, large=5), Counted(1, complete=True, real=18)]
-    monkeypatch.setattr(census, "census", lambda count, **_: found[:count])
+    monkeypatch.setattr(census, "census", lambda _, count, **__: found[:count])
     ended = loraml("atlas", "--complete", "--out", tmp_path / "here")
     assert (ended.status, ended.err) == (0, "")
     assert "2 of 2 structures complete" in ended.out
