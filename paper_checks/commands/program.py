@@ -1,19 +1,15 @@
-"""The command `loraml`: its commands in the order a newcomer needs them, and its exit.
+"""The commands of `loraml` in the order a newcomer needs them, and how its words are read.
 
-Typer only parses: each command returns its work as a callable, which `main` runs outside of Typer, whose treatment of
-interrupts, closed pipes and end-of-file errors differs between versions.
+Typer only parses: each command returns its work as a callable, which `paper_checks.cli` runs outside of Typer, whose
+treatment of interrupts, closed pipes and end-of-file errors differs between versions.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
-from io import TextIOWrapper
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -90,29 +86,20 @@ def _options(
     pass
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `loraml`; exit: 0, 1 if a theorem is refuted or its control is not, 2 on bad input, 130 if interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        status, text = _parse(words)()
-        _print(text)
-    except InputError as problem:
-        status = _complain(f"error: {problem}", status=2)
-    except KeyboardInterrupt:
-        status = _complain("interrupted", status=130)
-    sys.exit(status)
-
-
 @cache
 def _commands() -> Any:
     """Return Typer's command, made once: for a line of bad input this is most of the work."""
     return typer.main.get_command(app)
 
 
-def _parse(words: Sequence[str]) -> Work:
+def parse(words: Sequence[str]) -> Work:
+    """Return the work that the words after `loraml` ask for.
+
+    Raises
+    ------
+    InputError
+        If they ask for nothing that there is.
+    """
     command = one_line(shlex.join(["loraml", *words]))
     try:
         parsed = _commands().main(list(words), prog_name="loraml", standalone_mode=False, obj=command)
@@ -131,30 +118,3 @@ def _in_our_form(problem: Any) -> str:
     path = getattr(getattr(problem, "ctx", None), "command_path", "loraml")
     said = problem.format_message().replace("\n\t", " ").rstrip(".")  # Typer lists choices on several lines
     return f"{said}; see `{path} --help`"
-
-
-def _print(text: str) -> None:
-    if sys.stdout is None:  # closed by the caller
-        return
-    try:
-        _write(sys.stdout, text)
-    except BrokenPipeError:  # a reader that stops early is not an error
-        pass
-    except OSError as problem:
-        raise InputError(f"standard output: cannot be written ({problem.strerror})") from None
-
-
-def _write(stream: TextIO, text: str) -> None:
-    try:
-        stream.write(text)
-        stream.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes once more at exit
-        raise
-
-
-def _complain(text: str, *, status: int) -> int:
-    if sys.stderr is not None:
-        with suppress(OSError):  # full or closed: only the status can say what happened
-            _write(sys.stderr, f"loraml: {one_line(text)}\n")
-    return status
