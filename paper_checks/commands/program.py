@@ -42,6 +42,7 @@ PANELS: dict[str, dict[str, Any]] = {
     },
 }
 """The commands and groups of commands by purpose."""
+INTERRUPTED = 130
 
 
 class InOrder(TyperGroup):
@@ -99,15 +100,21 @@ def parse(words: Sequence[str]) -> Work:
     ------
     InputError
         If they ask for nothing that there is.
+    KeyboardInterrupt
+        Also where Typer takes it for an exit.
     """
     command = one_line(shlex.join(["loraml", *words]))
     try:
         parsed = _commands().main(list(words), prog_name="loraml", standalone_mode=False, obj=command)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except Exception as problem:
         # Typer's usage errors have no public base class in all versions, but they share this method.
         if not hasattr(problem, "format_message"):
             raise
         raise InputError(_in_our_form(problem)) from None
+    if parsed == INTERRUPTED:  # by Typer, which says nothing
+        raise KeyboardInterrupt
     return parsed if callable(parsed) else lambda: (int(parsed or 0), "")
 
 
