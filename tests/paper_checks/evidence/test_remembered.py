@@ -74,7 +74,7 @@ def described(value: object) -> str:
 
 @pytest.mark.parametrize(
     "value",
-    [1, True, 1.0, np.float32(1), np.float64(1), 0.0, -0.0, (1, 2), (True, 2.0), np.array([1.0]), np.array([1.0], "f4")],
+    [1, True, 1.0, np.float32(1), np.float64(1), 0.0, -0.0, (1, 2), (True, 2.0), np.array([1.0], "f4")],
     ids=lambda value: f"{type(value).__name__} {value}",
 )
 def test_what_python_takes_for_equal_is_computed_apart(value: object) -> None:
