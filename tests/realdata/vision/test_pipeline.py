@@ -17,7 +17,7 @@ from loraml_theory.harness.settings import SettingsError
 from realdata.experiments import jobs
 from realdata.experiments.folder import read_failures
 from realdata.experiments.grid import FINETUNES, NO_RETRAINING, WAYS, GridSettings
-from realdata.experiments.records import Record, path_of, read_records, run_id, write_record
+from realdata.experiments.records import Record, path_of, read_record, read_records, run_id, write_record
 from realdata.vision.quirks import NAMES
 from tests.realdata.experiments.killed import killed
 from tests.realdata.vision.tiny import GRID, ran, results
