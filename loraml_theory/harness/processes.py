@@ -224,11 +224,15 @@ def prepare(imports: Sequence[str]) -> None:
     """
     if "forkserver" not in get_all_start_methods():
         return
-    from multiprocessing.forkserver import ensure_running  # there is none on Windows
+    from multiprocessing import forkserver, resource_tracker  # there are none on Windows
 
     get_context("forkserver").set_forkserver_preload(["loraml_theory.harness.interruptible", *imports])
-    with _deaf_to_ctrl_c():  # which the child inherits: else it would print a traceback while it still imports
-        ensure_running()
+    resource_tracker.ensure_running()  # which lets Ctrl-C through at its end, and does nothing when called again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the child inherits this, and keeps Ctrl-C
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _started(bench: Bench[J], environment: Mapping[str, str], imports: list[str]) -> _Worker[J]:
@@ -240,7 +244,7 @@ def _started(bench: Bench[J], environment: Mapping[str, str], imports: list[str]
         prepare(imports)
         process.start()  # waits for the imports, and hears Ctrl-C meanwhile
     else:
-        with _deaf_to_ctrl_c():  # as in `prepare`
+        with _deaf_to_ctrl_c():  # which the child inherits: else it would print a traceback while it still imports
             process.start()
     theirs.close()  # so that its death closes the pipe
     return _Worker(process, ours)

@@ -113,7 +113,7 @@ def compute(request: Request, out: Path) -> tuple[int, str]:
     from realdata.experiments.runner import run
     from realdata.experiments.terminal import shown_progress
 
-    prepare_folder(out)
+    prepare_folder(out, inputs=request.spec.inputs)
     with writing(out), shown_progress() as progress:
         ended = run(request, out, progress=progress)
     return ended.new_runs, failed(ended.failures)

@@ -33,12 +33,14 @@ def writing(place: Path) -> Iterator[None]:
         raise InputError(f"{place}: cannot be written (too many nested folders)") from None
 
 
-def prepare_folder(out: Path) -> None:
-    """Create the folder and check before the long computation that it can be written."""
+def prepare_folder(out: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Create the folder and check before the long computation that it can be written, and that it is not an input."""
     from loraml_theory.harness.folders import check_folder
 
     if not str(out).strip() or str(out) == ".":
         raise InputError("--out: got the current folder, expected another folder")
+    if lexists(out) and realpath(out) in map(realpath, inputs):
+        raise InputError(f"--out: got {str(out)!r}, which is an input; expected another folder")
     with writing(out):
         check_folder(out)
         out.mkdir(parents=True, exist_ok=True)

@@ -21,9 +21,12 @@ def pack(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Written: JSON Lines, one record a line.")],
 ) -> Exit:
     """Write the records of a folder of loraml vision, language, retrain or continual into a file."""
+    from realdata.experiments.folder import BEGUN
     from realdata.experiments.packed import pack as packed
+    from realdata.experiments.records import RUNS
 
-    prepare_file(file, option="FILE")
+    own = [folder / BEGUN, folder / RUNS / file.name, *(folder / RUNS).glob("*.json")]
+    prepare_file(file, inputs=own, option="FILE")
     with writing(file):
         count = packed(folder, file)
     return 0, f"{count} records written to {file}\n"

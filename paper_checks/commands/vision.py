@@ -78,7 +78,7 @@ def vision(
         command=context.obj,
     )
     experiments.require_extra(experiments.IMAGES)
-    prepare_folder(out)
+    prepare_folder(out, inputs=request.spec.inputs)
     if download:
         _download(data)
     return experiments.carry_out(request, out)

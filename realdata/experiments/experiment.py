@@ -145,6 +145,11 @@ class Spec(ABC):
         """What every switch of the reference code does, and what is done without it."""
         return {}
 
+    @property
+    def inputs(self) -> Sequence[Path]:
+        """Files and folders that are read, in whose place nothing may be written."""
+        return ()
+
     def document(self) -> dict[str, Any]:
         """Return the settings as JSON holds them, without the grid."""
         return self.settings.document()

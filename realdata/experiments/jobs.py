@@ -43,6 +43,19 @@ class Job:
 
 
 @dataclass
+class _Watch:
+    """When a call began, and the seconds of earlier calls from whose checkpoint it went on."""
+
+    began: float
+    earlier: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all calls."""
+        return round(self.earlier + perf_counter() - self.began, 3)
+
+
+@dataclass
 class Workbench:
     """Where a process does jobs; the data are opened with the first one.
 
@@ -84,11 +97,11 @@ class Workbench:
 
         plan = self.experiment.retraining(key)
         said: list[str] = []  # what is trained and what is frozen: in the files, since many runs share one screen
-        began = perf_counter()
+        watch = _Watch(perf_counter())
         if key.method == NO_RETRAINING:
             found = not_retrained(plan.model)
         else:
-            with self._watched(key.id, plan.model, tick) as (progress, on_step):
+            with self._watched(key.id, plan.model, tick, watch) as (progress, on_step):
                 found = retrain(
                     plan.model,
                     plan.tasks,
@@ -106,7 +119,7 @@ class Workbench:
                     say=said.append,
                     select_on=plan.select_on,
                 )
-        notes = Notes(seconds=round(perf_counter() - began, 3), trained="\n".join(said), parameters=found.parameters)
+        notes = Notes(seconds=watch.seconds, trained="\n".join(said), parameters=found.parameters)
         save(self.folder / "retraining" / key.id, key, found, notes=notes)
 
     def _fine_tune(self, work: Work, keys: tuple[RunKey, ...], checkpoint: Path, tick: Tick) -> None:
@@ -115,10 +128,10 @@ class Workbench:
 
         model = self.experiment.retraining(work.retraining).model
         said: list[str] = []
-        began = perf_counter()
+        watch = _Watch(perf_counter())
         retrained = load(self.folder / "retraining" / work.retraining.id, work.retraining, model)
         plan = self.experiment.fine_tuning(work, retrained.base.to(self.device))
-        with self._watched(work.id, plan.base, tick) as (progress, on_step):
+        with self._watched(work.id, plan.base, tick, watch) as (progress, on_step):
             found = fine_tune(
                 plan.base,
                 plan.task,
@@ -139,7 +152,7 @@ class Workbench:
             )
         plan.keep(found.model, self.folder)
         notes = {
-            "seconds": round(perf_counter() - began, 3),
+            "seconds": watch.seconds,
             "trained": "\n".join(said),
             "note": plan.note,
             "retraining_seconds": retrained.notes.seconds,
@@ -163,7 +176,7 @@ class Workbench:
             write_record(self.folder, replace(record, key=key))
 
     @contextmanager
-    def _watched(self, run: str, model: nn.Module, tick: Tick) -> Iterator[tuple[OnEpoch, OnStep]]:
+    def _watched(self, run: str, model: nn.Module, tick: Tick, watch: _Watch) -> Iterator[tuple[OnEpoch, OnStep]]:
         """Give what hears of every epoch and of every step: whoever waits, and the log.
 
         The log's arguments reset the state of accelerators, so a job makes its own after this.
@@ -174,6 +187,7 @@ class Workbench:
         with training_log(self.report_to, self.folder / "logs", run=run, model=model, cpu=cpu) as log:
 
             def on_epoch(now: EpochProgress) -> None:
+                watch.earlier = now.earlier
                 tick(now.epoch)
                 if log is not None:
                     log.epoch(now)

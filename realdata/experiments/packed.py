@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from os import sep
+from os.path import lexists
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from loraml_theory.harness.atomic import write_whole
 from loraml_theory.harness.errors import InputError
 from loraml_theory.harness.folders import FolderError
 from loraml_theory.harness.input_files import MEBIBYTE, json_document, read_json, read_text
-from realdata.experiments.folder import BEGUN, opened, read_experiment
+from realdata.experiments.folder import BEGUN, INSIDE, opened, read_experiment
 from realdata.experiments.records import LARGEST, RUNS
 
 EXPECTED = "packed records: experiment.json and the records of runs, one JSON document a line"
@@ -54,7 +58,7 @@ def unpack(file: Path, folder: Path) -> int:
     Raises
     ------
     InputError
-        If the file is damaged, or the folder holds an experiment already.
+        If the file is damaged, in which case nothing is written, or the folder holds an experiment already.
     OSError
         If something cannot be written.
     """
@@ -66,17 +70,29 @@ def unpack(file: Path, folder: Path) -> int:
     for number, (name, record) in enumerate(named[1:], start=2):
         if not (isinstance(name, str) and _NAME.fullmatch(name) and isinstance(record, dict)):
             raise InputError(f"{file}: line {number} is not a record with its name, expected {EXPECTED}")
+    if len({name for name, _ in named[1:]}) < len(named) - 1:
+        raise InputError(f"{file}: holds a record twice, expected {EXPECTED}")
     with opened(folder) as there:
-        if any((there.path / entry).exists() for entry in (BEGUN, RUNS)):
+        if any(lexists(there.path / entry) for entry in (BEGUN, *INSIDE)):
             raise FolderError(f"{folder}: holds an experiment, use another folder")
-        (there.path / RUNS).mkdir()
-        for name, record in named[1:]:
-            write_whole(there.path / RUNS / str(name), json.dumps(record, allow_nan=False, separators=(",", ":")))
-        write_whole(there.path / BEGUN, json.dumps(documents[0], indent=1))
-        read_experiment(there.path)
-        for name, _ in named[1:]:
-            _check(there.path, there.path / RUNS / str(name))
+        with TemporaryDirectory(dir=there.path, prefix=".") as new:
+            _write(Path(new), file, documents[0], named[1:])
+            (Path(new) / RUNS).rename(there.path / RUNS)
+            (Path(new) / BEGUN).rename(there.path / BEGUN)
     return len(named) - 1
+
+
+def _write(folder: Path, file: Path, experiment: Any, records: Sequence[tuple[Any, Any]]) -> None:
+    """Write an experiment and its records into an empty folder; errors name the packed file."""
+    (folder / RUNS).mkdir()
+    try:
+        write_whole(folder / BEGUN, json.dumps(experiment, indent=1))
+        for name, record in records:
+            write_whole(folder / RUNS / name, json.dumps(record, allow_nan=False, separators=(",", ":")))
+            _check(folder, folder / RUNS / name)
+        read_experiment(folder)
+    except InputError as problem:
+        raise InputError(f"{file}: {str(problem).removeprefix(f'{folder}{sep}')}") from None
 
 
 def _check(folder: Path, path: Path) -> None:

@@ -35,7 +35,7 @@ LARGEST = 4 * MEBIBYTE
 
 
 class Notes(NamedTuple):
-    """Seconds of the call that ended a retraining, what was trained and what was frozen, and how much was trained."""
+    """Seconds of a retraining, what was trained and what was frozen, and how much was trained."""
 
     seconds: float
     trained: str

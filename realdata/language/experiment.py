@@ -40,6 +40,11 @@ class LanguageSpec(Spec):
     settings: LanguageSettings
     files: tuple[Path, ...] = ()
 
+    @property
+    def inputs(self) -> Sequence[Path]:
+        """The files of dialogues, and the encoder where it is a folder."""
+        return [*self.files, Path(self.settings.model.name)]
+
     def open(self) -> LanguageExperiment:
         """Read the dialogues and the encoder.
 

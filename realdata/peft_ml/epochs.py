@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from torch import Tensor, nn
@@ -34,12 +35,15 @@ class Outcome:
         Columns of equal length, as in `realdata.experiments.records.Record`.
     selected_epoch, selected
         The epoch selected so far, and the model's `snapshot` at it.
+    earlier
+        As in `EpochProgress`.
     """
 
     epoch: int
     curve: dict[str, list[float]]
     selected_epoch: int
     selected: dict[str, Tensor]
+    earlier: float = 0.0
 
     @property
     def latest(self) -> dict[str, float]:
@@ -71,18 +75,18 @@ def run_epochs(training: Training) -> Outcome:
     OSError
         If it cannot be written.
     """
-    setup = training.setup
+    began, setup = perf_counter(), training.setup
     epochs = setup.settings.epochs
     setup.say(str(training.trained))
     checkpoint = None if setup.checkpoint is None else Checkpoint(setup.checkpoint, fingerprint=training.fingerprint())
     outcome = _resumed(training, checkpoint) or _start(training)
-    setup.progress(EpochProgress(outcome.epoch, epochs, outcome.latest))
+    setup.progress(EpochProgress(outcome.epoch, epochs, outcome.latest, outcome.earlier))
     while outcome.epoch < epochs:
         outcome.epoch += 1
         _advance(training, outcome)
         if checkpoint is not None:
-            checkpoint.write(_state(training, outcome))
-        setup.progress(EpochProgress(outcome.epoch, epochs, outcome.latest))
+            checkpoint.write(_state(training, outcome, seconds=outcome.earlier + perf_counter() - began))
+        setup.progress(EpochProgress(outcome.epoch, epochs, outcome.latest, outcome.earlier))
     return outcome
 
 
@@ -137,10 +141,11 @@ def _select(outcome: Outcome, model: nn.Module, column: str) -> None:
         outcome.selected_epoch, outcome.selected = outcome.epoch, snapshot(model)
 
 
-def _state(training: Training, outcome: Outcome) -> dict[str, Any]:
+def _state(training: Training, outcome: Outcome, *, seconds: float) -> dict[str, Any]:
     scaler = training.setup.accelerator.scaler
     return {
         "epoch": outcome.epoch,
+        "seconds": seconds,
         "curve": outcome.curve,
         "selected_epoch": outcome.selected_epoch,
         "selected": outcome.selected,
@@ -164,4 +169,5 @@ def _resumed(training: Training, checkpoint: Checkpoint | None) -> Outcome | Non
         setup.accelerator.scaler.load_state_dict(state["scaler"])
     training.trained.go_on(state["reached"])
     setup.budget.spent = Count(*state["spent"])
-    return Outcome(**{name: state[name] for name in ("epoch", "curve", "selected_epoch", "selected")})
+    known = {name: state[name] for name in ("epoch", "curve", "selected_epoch", "selected")}
+    return Outcome(**known, earlier=state.get("seconds", 0.0))  # which earlier versions did not write

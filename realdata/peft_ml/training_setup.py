@@ -46,11 +46,14 @@ class EpochProgress(NamedTuple):
         Epochs finished, and in all.
     row
         The latest row of the curve, by column.
+    earlier
+        Seconds of the calls that ended before they were done, up to the checkpoint from which this one goes on.
     """
 
     epoch: int
     epochs: int
     row: Mapping[str, float]
+    earlier: float = 0.0
 
 
 class StepProgress(NamedTuple):

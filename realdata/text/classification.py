@@ -119,5 +119,14 @@ def _agree_on_padding(encoder: Encoder, *, name: str) -> None:
 
 def _labels(task: TextTask[Labelled], option: str) -> tuple[str | int, ...]:
     """Return the labels of a task, which are those of its rows to train on where a user gives these apart."""
+    name = f"{option} {task.name}"
     trained = task.given.get("all") or task.given["train"]
-    return labels_of(f"{option} {task.name}", trained, [row for rows in task.given.values() for row in rows])
+    labels = labels_of(name, trained, [row for rows in task.given.values() for row in rows])
+    seen = {row.label for row in task.parts["train"]}
+    if missing := [label for label in labels if label not in seen]:
+        where = next(row.where for row in trained if row.label == missing[0])
+        raise InputError(
+            f"{name}: none of the {len(task.parts['train'])} rows to train on has the label {missing[0]!r}, as {where} "
+            "has, expected some with every label: give more rows with it or none, or another --split"
+        )
+    return labels

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from loraml_theory.harness.errors import InputError
@@ -34,6 +35,12 @@ class TextSpec(Spec):
     settings: TextSettings
     retraining: tuple[Source, ...]
     tests: tuple[Source, ...] = ()
+
+    @property
+    def inputs(self) -> Sequence[Path]:
+        """The files of all tasks, and the model where it is a folder."""
+        files = [path for source in (*self.retraining, *self.tests) for path in source.paths]
+        return [*files, Path(self.settings.model.name)]
 
     def open(self) -> TextExperiment:
         """Read the tasks and the model.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FORMATS = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {"csv": {"keep_default_na": False, "index_col": False}}
 """Of a form, for `datasets`: NA, None and null are texts, and no column is taken for the numbers of the rows."""
+NO_ROWS = ("corresponds to no data", "No columns to parse")
+"""What `datasets` and pandas say of a file that has at most the names of its fields."""
 LONGEST_NAME = 200  # bytes as part of a file's name, which a file system limits to 255
 EXPECTED = "JSON Lines, a JSON list, CSV or Parquet by its ending (.jsonl, .json, .csv, .parquet, also with .gz)"
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
@@ -102,7 +104,10 @@ def _rows(path: Path) -> Rows:
                 form, data_files=str(path), split="train", cache_dir=cache, keep_in_memory=True, **OPTIONS.get(form, {})
             )
         except Exception as error:  # of pyarrow, pandas or gzip, wrapped or not
-            raise InputError(f"{path}: {reason(error.__cause__ or error)}; expected {EXPECTED}") from None
+            said = reason(error.__cause__ or error)
+            if any(words in said for words in NO_ROWS):
+                raise InputError(f"{path}: has no rows, expected {EXPECTED}") from None
+            raise InputError(f"{path}: {said}; expected {EXPECTED}") from None
     return Rows(str(path), data)
 
 

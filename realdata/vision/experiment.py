@@ -45,6 +45,11 @@ class VisionSpec(Spec):
     adapt_to: Path | None = None
 
     @property
+    def inputs(self) -> Sequence[Path]:
+        """The folders of images."""
+        return [path for path in (self.images, self.adapt_to) if path is not None]
+
+    @property
     def switches(self) -> Mapping[str, tuple[str, str]]:
         """The effect of every switch of the reference code, and the behaviour without it."""
         return {quirk.name: (quirk.what, quirk.instead) for quirk in QUIRKS}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from loraml_theory.harness.structure_file import read_structure
+from paper_checks.commands import program
 from paper_checks.evidence.evidence import Note
 from paper_checks.evidence.instance import Instance
 from tests.paper_checks import fakes
@@ -269,6 +270,34 @@ def test_ctrl_c_is_one_line_and_leaves_the_old_reports(tmp_path: Path) -> None:
     ended = outside(tmp_path, "verify", "--claim", "SR-1,ML-1", "--workers", "1")
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "loraml: interrupted\n")
     assert {path: path.read_bytes() for path in reports.iterdir()} == before
+
+
+INTERRUPTED = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from paper_checks import cli
+cli.main(["claims"])
+"""
+
+
+@pytest.mark.parametrize("module", ["loraml_theory.harness.errors", "typer", "paper_checks.commands.verify"])
+def test_ctrl_c_is_one_line_while_commands_are_imported(module: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, module]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "loraml: interrupted\n")
+
+
+def test_ctrl_c_that_typer_takes_is_one_line(loraml: Loraml, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program._commands(), "invoke", interrupted)
+    ended = loraml("claims")
+    assert (ended.status, ended.out, ended.err) == (130, "", "loraml: interrupted\n")
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paper_checks.cli import PANELS
+from paper_checks.commands.program import PANELS
 from tests.paper_checks.conftest import Loraml
 
 ROOT = Path(__file__).parents[3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,36 @@ def test_an_experiment_is_not_written_over(loraml: Loraml, tmp_path: Path) -> No
     assert (ended.status, ended.err) == (2, f"loraml: error: {folder}: holds an experiment, use another folder\n")
     assert {path.name: path.read_text() for path in (folder / "runs").iterdir()} == before
     assert json.loads(file.read_text().splitlines()[0])["experiment"] == "vision"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda lines: [*lines, lines[1]], "holds a record twice"),
+        (lambda lines: [lines[0], lines[1].replace('"name":"', '"name":"x')], "holds the run"),
+        (lambda lines: [lines[0].replace('"vision"', '"continual"'), *lines[1:]], "Additional properties"),
+        (lambda lines: lines[1:], "is not what an experiment writes"),
+    ],
+    ids=["twice", "another name", "another experiment", "no experiment"],
+)
+def test_records_that_cannot_be_used_leave_the_folder_free(
+    loraml: Loraml, tmp_path: Path, change: Callable[[list[str]], list[str]], text: str
+) -> None:
+    folder, file, wrong = written(tmp_path / "runs", runs(IN_ORDER)), tmp_path / "file", tmp_path / "wrong"
+    loraml("records", "pack", folder, file)
+    wrong.write_text("\n".join(change(file.read_text().splitlines())))
+    ended = loraml("records", "unpack", wrong, tmp_path / "new")
+    assert (ended.status, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith(f"loraml: error: {wrong}: ")
+    assert text in ended.err
+    assert loraml("records", "unpack", file, tmp_path / "new").status == 0
+
+
+def test_what_is_packed_is_not_written_over(loraml: Loraml, tmp_path: Path) -> None:
+    folder = written(tmp_path / "runs", runs(IN_ORDER))
+    before = {path: path.read_bytes() for path in folder.rglob("*.json")}
+    for file in (folder / "experiment.json", next(iter(before)), folder / "runs" / "new.json"):
+        ended = loraml("records", "pack", folder, file)
+        assert (ended.status, ended.err.split(": ", 2)[1]) == (2, "error")
+        assert "which is an input" in ended.err
+    assert {path: path.read_bytes() for path in folder.rglob("*.json")} == before

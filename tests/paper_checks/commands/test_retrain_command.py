@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from paper_checks.commands import experiments
+from realdata.text.splits import part_of, place
 from tests.paper_checks.conftest import Loraml
-from tests.realdata.text.made import model, tasks
+from tests.realdata.text.made import model, rows, tasks, write
 
 QUICK = ["--epochs", "1", "--batch-size", "12", "--rank", "2", "--workers", "1", "--model", "model"]
 
@@ -89,15 +90,22 @@ def test_the_example_has_every_key(loraml: Loraml) -> None:
         (["--task", "two=two.jsonl", "--model", "./none"], "model ./none: no such folder"),
         (["--task", "two=two.jsonl", "--settings", "bad.toml"], "bad.toml: data.max_length: got 'x', expected a whole"),
         (["--task", "two=two.jsonl", "--test", "two=two.jsonl"], "--task, --test: got a name twice"),
+        (["--task", "two=two.jsonl", "--out", "model"], "--out: got 'model', which is an input; expected another"),
+        (["--task", "two=two.jsonl", "--out", "./model/"], "--out: got 'model', which is an input"),
+        (["--task", "rare=rare.jsonl"], "--task rare: none of the 41 rows to train on has the label 'rare', as rare."),
     ],
 )
 def test_what_is_wrong_is_one_line(loraml: Loraml, here: Path, words: Sequence[str], text: str) -> None:
     (here / "bad.toml").write_text('[data]\nmax_length = "x"\n')
+    held_out = next(row for row in rows(["no"], count=200) if part_of(place([row["text"]]), (70, 10, 20)) == "test")
+    write(here / "rare.jsonl", [*rows(["no", "yes"]), {**held_out, "label": "rare"}])
+    kept = sorted(path.name for path in (here / "model").iterdir())
     ended = loraml("retrain", "--model", "model", *words)
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith(f"loraml: error: {text}")
     assert ended.err.count("\n") == 1
     assert not (here / "reports/retrain/retraining").exists()
+    assert sorted(path.name for path in (here / "model").iterdir()) == kept
 
 
 def test_missing_packages_are_one_line_with_what_to_install(loraml: Loraml, monkeypatch: pytest.MonkeyPatch) -> None:

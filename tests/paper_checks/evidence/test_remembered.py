@@ -67,6 +67,52 @@ def test_other_arguments_are_computed_again(other: np.ndarray, instance: Instanc
     assert len(calls) == 2
 
 
+@remembered
+def described(value: object) -> str:
+    return repr(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, True, 1.0, np.float32(1), np.float64(1), 0.0, -0.0, (1, 2), (True, 2.0), np.array([1.0], "f4")],
+    ids=lambda value: f"{type(value).__name__} {value}",
+)
+def test_what_python_takes_for_equal_is_computed_apart(value: object) -> None:
+    with remembering():
+        for other in (1, True, 1.0, np.float32(1), np.float64(1), 0.0, -0.0, (1, 2), (True, 2.0), np.array([1.0])):
+            described(other)
+        assert described(value) == repr(value)
+
+
+def test_nan_is_found_again() -> None:
+    with remembering():
+        half(float("nan"))
+        half(float("nan"))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "value", [[1.0], np.array([None]), (np.random.default_rng(0),)], ids=["list", "objects", "generator in a tuple"]
+)
+def test_what_has_no_equality_is_refused(value: object) -> None:
+    with remembering(), pytest.raises(TypeError):
+        described(value)
+
+
+@remembered
+def pair(size: int) -> tuple[np.ndarray, Instance]:
+    return np.zeros(size), Instance("zeros", GroundTruth(np.zeros((size, size)), np.zeros((3, size, 1))), 0)
+
+
+def test_a_shared_result_cannot_be_written_to() -> None:
+    with remembering():
+        array, instance = pair(2)
+        for shared in (array, instance.truth.A_star):
+            with pytest.raises(ValueError, match="read-only"):
+                shared += 1
+        assert not np.any(pair(2)[0])
+
+
 def test_memory_ends_with_the_outermost_block_unless_it_is_kept() -> None:
     half(2.0)
     half(2.0)

@@ -74,6 +74,16 @@ def test_words_that_pandas_takes_for_nothing_are_texts(tmp_path: Path) -> None:
     assert rows.data.to_list() == [{"text": "null", "label": "NA"}, {"text": "nan", "label": "None"}]
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.json", "x.jsonl"])
+@pytest.mark.parametrize("text", ["text,label\n", "text,label", "\n\n", "  "])
+def test_a_file_without_rows_is_said_to_have_none(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text if name == "x.csv" else {"x.json": "[]", "x.jsonl": "\n"}[name], "utf-8")
+    with pytest.raises(InputError) as caught:
+        read_source(Source("x", (path,)))
+    assert str(caught.value).startswith(f"{path}: has no rows, expected JSON Lines")
+
+
 def test_a_file_to_train_on_is_not_tested_on(tmp_path: Path) -> None:
     path = written(tmp_path, "x.jsonl")
     with pytest.raises(InputError, match=r"expected another file to test on than to train on$"):

@@ -17,7 +17,7 @@ from loraml_theory.harness.settings import SettingsError
 from realdata.experiments import jobs
 from realdata.experiments.folder import read_failures
 from realdata.experiments.grid import FINETUNES, NO_RETRAINING, WAYS, GridSettings
-from realdata.experiments.records import Record, path_of, read_records, run_id, write_record
+from realdata.experiments.records import Record, path_of, read_record, read_records, run_id, write_record
 from realdata.vision.quirks import NAMES
 from tests.realdata.experiments.killed import killed
 from tests.realdata.vision.tiny import GRID, ran, results
@@ -77,14 +77,21 @@ def test_a_second_call_does_nothing(finished: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.json")} == before
 
 
-def test_killed_twice_and_run_again_it_ends_with_the_same_numbers(tmp_path: Path, finished: Path) -> None:
+def test_killed_twice_and_run_again_it_ends_with_the_same_numbers(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed(ran, tmp_path, phase="standard.seed-0", epoch=2)
-    assert (tmp_path / "checkpoints" / "standard.seed-0.checkpoint").exists()
+    checkpoint = tmp_path / "checkpoints" / "standard.seed-0.checkpoint"
+    assert checkpoint.exists()
     killed(ran, tmp_path, phase="lora-ml.rank-1.seed-0--last-layer.rank-0.n-all", epoch=1)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
     assert 0 < len(list((tmp_path / "runs").iterdir())) < 8
+    there = {path.name for path in (tmp_path / "runs").iterdir()}
+    monkeypatch.setattr(jobs, "perf_counter", lambda: 0.0)  # what is counted is of the calls that were killed
     assert ran(tmp_path).failures == ()
     assert results(tmp_path) == results(finished)
+    new = [read_record(path).provenance for path in (tmp_path / "runs").iterdir() if path.name not in there]
+    assert [made["seconds"] > 0 for made in new].count(True) == 1
 
 
 def test_more_seeds_and_processes_change_nothing_that_is_there(tmp_path: Path) -> None:
