@@ -95,7 +95,7 @@ class FrozenBody:
             scores = self._evaluation.scores(watching, examples)
         finally:
             hook.remove()
-        if not whole:
+        if not whole or sum(map(len, inputs)) != len(examples):  # such as a row for each of an example's candidates
             return scores, None
         return scores, HeadInputs(torch.cat(inputs), examples.batch(np.arange(len(examples))).targets)
 

@@ -46,7 +46,8 @@ def test_killed_retraining_goes_on_to_the_same_result(name: str, killed: Path, t
     seen: list[EpochProgress] = []
     checkpoint = copied(killed, f"retraining {name}", tmp_path)
     resumed = retrained(method, changes=changes, checkpoint=checkpoint, progress=seen.append)
-    assert [now.epoch for now in seen] == [1, 2, 3, 4]  # it did not begin again
+    assert [now.epoch for now in seen] == [*range(1, seen[0].epochs + 1)]  # it did not begin again
+    assert (seen[0].epochs > 4) == (method == "standard-longer")
     assert same_retrained(resumed, retrained(method, changes=changes))
 
 

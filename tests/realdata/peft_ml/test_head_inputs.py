@@ -76,3 +76,31 @@ def test_no_more_is_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch)
     again, expected, calls = evaluated_twice(Counted())
     assert calls == 3
     assert torch.equal(again, expected)
+
+
+class Candidates(Rows):
+    """Rows in pairs, of which the first is the right one."""
+
+    def __len__(self) -> int:
+        return len(self.x) // 2
+
+    def batch(self, indices: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:  # noqa: ARG002
+        rows = np.stack([2 * indices, 2 * indices + 1], axis=1).ravel()
+        return Batch(self.x[rows], torch.zeros(len(indices), dtype=torch.long))
+
+
+class Choice(Classification):
+    """The judge of pairs, by the first of a row's two scores."""
+
+    def scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().scores(outputs[:, 0].view(len(targets), 2), targets)
+
+
+def test_several_rows_of_the_head_for_an_example_are_computed_each_time() -> None:
+    model, examples = Counted(), Candidates(20)
+    evaluation = Evaluation(Choice(), usable_accelerator(None), batch_size=8)
+    body = FrozenBody(model, model.head, evaluation)
+    with torch.no_grad():
+        body.scores(model, examples)
+        model.head.weight.neg_()
+        assert torch.equal(body.scores(model, examples), evaluation.scores(model, examples))
