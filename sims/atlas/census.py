@@ -233,6 +233,7 @@ def draw_census(found: Sequence[Counted], path: Path) -> list[Path]:
         for kind, marker in (("large", "o"), ("small", "x")):
             shares = [100 * getattr(each, kind) / STARTS for each in traps]
             ax.plot([each.value or 0.0 for each in traps], shares, marker, label=f"{kind} starts", alpha=0.7)
+        ax.set_xscale("log")
         ax.set_xlabel("f at the spurious minimum, over f where all factors are 0")
         ax.set_ylabel("trapped starts (%)")
         ax.legend()
