@@ -122,9 +122,7 @@ class MLPMixer(nn.Module):
         for name, ratio in {"token_expansion": token_expansion, "channel_expansion": channel_expansion}.items():
             if not ratio > 0:
                 raise ValueError(f"{name}: got {ratio}, expected a number > 0")
-        if height % patch or width % patch:
-            raise ValueError(f"patch: got {patch}, expected a divisor of the images' height {height} and width {width}")
-        patches = (height // patch) * (width // patch)
+        patches = patch_count(height, width, patch)
         self.images = (channels, height, width)
         self.patch = patch
         self.embedding = nn.Linear(channels * patch * patch, units)
@@ -147,6 +145,19 @@ class MLPMixer(nn.Module):
         mixed = self.blocks(self.embedding(patches_of(images, self.patch)))
         scores: Tensor = self.head(self.norm(mixed).mean(dim=1))
         return scores
+
+
+def patch_count(height: int, width: int, patch: int) -> int:
+    """Return how many square patches tile an image.
+
+    Raises
+    ------
+    ValueError
+        If they do not tile it.
+    """
+    if height % patch or width % patch:
+        raise ValueError(f"patch: got {patch}, expected a divisor of the images' height {height} and width {width}")
+    return (height // patch) * (width // patch)
 
 
 def patches_of(images: Tensor, patch: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from realdata.vision.dropout import DropoutAdd
-from realdata.vision.mixer import MLP, patches_of
+from realdata.vision.mixer import MLP, patch_count, patches_of
 
 INITIAL_DEVIATION = 0.02  # of the positions, as published
 
@@ -83,13 +83,11 @@ class VisionTransformer(nn.Module):
         classes: int = 2,
     ) -> None:
         super().__init__()
-        if height % patch or width % patch:
-            raise ValueError(f"patch: got {patch}, expected a divisor of the images' height {height} and width {width}")
         if units % heads:
             raise ValueError(f"heads: got {heads}, expected a divisor of the {units} units")
         self.patch = patch
         self.embedding = nn.Linear(channels * patch**2, units)
-        self.positions = nn.Parameter(INITIAL_DEVIATION * torch.randn(height * width // patch**2, units))
+        self.positions = nn.Parameter(INITIAL_DEVIATION * torch.randn(patch_count(height, width, patch), units))
         blocks = (TransformerBlock(units, heads=heads, expansion=expansion, dropout=dropout) for _ in range(depth))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(units)

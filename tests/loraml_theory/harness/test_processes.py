@@ -117,23 +117,30 @@ def test_a_full_disk_ends_everything(tmp_path: Path, workers: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def started(folder: Path, code: str) -> subprocess.Popen[str]:
+    """Start a script with Deeds and Listed in a session of its own; what is in the folder can be imported."""
+    script = folder / "script.py"
+    script.write_text(
+        "import sys; from pathlib import Path; from loraml_theory.harness.processes import work_off\n"
+        f"from tests.loraml_theory.harness.test_processes import Deeds, Listed\n{code}"
+    )
+    return subprocess.Popen(
+        [sys.executable, script, folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(folder)])},
+        start_new_session=True,
+    )
+
+
 def test_processes_end_with_their_parent(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from loraml_theory.harness.processes import work_off\n"
-        "from tests.loraml_theory.harness.test_processes import Deeds, Listed\n"
         "class Loud(Listed):\n"
         "    def ticked(self, job, epochs, detail): print(job, flush=True)\n"
         "if __name__ == '__main__': work_off(Loud(['wait a', 'wait b']), Deeds(Path(sys.argv[1])), workers=2)"
     )
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    with subprocess.Popen(
-        [sys.executable, script, tmp_path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as parent:
+    with started(tmp_path, code) as parent:
         assert parent.stdout is not None
         assert parent.stderr is not None
         assert {parent.stdout.readline() for _ in range(2)} == {"wait a\n", "wait b\n"}
@@ -145,22 +152,11 @@ def test_processes_end_with_their_parent(tmp_path: Path) -> None:
 def test_ctrl_c_leaves_nothing_behind_while_processes_import(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)")
     code = (
-        "import sys; from pathlib import Path; from loraml_theory.harness.processes import work_off\n"
-        "from tests.loraml_theory.harness.test_processes import Deeds, Listed\n"
         "if __name__ == '__main__':\n"
         "    try: work_off(Listed(['do a', 'do b']), Deeds(Path(sys.argv[1])), workers=2, imports=['slow'])\n"
         "    except KeyboardInterrupt: sys.exit(130)"
     )
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    with subprocess.Popen(
-        [sys.executable, script, tmp_path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(tmp_path)])},
-        start_new_session=True,
-    ) as parent:
+    with started(tmp_path, code) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "importing\n"
         os.killpg(parent.pid, signal.SIGINT)  # as a terminal does, to all processes
